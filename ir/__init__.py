@@ -1,0 +1,1 @@
+"""What a program is: types, values, ops, graphs, and their text."""

@@ -1,0 +1,565 @@
+"""Index expressions: the value of one element, as a function of loop axes.
+
+    expr := const | axis | size<dim> | load<buffer>[expr, ...] | scalar(expr, ...) | reduce<op, axes>(expr)
+
+Expressions are frozen and interned: equal expressions are the same object, so shared work is found by
+identity. Integer (i64) expressions are kept as a canonical sum of products, so that index arithmetic such as
+`(j // 320) * 320 + j % 320` folds back to `j` when it is built. The table SCALARS is the whole vocabulary of
+scalar operations: what a target has to know.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from graphc.ir.errors import DTypeError
+from graphc.ir.types import DTYPES, Dim, DType, at_least_zero
+
+__all__ = ["REDUCTIONS", "SCALARS", "Axis", "Expr", "axis", "bitcast", "bounds", "cast", "const", "linear", "load",
+           "postorder", "rebuild_reduce", "reduce", "rewrite", "scalar", "select", "size", "substitute"]
+
+F32, I64, BOOL = DTYPES["f32"], DTYPES["i64"], DTYPES["bool"]
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """One scalar operation: operand count, meaning in NumPy, and result (`same` dtype as operands or `bool`)."""
+
+    arity: int
+    numpy: Callable[..., Any]
+    result: str = "same"
+
+
+def _erf(x: Any) -> Any:
+    return np.vectorize(math.erf, otypes=[np.asarray(x).dtype])(x)
+
+
+def _shift(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x, n: function(x, n).astype(np.asarray(x).dtype)
+
+
+SCALARS: dict[str, Scalar] = {
+    "add": Scalar(2, np.add), "sub": Scalar(2, np.subtract), "mul": Scalar(2, np.multiply),
+    "div": Scalar(2, np.divide), "floordiv": Scalar(2, np.floor_divide), "mod": Scalar(2, np.mod),
+    "min": Scalar(2, np.minimum), "max": Scalar(2, np.maximum), "pow": Scalar(2, np.power),
+    "neg": Scalar(1, np.negative), "abs": Scalar(1, np.abs), "floor": Scalar(1, np.floor),
+    "sqrt": Scalar(1, np.sqrt), "exp": Scalar(1, np.exp), "log": Scalar(1, np.log), "tanh": Scalar(1, np.tanh),
+    "sin": Scalar(1, np.sin), "cos": Scalar(1, np.cos), "erf": Scalar(1, _erf), "log1p": Scalar(1, np.log1p),
+    "fma": Scalar(3, lambda x, y, z: x * y + z),
+    "and": Scalar(2, np.bitwise_and), "or": Scalar(2, np.bitwise_or), "xor": Scalar(2, np.bitwise_xor),
+    "not": Scalar(1, np.bitwise_not), "shl": Scalar(2, _shift(np.left_shift)), "shr": Scalar(2, _shift(np.right_shift)),
+    "lt": Scalar(2, np.less, "bool"), "le": Scalar(2, np.less_equal, "bool"),
+    "eq": Scalar(2, np.equal, "bool"), "ne": Scalar(2, np.not_equal, "bool"),
+}
+
+# op -> (the scalar that combines two values, the identity for a dtype)
+REDUCTIONS: dict[str, tuple[str, Callable[[DType], Any]]] = {
+    "sum": ("add", lambda d: 0),
+    "product": ("mul", lambda d: 1),
+    "max": ("max", lambda d: -math.inf if d.is_float else False if d.kind == "b" else int(np.iinfo(d.numpy).min)),
+    "min": ("min", lambda d: math.inf if d.is_float else True if d.kind == "b" else int(np.iinfo(d.numpy).max)),
+}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A loop axis: a name and an extent; its values are 0 .. extent-1."""
+
+    name: str
+    extent: int | Dim
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Expr:
+    """One interned node. `attr` is the value, Axis, Dim or buffer of a leaf, or `(op, axes)` of a reduce."""
+
+    __slots__ = ("__weakref__", "_text", "args", "attr", "axes", "dtype", "height", "op")
+    op: str
+    args: tuple[Expr, ...]
+    dtype: DType
+    attr: Any
+    axes: frozenset[Axis]  # free axes
+    height: int  # nested reduces below and here
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("an Expr is immutable")
+
+    def __add__(self, other: Operand) -> Expr:
+        return scalar("add", self, other)
+
+    def __radd__(self, other: Operand) -> Expr:
+        return scalar("add", other, self)
+
+    def __sub__(self, other: Operand) -> Expr:
+        return scalar("sub", self, other)
+
+    def __rsub__(self, other: Operand) -> Expr:
+        return scalar("sub", other, self)
+
+    def __mul__(self, other: Operand) -> Expr:
+        return scalar("mul", self, other)
+
+    def __rmul__(self, other: Operand) -> Expr:
+        return scalar("mul", other, self)
+
+    def __truediv__(self, other: Operand) -> Expr:
+        return scalar("div", self, other)
+
+    def __rtruediv__(self, other: Operand) -> Expr:
+        return scalar("div", other, self)
+
+    def __floordiv__(self, other: Operand) -> Expr:
+        return scalar("floordiv", self, other)
+
+    def __mod__(self, other: Operand) -> Expr:
+        return scalar("mod", self, other)
+
+    def __neg__(self) -> Expr:
+        return scalar("neg", self)
+
+    def __abs__(self) -> Expr:
+        return scalar("abs", self)
+
+    def __lt__(self, other: Operand) -> Expr:
+        return scalar("lt", self, other)
+
+    def __le__(self, other: Operand) -> Expr:
+        return scalar("le", self, other)
+
+    def __gt__(self, other: Operand) -> Expr:
+        return scalar("lt", other, self)
+
+    def __ge__(self, other: Operand) -> Expr:
+        return scalar("le", other, self)
+
+    def __and__(self, other: Operand) -> Expr:
+        return scalar("and", self, other)
+
+    def __or__(self, other: Operand) -> Expr:
+        return scalar("or", self, other)
+
+    def __xor__(self, other: Operand) -> Expr:
+        return scalar("xor", self, other)
+
+    def __lshift__(self, other: Operand) -> Expr:
+        return scalar("shl", self, other)
+
+    def __rshift__(self, other: Operand) -> Expr:
+        return scalar("shr", self, other)
+
+    def __invert__(self) -> Expr:
+        return scalar("not", self)
+
+    def __str__(self) -> str:
+        if not self._text:
+            object.__setattr__(self, "_text", _text(self))
+        return self._text
+
+    __repr__ = __str__
+
+
+Operand = Expr | int | float | bool
+_INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "//", "mod": "%", "lt": "<", "le": "<=",
+          "eq": "==", "ne": "!=", "and": "&", "or": "|", "xor": "^", "shl": "<<", "shr": ">>"}
+
+
+def _text(e: Expr) -> str:
+    args = [str(a) for a in e.args]
+    if e.op == "const":
+        return f"{e.attr}" if e.dtype in (I64, F32, BOOL) else f"{e.dtype}({e.attr})"
+    if e.op == "load":
+        return f"{e.attr}[{', '.join(args)}]"
+    if e.op in ("axis", "size"):
+        return f"{e.attr}"
+    if e.op == "reduce":
+        return f"{e.attr[0]}({', '.join(f'{a.name}<{a.extent}' for a in e.attr[1])}: {args[0]})"
+    if e.op in _INFIX:
+        return f"({args[0]} {_INFIX[e.op]} {args[1]})"
+    name = {"cast": str(e.dtype), "bitcast": f"bits_{e.dtype}"}.get(e.op, e.op)
+    return f"{name}({', '.join(args)})"
+
+
+_INTERNED: WeakValueDictionary[Any, Expr] = WeakValueDictionary()
+_FRESH = itertools.count()
+
+
+def _make(op: str, args: tuple[Expr, ...], dtype: DType, attr: Any = None) -> Expr:
+    key = (op, args, dtype, repr(attr) if op == "const" else attr)
+    found = _INTERNED.get(key)
+    if found is not None:
+        return found
+    node = object.__new__(Expr)
+    axes = frozenset([attr]) if op == "axis" else frozenset().union(*(a.axes for a in args))
+    height = max((a.height for a in args), default=0)
+    if op == "reduce":
+        axes, height = axes - set(attr[1]), height + 1
+    for name, value in zip(("op", "args", "dtype", "attr", "axes", "height", "_text"),
+                           (op, args, dtype, attr, axes, height, ""), strict=True):
+        object.__setattr__(node, name, value)
+    return _INTERNED.setdefault(key, node)
+
+
+# ---------------------------------------------------------------------------------------------- constructors
+
+def const(value: Any, dtype: DType = I64) -> Expr:
+    """A constant of the dtype, rounded to it."""
+    with np.errstate(all="ignore"):
+        return _make("const", (), dtype, dtype.numpy.type(value).item())
+
+
+def axis(a: Axis) -> Expr:
+    """The value of a loop axis; 0 where its extent is 1."""
+    return const(0) if a.extent == 1 else _make("axis", (), I64, a)
+
+
+def size(d: int | Dim) -> Expr:
+    """The value of a dimension."""
+    return _make("size", (), I64, d) if isinstance(d, Dim) else const(d)
+
+
+def load(buffer: Any, indices: Sequence[Expr], dtype: DType) -> Expr:
+    """One element of a buffer; the buffer is any hashable that prints as its name."""
+    return _make("load", tuple(indices), dtype, buffer)
+
+
+def cast(x: Expr, dtype: DType) -> Expr:
+    """Convert to a dtype; float to integer truncates."""
+    if x.dtype == dtype:
+        return x
+    return const(x.attr, dtype) if x.op == "const" and not isinstance(x.attr, float) else _make("cast", (x,), dtype)
+
+
+def bitcast(x: Expr, dtype: DType) -> Expr:
+    """The same bits read as another dtype of the same size."""
+    assert x.dtype.size == dtype.size, (x.dtype, dtype)
+    return x if x.dtype == dtype else _make("bitcast", (x,), dtype)
+
+
+def select(condition: Expr, yes: Operand, no: Operand) -> Expr:
+    """`yes` where the condition holds, `no` elsewhere; both are evaluated."""
+    yes, no = _agree("select", (yes, no))
+    if condition.op == "const":
+        return yes if condition.attr else no
+    return yes if yes is no else _make("select", (condition, yes, no), yes.dtype)
+
+
+def reduce(op: str, extents: Sequence[int | Dim], body: Callable[..., Expr]) -> Expr:
+    """Reduce `body(axis, ...)` over fresh axes of the given extents.
+
+    Axes are renamed by nesting height, so that equal reductions are equal expressions.
+    """
+    fresh = [Axis(f"?{next(_FRESH)}", e) for e in extents]
+    return rebuild_reduce(op, fresh, body(*map(axis, fresh)))
+
+
+def rebuild_reduce(op: str, axes: Iterable[Axis], body: Expr) -> Expr:
+    """A reduce over given axes, renamed by the nesting height of its body; axes of extent 1 vanish."""
+    axes = tuple(a for a in axes if a.extent != 1)
+    if not axes:
+        return body
+    named = tuple(Axis(f"r{body.height}_{i}", a.extent) for i, a in enumerate(axes))
+    if named != axes:
+        body = substitute(body, dict(zip(axes, map(axis, named), strict=True)))
+    return _make("reduce", (body,), body.dtype, (op, named))
+
+
+def scalar(op: str, *operands: Operand) -> Expr:
+    """Apply a scalar operation of SCALARS; Python numbers take the other operand's dtype."""
+    args = _agree(op, operands)
+    dtype = BOOL if SCALARS[op].result == "bool" else args[0].dtype
+    if args[0].dtype == I64 and op in _INTEGER:
+        simpler = _INTEGER[op](*args)
+        if simpler is not None:
+            return simpler
+    if all(a.op == "const" for a in args):
+        with np.errstate(all="ignore"):
+            return const(SCALARS[op].numpy(*(a.dtype.numpy.type(a.attr) for a in args)), dtype)
+    if op in ("mul", "div") and args[1].op == "const" and args[1].attr == 1:
+        return args[0]
+    if op == "mul" and args[0].op == "const" and args[0].attr == 1:
+        return args[1]
+    if dtype == BOOL and op in ("and", "or"):
+        for a, b in (args, args[::-1]):
+            if a.op == "const":
+                return b if a.attr == (op == "and") else a
+    return _make(op, args, dtype)
+
+
+def _agree(op: str, operands: Sequence[Operand]) -> tuple[Expr, ...]:
+    dtypes = {a.dtype for a in operands if isinstance(a, Expr)}
+    if len(dtypes) != 1:
+        raise DTypeError(f"The scalar operation {op} needs operands of one dtype, received {operands}.")
+    (dtype,) = dtypes
+    return tuple(a if isinstance(a, Expr) else const(a, dtype) for a in operands)
+
+
+# ------------------------------------------------------------------------------------------ integer algebra
+
+Linear = tuple[dict[Expr, int | Dim], int | Dim]
+
+
+def linear(e: Expr) -> Linear:
+    """An i64 expression as `sum(coefficient * atom) + constant`."""
+    if e.op in ("const", "size"):
+        return {}, e.attr
+    if e.op == "neg":
+        return _scale(linear(e.args[0]), -1)
+    if e.op in ("add", "sub"):
+        (a, c), (b, d) = linear(e.args[0]), linear(e.args[1])
+        sign = 1 if e.op == "add" else -1
+        terms = dict(a)
+        for atom, k in b.items():
+            terms[atom] = terms.get(atom, 0) + sign * k
+        return {atom: k for atom, k in terms.items() if k != 0}, c + sign * d
+    if e.op == "mul":
+        for a, b in (e.args, e.args[::-1]):
+            if b.op in ("const", "size"):
+                return _scale(linear(a), b.attr)
+    return {e: 1}, 0
+
+
+def _scale(form: Linear, k: int | Dim) -> Linear:
+    terms, constant = form
+    return {a: c * k for a, c in terms.items() if c * k != 0}, constant * k
+
+
+def from_linear(form: Linear) -> Expr:
+    """The canonical expression of a linear form: atoms in the order of their text, the constant last."""
+    terms, constant = _recombine(form)
+    result: Expr | None = None
+    for atom in sorted(terms, key=str):
+        k = terms[atom]
+        term = atom if k == 1 else _make("mul", (atom, size(k)), I64)
+        result = term if result is None else _make("add", (result, term), I64)
+    if result is None:
+        return size(constant)
+    return result if constant == 0 else _make("add", (result, size(constant)), I64)
+
+
+def _recombine(form: Linear) -> Linear:
+    """Fold `c*b*(y // b) + c*(y % b)` to `c*y`."""
+    terms, constant = form
+    for atom in [a for a in terms if a.op == "mod"]:
+        y, b = atom.args
+        c = terms[atom]
+        quotient, extra = linear(scalar("floordiv", y, b))
+        if len(quotient) == 1 and extra == 0 and terms.get(next(iter(quotient)), 0) == c * b.attr:
+            kept = {a: k for a, k in terms.items() if a is not atom and a not in quotient}
+            more, offset = _scale(linear(y), c)
+            for a, k in more.items():
+                kept[a] = kept.get(a, 0) + k
+            return _recombine(({a: k for a, k in kept.items() if k != 0}, constant + offset))
+    return terms, constant
+
+
+def _add(a: Expr, b: Expr) -> Expr:
+    return from_linear(linear(_make("add", (a, b), I64)))
+
+
+def _sub(a: Expr, b: Expr) -> Expr:
+    return from_linear(linear(_make("sub", (a, b), I64)))
+
+
+def _mul(a: Expr, b: Expr) -> Expr | None:
+    if "const" in (a.op, b.op) or "size" in (a.op, b.op):
+        return from_linear(linear(_make("mul", (a, b), I64)))
+    return None
+
+
+def _split(a: Expr, b: Expr) -> tuple[Linear, Expr, bool] | None:
+    """Write `a` as `quotient * b + rest`; the last result says whether 0 <= rest < b is proved."""
+    if b.op not in ("const", "size") or b.attr == 0:
+        return None
+    by = b.attr
+    terms, constant = linear(a)
+
+    def quotient(k: int | Dim) -> int | Dim | None:
+        if isinstance(k, Dim):
+            return k.divide(by)
+        return k // by if isinstance(by, int) and by > 0 and k % by == 0 else 0 if k == 0 else None
+
+    whole, rest = {}, {}
+    for atom, k in terms.items():
+        q = quotient(k)
+        if q is None:
+            rest[atom] = k
+        else:
+            whole[atom] = q
+    if isinstance(by, int) and by > 0 and isinstance(constant, int):
+        c_whole, c_rest = constant // by, constant % by
+    else:
+        q = quotient(constant)
+        c_whole, c_rest = (q, 0) if q is not None else (0, constant)
+    remainder = from_linear((rest, c_rest))
+    low, high = bounds(remainder)
+    inside = low is not None and high is not None and at_least_zero(low) and at_least_zero(by - 1 - high)
+    return (whole, c_whole), remainder, inside
+
+
+def _floordiv(a: Expr, b: Expr) -> Expr | None:
+    if b.op == "const" and b.attr == 1:
+        return a
+    if a.op == "floordiv" and a.args[1].op == b.op == "const":
+        return scalar("floordiv", a.args[0], const(a.args[1].attr * b.attr))
+    parts = _split(a, b)
+    if parts is None:
+        return None
+    whole, rest, inside = parts
+    if inside:
+        return from_linear(whole)
+    if whole == ({}, 0):
+        return None
+    return scalar("add", from_linear(whole), scalar("floordiv", rest, b))
+
+
+def _mod(a: Expr, b: Expr) -> Expr | None:
+    if b.op == "const" and b.attr == 1:
+        return const(0)
+    parts = _split(a, b)
+    if parts is None:
+        return None
+    _, rest, inside = parts
+    if inside:
+        return rest
+    return None if rest is a else scalar("mod", rest, b)
+
+
+def _compare(op: str, a: Expr, b: Expr) -> Expr | None:
+    low, high = bounds(scalar("sub", b, a))
+    strict = 1 if op == "lt" else 0
+    if low is not None and at_least_zero(low - strict):
+        return const(True, BOOL)
+    if high is not None and at_least_zero(-1 * high - 1 + strict):
+        return const(False, BOOL)
+    return None
+
+
+def _extreme(op: str, a: Expr, b: Expr) -> Expr | None:
+    known = _compare("le", a, b)
+    if known is None:
+        return None
+    return a if known.attr == (op == "min") else b
+
+
+def _equal(a: Expr, b: Expr) -> Expr | None:
+    if a is b:
+        return const(True, BOOL)
+    low, high = bounds(scalar("sub", b, a))
+    apart = (low is not None and at_least_zero(low - 1)) or (high is not None and at_least_zero(-1 * high - 1))
+    return const(False, BOOL) if apart else None
+
+
+_INTEGER: dict[str, Callable[..., Expr | None]] = {
+    "add": _add, "sub": _sub, "mul": _mul, "floordiv": _floordiv, "mod": _mod,
+    "neg": lambda a: from_linear(_scale(linear(a), -1)),
+    "lt": lambda a, b: _compare("lt", a, b), "le": lambda a, b: _compare("le", a, b), "eq": _equal,
+    "min": lambda a, b: _extreme("min", a, b), "max": lambda a, b: _extreme("max", a, b),
+}
+
+Bound = int | Dim | None
+
+
+def bounds(e: Expr) -> tuple[Bound, Bound]:
+    """Provable inclusive bounds of an i64 expression; None where there is none."""
+    terms, low = linear(e)
+    high: Bound = low
+    for atom, k in terms.items():
+        a, b = _atom_bounds(atom)
+        if not at_least_zero(k):
+            if not at_least_zero(-1 * k):
+                return None, None
+            a, b = b, a
+        low = None if low is None or a is None else low + k * a
+        high = None if high is None or b is None else high + k * b
+    return low, high
+
+
+def _atom_bounds(e: Expr) -> tuple[Bound, Bound]:
+    if e.op == "axis":
+        return 0, e.attr.extent - 1
+    if e.op == "mod" and e.args[1].op in ("const", "size") and at_least_zero(e.args[1].attr - 1):
+        return 0, e.args[1].attr - 1
+    if e.op == "floordiv" and e.args[1].op == "const" and e.args[1].attr > 0:
+        low, high = (b // e.args[1].attr if isinstance(b, int) else b for b in bounds(e.args[0]))
+        # x // c <= x for x >= 0, which is all that can be said of a symbolic bound
+        return (low if isinstance(low, int) else None), high
+    if e.op in ("min", "max"):
+        (a, b), (c, d) = bounds(e.args[0]), bounds(e.args[1])
+        pick = _least if e.op == "min" else _greatest
+        return (pick(a, c, all_needed=e.op == "min"), pick(b, d, all_needed=e.op == "max"))
+    if e.op == "select":
+        (a, b), (c, d) = bounds(e.args[1]), bounds(e.args[2])
+        return _least(a, c, all_needed=True), _greatest(b, d, all_needed=True)
+    if e.op == "cast" and e.args[0].dtype.kind in "bu" and e.args[0].dtype.size == 1:
+        return 0, 1 if e.args[0].dtype == BOOL else 255
+    return None, None
+
+
+def _least(a: Bound, b: Bound, all_needed: bool) -> Bound:
+    if a is None or b is None:
+        return None if all_needed else (b if a is None else a)
+    if at_least_zero(b - a):
+        return a
+    return b if at_least_zero(a - b) or not all_needed else None
+
+
+def _greatest(a: Bound, b: Bound, all_needed: bool) -> Bound:
+    if a is None or b is None:
+        return None if all_needed else (b if a is None else a)
+    if at_least_zero(a - b):
+        return a
+    return b if at_least_zero(b - a) or not all_needed else None
+
+
+# ----------------------------------------------------------------------------------------------- traversal
+
+def postorder(roots: Iterable[Expr]) -> list[Expr]:
+    """Every node below the roots once, operands before users."""
+    seen: dict[Expr, None] = {}
+    stack = [(r, False) for r in reversed(list(roots))]
+    while stack:
+        node, done = stack.pop()
+        if done:
+            seen.setdefault(node)
+        elif node not in seen:
+            stack.append((node, True))
+            stack.extend((a, False) for a in reversed(node.args))
+    return list(seen)
+
+
+def rewrite(root: Expr, change: Callable[[Expr], Expr | None]) -> Expr:
+    """Rebuild bottom-up, through the simplifying constructors; `change` may replace any rebuilt node."""
+    done: dict[Expr, Expr] = {}
+    for node in postorder([root]):
+        args = tuple(done[a] for a in node.args)
+        new = node if args == node.args else _rebuild(node, args)
+        done[node] = change(new) or new
+    return done[root]
+
+
+def _rebuild(node: Expr, args: tuple[Expr, ...]) -> Expr:
+    if node.op in SCALARS:
+        return scalar(node.op, *args)
+    if node.op == "select":
+        return select(*args)
+    if node.op in ("cast", "bitcast"):
+        return (cast if node.op == "cast" else bitcast)(args[0], node.dtype)
+    if node.op == "reduce":
+        return rebuild_reduce(node.attr[0], node.attr[1], args[0])
+    return _make(node.op, args, node.dtype, node.attr)
+
+
+def substitute(root: Expr, values: Mapping[Axis, Expr]) -> Expr:
+    """Replace free axes by expressions."""
+    if not root.axes & values.keys():
+        return root
+    return rewrite(root, lambda e: values.get(e.attr) if e.op == "axis" else None)

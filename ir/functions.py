@@ -1,0 +1,571 @@
+"""NumPy-like functions over values, named as in `keras.ops`.
+
+Ops take operands of equal shapes and dtypes; here broadcasting, promotion and axis defaults become visible
+values. Promotion is Keras's: Python numbers take the other operand's dtype, integers yield to floats.
+Source of names and defaults: https://keras.io/api/ops/
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.ir.errors import DTypeError, ShapeError
+from graphc.ir.graph import Value, apply
+from graphc.ir.ops.contract import Einsum
+from graphc.ir.ops.elementwise import (
+    Absolute,
+    Add,
+    Cast,
+    Cos,
+    Divide,
+    Equal,
+    Erf,
+    Exp,
+    Floor,
+    Less,
+    LessEqual,
+    Log,
+    Log1p,
+    LogicalAnd,
+    LogicalNot,
+    LogicalOr,
+    Maximum,
+    Minimum,
+    Multiply,
+    Negative,
+    NotEqual,
+    Power,
+    Relu,
+    Sigmoid,
+    Sign,
+    Sin,
+    Softplus,
+    Sqrt,
+    StopGradient,
+    Subtract,
+    Tanh,
+    Where,
+)
+from graphc.ir.ops.leaf import Constant, Dimension, Input, Iota, State
+from graphc.ir.ops.movement import Broadcast, Concatenate, Pad, Reshape, Reverse, Slice, Transpose
+from graphc.ir.ops.random import RandomBits
+from graphc.ir.ops.reduction import Argmax, Max, Sum
+from graphc.ir.ops.rowwise import Logsumexp, Softmax
+from graphc.ir.ops.structure import Gradient, Item
+from graphc.ir.ops.window import Fold, Windows
+from graphc.ir.types import DTYPES, Dim, DType, Shape, TensorType, product
+
+__all__ = [
+    "absolute", "add", "argmax", "average_pool", "broadcast_to", "cast", "clip", "concatenate", "constant", "conv",
+    "cos", "dimension", "divide", "dropout", "einsum", "elu", "equal", "erf", "exp", "expand_dims", "flip", "floor",
+    "full", "gelu", "gradient", "greater", "greater_equal", "input", "iota", "leaky_relu", "less", "less_equal",
+    "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logsumexp", "matmul", "max",
+    "max_pool", "maximum", "mean", "min", "minimum", "multiply", "negative", "not_equal", "one_hot", "ones_like",
+    "pad", "power", "relu", "relu6", "reshape", "rsqrt", "selu", "sigmoid", "sign", "silu", "sin", "slice",
+    "softmax", "softplus", "softsign", "sqrt", "square", "squeeze", "state", "stop_gradient", "subtract", "sum",
+    "tanh", "transpose", "uniform", "where", "zeros_like",
+]
+
+Axis = int | Sequence[int] | None
+Number = bool | int | float | np.number | np.ndarray
+Like = Value | Number
+
+
+# ------------------------------------------------------------------------------------------ leaves and dtypes
+
+def input(label: str, shape: Shape, dtype: object = "f32") -> Value:
+    """A graph input."""
+    return apply(Input(label, TensorType(DType.of(dtype), tuple(shape))), origin="")
+
+
+def state(label: str, shape: Shape, dtype: object = "f32") -> Value:
+    """A graph state: an array that lives between steps."""
+    return apply(State(label, TensorType(DType.of(dtype), tuple(shape))), origin="")
+
+
+def constant(value: float, dtype: object = "f32") -> Value:
+    """One number as a value of shape ()."""
+    d = DType.of(dtype)
+    return apply(Constant(d.numpy.type(value).item(), d))
+
+
+def full(shape: Shape, value: Like, dtype: object = "f32") -> Value:
+    """A value of the shape with one number everywhere."""
+    scalar = value if isinstance(value, Value) else constant(float(value) if DType.of(dtype).is_float else value, dtype)
+    return broadcast(scalar, tuple(shape), ())
+
+
+def zeros_like(x: Value) -> Value:
+    """Zeros of the shape and dtype of x."""
+    return full(x.shape, 0, x.dtype)
+
+
+def ones_like(x: Value) -> Value:
+    """Ones of the shape and dtype of x."""
+    return full(x.shape, 1, x.dtype)
+
+
+def dimension(size: int | Dim, dtype: object = "f32") -> Value:
+    """The value of a dimension as a number of the dtype."""
+    return apply(Dimension(size, DType.of(dtype))) if isinstance(size, Dim) else constant(size, dtype)
+
+
+def iota(shape: Shape, axes: Sequence[int], dtype: object = "i32") -> Value:
+    """Positions along `axes`, counted in row-major order over them."""
+    return apply(Iota(tuple(shape), tuple(axes), DType.of(dtype)))
+
+
+def cast(x: Like, dtype: object) -> Value:
+    """x converted to the dtype."""
+    d = DType.of(dtype)
+    if not isinstance(x, Value):
+        return constant(x, d)  # type: ignore[arg-type]
+    return x if x.dtype == d else apply(Cast(d), x)
+
+
+_ORDER = [DTYPES[n] for n in ("bool", "u8", "u32", "i32", "i64", "f32", "f64")]
+
+
+def _promote(*operands: Like) -> list[Value]:
+    """Operands as values of one dtype and one shape."""
+    values = [o for o in operands if isinstance(o, Value)]
+    numbers = [o for o in operands if not isinstance(o, Value)]
+    if any(isinstance(n, np.ndarray) and n.ndim for n in numbers):
+        raise DTypeError("An array can't be a constant of a graph: make it an input, a weight or a number.")
+    dtype = builtins.max((v.dtype for v in values), key=_ORDER.index, default=DTYPES["f32"])
+    if not dtype.is_float and any(isinstance(n, float | np.floating) for n in numbers):
+        dtype = DTYPES["f32"]
+    if dtype.kind == "b" and any(not isinstance(n, bool | np.bool_) for n in numbers):
+        dtype = DTYPES["i32"]
+    same = [cast(o, dtype) for o in operands]
+    shape = broadcast_shapes(*(v.shape for v in same))
+    return [broadcast_to(v, shape) for v in same]
+
+
+def _float(x: Like) -> Value:
+    x = x if isinstance(x, Value) else constant(x)  # type: ignore[arg-type]
+    return x if x.dtype.is_float else cast(x, "f32")
+
+
+def broadcast_shapes(*shapes: Shape) -> Shape:
+    """The shape that NumPy broadcasting gives."""
+    rank = builtins.max(map(len, shapes), default=0)
+    result: list[int | Dim] = [1] * rank
+    for shape in shapes:
+        for i, extent in enumerate(shape, rank - len(shape)):
+            if extent != 1 and result[i] not in (1, extent):
+                raise ShapeError(f"Shapes {' and '.join(map(_shape, shapes))} do not broadcast together: "
+                                 f"{result[i]} is not {extent}.")
+            result[i] = result[i] if extent == 1 else extent
+    return tuple(result)
+
+
+def _shape(shape: Shape) -> str:
+    return f"[{','.join(map(str, shape))}]"
+
+
+# --------------------------------------------------------------------------------------------------- movement
+
+def broadcast(x: Value, shape: Shape, axes: Sequence[int]) -> Value:
+    """Place the axes of x at `axes` of the shape and repeat it along the others."""
+    return x if x.shape == tuple(shape) else apply(Broadcast(tuple(shape), tuple(axes)), x)
+
+
+def broadcast_to(x: Value, shape: Shape) -> Value:
+    """Broadcast x to the shape by NumPy's rule."""
+    if x.shape == tuple(shape):
+        return x
+    if broadcast_shapes(x.shape, shape) != tuple(shape):
+        raise ShapeError(f"{x.type} does not broadcast to the shape {_shape(shape)}.")
+    offset = len(shape) - x.ndim
+    kept = [a for a in range(x.ndim) if x.shape[a] == shape[a + offset]]
+    squeezed = reshape(x, tuple(x.shape[a] for a in kept))
+    return broadcast(squeezed, tuple(shape), tuple(a + offset for a in kept))
+
+
+def reshape(x: Value, newshape: Sequence[int | Dim]) -> Value:
+    """x under another shape; one extent may be -1."""
+    shape = tuple(newshape)
+    if -1 in shape:
+        known = product(d for d in shape if not (isinstance(d, int) and d == -1))
+        size = x.type.size  # type: ignore[union-attr]
+        if isinstance(size, Dim):
+            rest = size.divide(known)
+        else:
+            rest = size // known if isinstance(known, int) and known and size % known == 0 else None
+        if rest is None:
+            raise ShapeError(f"reshape can't turn {x.type} into the shape {shape}: {size} elements do not divide.")
+        shape = tuple(rest if isinstance(d, int) and d == -1 else d for d in shape)
+    return x if x.shape == shape else apply(Reshape(shape), x)
+
+
+def transpose(x: Value, axes: Sequence[int] | None = None) -> Value:
+    """x with its axes permuted; reversed by default."""
+    order = tuple(range(x.ndim))[::-1] if axes is None else _axes(x, axes)
+    return x if order == tuple(range(x.ndim)) else apply(Transpose(order), x)
+
+
+def flip(x: Value, axis: Axis = None) -> Value:
+    """x in reverse order along the axes."""
+    return apply(Reverse(tuple(sorted(_axes(x, axis)))), x)
+
+
+def slice(x: Value, start: Sequence[int], shape: Shape) -> Value:
+    """The block of x that begins at `start`."""
+    return x if x.shape == tuple(shape) else apply(Slice(tuple(start), tuple(shape)), x)
+
+
+def pad(x: Value, pad_width: Sequence[tuple[int, int]], constant_values: float = 0.0) -> Value:
+    """x with `pad_width[i] = (before, after)` elements added to axis i."""
+    if not any(b or a for b, a in pad_width):
+        return x
+    before, after = zip(*pad_width, strict=True)
+    return apply(Pad(tuple(before), tuple(after), float(constant_values)), x)
+
+
+def concatenate(xs: Sequence[Value], axis: int = -1) -> Value:
+    """The values joined along an axis."""
+    return apply(Concatenate(_axes(xs[0], axis)[0]), *xs)
+
+
+def expand_dims(x: Value, axis: int) -> Value:
+    """x with a new axis of extent 1."""
+    axis = axis + x.ndim + 1 if axis < 0 else axis
+    return reshape(x, (*x.shape[:axis], 1, *x.shape[axis:]))
+
+
+def squeeze(x: Value, axis: Axis = None) -> Value:
+    """x without axes of extent 1."""
+    gone = {a for a, n in enumerate(x.shape) if n == 1} if axis is None else set(_axes(x, axis))
+    return reshape(x, tuple(n for a, n in enumerate(x.shape) if a not in gone))
+
+
+def _axes(x: Value, axis: Axis) -> tuple[int, ...]:
+    """Axes as nonnegative numbers; all of them for None."""
+    if axis is None:
+        return tuple(range(x.ndim))
+    given = (axis,) if isinstance(axis, int | np.integer) else tuple(axis)
+    for a in given:
+        if not -x.ndim <= a < x.ndim:
+            raise ShapeError(f"The axis {a} is out of range for {x.type}.")
+    return tuple(int(a) % x.ndim for a in given)
+
+
+# ------------------------------------------------------------------------------------------------ elementwise
+
+def _unary(op: Any, needs_float: bool = True) -> Any:
+    def function(x: Like) -> Value:
+        return apply(op(), _float(x) if needs_float else x)  # type: ignore[arg-type]
+
+    function.__name__ = function.__qualname__ = op.name
+    function.__doc__ = op.__doc__.split("\n")[0]
+    return function
+
+
+def _binary(op: Any, needs_float: bool = False) -> Any:
+    def function(x1: Like, x2: Like) -> Value:
+        if needs_float:
+            x1, x2 = (_float(x) if isinstance(x, Value) else x for x in (x1, x2))
+        return apply(op(), *_promote(x1, x2))
+
+    function.__name__ = function.__qualname__ = op.name
+    function.__doc__ = op.__doc__.split("\n")[0]
+    return function
+
+
+add, subtract, multiply = _binary(Add), _binary(Subtract), _binary(Multiply)
+divide, power = _binary(Divide, needs_float=True), _binary(Power, needs_float=True)
+maximum, minimum = _binary(Maximum), _binary(Minimum)
+less, less_equal, equal, not_equal = _binary(Less), _binary(LessEqual), _binary(Equal), _binary(NotEqual)
+logical_and, logical_or = _binary(LogicalAnd), _binary(LogicalOr)
+logical_not = _unary(LogicalNot, needs_float=False)
+negative, absolute, sign = _unary(Negative, False), _unary(Absolute, False), _unary(Sign, False)
+relu, stop_gradient = _unary(Relu, False), _unary(StopGradient, False)
+floor, exp, log, log1p, sqrt = _unary(Floor), _unary(Exp), _unary(Log), _unary(Log1p), _unary(Sqrt)
+tanh, sigmoid, softplus, erf, sin, cos = map(_unary, (Tanh, Sigmoid, Softplus, Erf, Sin, Cos))
+
+
+def greater(x1: Like, x2: Like) -> Value:
+    """x > y."""
+    return less(x2, x1)
+
+
+def greater_equal(x1: Like, x2: Like) -> Value:
+    """x >= y."""
+    return less_equal(x2, x1)
+
+
+def where(condition: Value, x1: Like, x2: Like) -> Value:
+    """x1 where the condition holds, x2 elsewhere."""
+    x1, x2 = _promote(x1, x2)
+    shape = broadcast_shapes(condition.shape, x1.shape)
+    return apply(Where(), *(broadcast_to(v, shape) for v in (condition, x1, x2)))
+
+
+def square(x: Value) -> Value:
+    """x * x."""
+    return multiply(x, x)
+
+
+def rsqrt(x: Value) -> Value:
+    """1 / sqrt(x)."""
+    return divide(1.0, sqrt(x))
+
+
+def clip(x: Value, x_min: Like, x_max: Like) -> Value:
+    """x limited to the interval [x_min, x_max]."""
+    return minimum(maximum(x, x_min), x_max)
+
+
+def relu6(x: Value) -> Value:
+    """min(max(x, 0), 6)."""
+    return minimum(relu(x), 6.0)
+
+
+def leaky_relu(x: Value, negative_slope: float = 0.2) -> Value:
+    """x where positive, `negative_slope * x` elsewhere."""
+    return where(greater(x, 0.0), x, multiply(x, negative_slope))
+
+
+def elu(x: Value, alpha: float = 1.0) -> Value:
+    """x where positive, `alpha * (exp(x) - 1)` elsewhere."""
+    return where(greater(x, 0.0), x, multiply(alpha, subtract(exp(minimum(x, 0.0)), 1.0)))
+
+
+def selu(x: Value) -> Value:
+    """The scaled exponential linear unit (Klambauer et al., 2017)."""
+    return multiply(1.0507009873554805, elu(x, 1.6732632423543772))
+
+
+def silu(x: Value) -> Value:
+    """x * sigmoid(x)."""
+    return multiply(x, sigmoid(x))
+
+
+def gelu(x: Value, approximate: bool = True) -> Value:
+    """The Gaussian error linear unit, by default its tanh approximation as in `keras.ops.gelu`."""
+    if approximate:
+        inner = multiply(math.sqrt(2 / math.pi), add(x, multiply(0.044715, multiply(x, square(x)))))
+        return multiply(multiply(0.5, x), add(1.0, tanh(inner)))
+    return multiply(multiply(0.5, x), add(1.0, erf(multiply(x, math.sqrt(0.5)))))
+
+
+def softsign(x: Value) -> Value:
+    """x / (1 + |x|)."""
+    return divide(x, add(1.0, absolute(x)))
+
+
+# ------------------------------------------------------------------------------------------------- reductions
+
+def _reduced(x: Value, axis: Axis, keepdims: bool, make: Any) -> Value:
+    axes = tuple(sorted(_axes(x, axis)))
+    result = apply(make(axes), x) if axes else x
+    return reshape(result, tuple(1 if a in axes else n for a, n in enumerate(x.shape))) if keepdims else result
+
+
+def sum(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
+    """The sum over the axes; over all by default."""
+    x = cast(x, "i32") if x.dtype.kind == "b" else x
+    return _reduced(x, axis, keepdims, Sum)
+
+
+def max(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
+    """The maximum over the axes; over all by default. Equal maxima share the gradient."""
+    return _reduced(x, axis, keepdims, lambda axes: Max(axes, False))
+
+
+def min(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
+    """The minimum over the axes; over all by default."""
+    return negative(max(negative(x), axis, keepdims))
+
+
+def mean(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
+    """The mean over the axes; of integers in float32."""
+    x = _float(x)
+    total = sum(x, axis, keepdims)
+    return divide(total, dimension(product(x.shape[a] for a in _axes(x, axis)), x.dtype))
+
+
+def argmax(x: Value, axis: int | None = None) -> Value:
+    """The position of the first maximum, i32; counted over the flattened value where axis is None."""
+    return argmax_over(x, tuple(range(x.ndim)) if axis is None else _axes(x, axis), "i32")
+
+
+def argmax_over(x: Value, axes: Sequence[int], dtype: object) -> Value:
+    """The position of the first maximum over several axes, counted in row-major order over them."""
+    return apply(Argmax(tuple(axes), DType.of(dtype)), x)
+
+
+def softmax(x: Value, axis: int = -1) -> Value:
+    """exp(x) / sum(exp(x)) along an axis."""
+    return apply(Softmax(_axes(x, axis)[0]), x)
+
+
+def logsumexp(x: Value, axis: int = -1, keepdims: bool = False) -> Value:
+    """log(sum(exp(x))) along an axis."""
+    result = apply(Logsumexp(_axes(x, axis)[0]), x)
+    return expand_dims(result, _axes(x, axis)[0]) if keepdims else result
+
+
+def log_softmax(x: Value, axis: int = -1) -> Value:
+    """log(softmax(x)), without rounding small probabilities to zero."""
+    return subtract(x, logsumexp(x, axis, keepdims=True))
+
+
+def one_hot(x: Value, num_classes: int, dtype: object = "f32") -> Value:
+    """1 at the position that x gives along a new last axis, 0 elsewhere; all 0 where x is out of range."""
+    shape = (*x.shape, num_classes)
+    positions = iota(shape, (len(shape) - 1,), x.dtype)
+    return cast(equal(broadcast(x, shape, tuple(range(x.ndim))), positions), dtype)
+
+
+# ----------------------------------------------------------------------------------- contractions and windows
+
+def einsum(subscripts: str, x1: Value, x2: Value) -> Value:
+    """Einstein summation of two operands; each letter at most once in an operand."""
+    dtype = builtins.max(x1.dtype, x2.dtype, key=_ORDER.index)
+    return apply(Einsum(subscripts), cast(x1, dtype), cast(x2, dtype))
+
+
+def matmul(x1: Value, x2: Value) -> Value:
+    """The matrix product over the last two axes, leading axes broadcast; a vector is a matrix of one row or column."""
+    if x1.ndim == 0 or x2.ndim == 0:
+        raise ShapeError(f"matmul needs operands with at least one axis, received {x1.type} and {x2.type}.")
+    if x1.shape[-1] != x2.shape[-2 if x2.ndim > 1 else -1]:
+        raise ShapeError(f"matmul: the last axis of {x1.type} does not match the rows of {x2.type}.")
+    letters = iter("abcdefghijklmnopqrstuvwxyz")
+    k = next(letters)
+    i, j = (next(letters) if x1.ndim > 1 else ""), (next(letters) if x2.ndim > 1 else "")
+    if x2.ndim <= 2:
+        batch = "".join(next(letters) for _ in range(x1.ndim - 2))
+        return einsum(f"{batch}{i}{k},{k}{j}->{batch}{i}{j}", x1, x2)
+    shape = broadcast_shapes(x1.shape[:-2], x2.shape[:-2])
+    batch = "".join(next(letters) for _ in shape)
+    x1 = broadcast_to(x1, (*shape, *x1.shape[-2:])) if x1.ndim > 1 else x1
+    x2 = broadcast_to(x2, (*shape, *x2.shape[-2:]))
+    return einsum(f"{batch if i else ''}{i}{k},{batch}{k}{j}->{batch}{i}{j}", x1, x2)
+
+
+def windows(x: Value, size: Sequence[int], strides: Sequence[int], dilation: Sequence[int]) -> Value:
+    """Every window of the spatial axes of [N, *spatial, C], as [N, *positions, *size, C]."""
+    return apply(Windows(tuple(size), tuple(strides), tuple(dilation)), x)
+
+
+def fold(x: Value, extent: Shape, strides: Sequence[int], dilation: Sequence[int]) -> Value:
+    """The adjoint of `windows`."""
+    return apply(Fold(tuple(extent), tuple(strides), tuple(dilation)), x)  # type: ignore[arg-type]
+
+
+def _pair(value: int | Sequence[int], rank: int, name: str) -> tuple[int, ...]:
+    result = (value,) * rank if isinstance(value, int | np.integer) else tuple(value)
+    if len(result) != rank or any(not isinstance(v, int | np.integer) or v < 1 for v in result):
+        raise ShapeError(f"{name} must be a positive integer or {rank} of them, received {value!r}.")
+    return tuple(int(v) for v in result)
+
+
+def _padded(x: Value, size: Sequence[int], strides: Sequence[int], dilation: Sequence[int], padding: str,
+            value: float) -> Value:
+    """x with the padding of Keras's `same`: the smaller half first, so that the output has ceil(n / s) positions."""
+    if padding == "valid":
+        return x
+    if padding != "same":
+        raise ShapeError(f"padding must be 'valid' or 'same', received {padding!r}.")
+    widths = [(0, 0)]
+    for n, k, s, d in zip(x.shape[1:-1], size, strides, dilation, strict=True):
+        if isinstance(n, Dim) and s > 1:
+            raise ShapeError(f"padding 'same' with stride {s} needs known extents, received {x.type}.")
+        covered = (k - 1) * d + 1
+        total = covered - 1 if s == 1 else builtins.max((-(-n // s) - 1) * s + covered - n, 0)  # type: ignore[operator]
+        widths.append((total // 2, total - total // 2))
+    return pad(x, [*widths, (0, 0)], value)
+
+
+def conv(x: Value, kernel: Value, strides: int | Sequence[int] = 1, padding: str = "valid",
+         dilation_rate: int | Sequence[int] = 1) -> Value:
+    """The cross-correlation of [N, *spatial, C] with a kernel [*size, C, filters]."""
+    rank = kernel.ndim - 2
+    if x.ndim != rank + 2 or x.shape[-1] != kernel.shape[-2]:
+        raise ShapeError(f"conv needs an input [N, {rank} spatial axes, {kernel.shape[-2]} channels] for the kernel "
+                         f"{kernel.type}, received {x.type}.")
+    size = tuple(int(k) for k in kernel.shape[:rank])  # type: ignore[arg-type]
+    strides, dilation = _pair(strides, rank, "strides"), _pair(dilation_rate, rank, "dilation_rate")
+    taps = windows(_padded(x, size, strides, dilation, padding, 0.0), size, strides, dilation)
+    position, tap = "hwd"[:rank], "uvt"[:rank]
+    return einsum(f"n{position}{tap}c,{tap}co->n{position}o", taps, kernel)
+
+
+def _pooled(x: Value, pool_size: Any, strides: Any, padding: str, value: float) -> tuple[Value, tuple[int, ...]]:
+    rank = x.ndim - 2
+    size = _pair(pool_size, rank, "pool_size")
+    step = size if strides is None else _pair(strides, rank, "strides")
+    ones = (1,) * rank
+    return windows(_padded(x, size, step, ones, padding, value), size, step, ones), tuple(range(1 + rank, 1 + 2 * rank))
+
+
+def max_pool(x: Value, pool_size: int | Sequence[int], strides: int | Sequence[int] | None = None,
+             padding: str = "valid") -> Value:
+    """The maximum of each window of [N, *spatial, C]; the first maximum of a window gets its gradient."""
+    taps, axes = _pooled(x, pool_size, strides, padding, -math.inf)
+    return apply(Max(axes, True), taps)
+
+
+def average_pool(x: Value, pool_size: int | Sequence[int], strides: int | Sequence[int] | None = None,
+                 padding: str = "valid") -> Value:
+    """The mean of each window of [N, *spatial, C]; padding does not count."""
+    taps, axes = _pooled(x, pool_size, strides, padding, 0.0)
+    if padding == "valid":
+        return mean(taps, axes)
+    counts, _ = _pooled(ones_like(x), pool_size, strides, padding, 0.0)
+    return divide(sum(taps, axes), sum(counts, axes))
+
+
+# --------------------------------------------------------------------------------------- random and structure
+
+def random_bits(key: Value, shape: Shape, stream: int) -> Value:
+    """32 random bits for each element of the shape."""
+    return apply(RandomBits(tuple(shape), stream), key)
+
+
+def uniform(key: Value, shape: Shape, stream: int) -> Value:
+    """Uniform float32 numbers in [0, 1), multiples of 2**-24."""
+    top = cast(floor(divide(cast(random_bits(key, shape, stream), "f64"), 256.0)), "f32")
+    return multiply(top, 2.0**-24)
+
+
+def dropout(x: Value, rate: float, key: Value, stream: int) -> Value:
+    """x with a fraction `rate` of its elements set to 0 and the others scaled by 1 / (1 - rate)."""
+    if rate <= 0:
+        return x
+    if rate >= 1:
+        return zeros_like(x)
+    threshold = int(rate * 2**32)
+    kept = greater_equal(random_bits(key, x.shape, stream), full(x.shape, threshold, "u32"))
+    return where(kept, multiply(x, 1 / (1 - rate)), zeros_like(x))
+
+
+def item(x: Value, index: int) -> Value:
+    """One result of a value that has several."""
+    return apply(Item(index), x)
+
+
+def gradient(loss: Value, wrt: Sequence[Value]) -> list[Value]:
+    """The gradients of a scalar loss; `graphc.passes.differentiate` expands them into a backward graph."""
+    both = apply(Gradient(), loss, *wrt)
+    return [item(both, i) for i in range(len(wrt))]
+
+
+FUNCTIONS = sys.modules[__name__]  # what `vjp` receives as `f`
+
+for _name, _function in {
+    "__add__": add, "__sub__": subtract, "__mul__": multiply, "__truediv__": divide, "__pow__": power,
+    "__radd__": lambda x, y: add(y, x), "__rsub__": lambda x, y: subtract(y, x),
+    "__rmul__": lambda x, y: multiply(y, x), "__rtruediv__": lambda x, y: divide(y, x), "__neg__": negative,
+    "__matmul__": matmul, "__lt__": less, "__le__": less_equal, "__gt__": greater, "__ge__": greater_equal,
+}.items():
+    setattr(Value, _name, _function)

@@ -1,0 +1,157 @@
+"""Values and graphs. A value is the operation that computes it; names exist only in the text.
+
+A `Graph` is one step of a program: inputs, state, named outputs, and updates that give a state its next value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakValueDictionary
+
+import networkx as nx
+
+from graphc.ir.op import Op
+from graphc.ir.printer import print_graph
+from graphc.ir.types import DType, Shape, TensorType, TupleType
+
+__all__ = ["Graph", "Value", "apply", "current_origin", "origin", "topological"]
+
+_ORIGIN: ContextVar[str] = ContextVar("origin", default="")
+_VALUES: WeakValueDictionary[Any, Value] = WeakValueDictionary()
+
+
+@contextmanager
+def origin(name: str) -> Iterator[None]:
+    """Values made inside carry `name` (a layer's path) as their origin."""
+    token = _ORIGIN.set(name)
+    try:
+        yield
+    finally:
+        _ORIGIN.reset(token)
+
+
+def current_origin() -> str:
+    """The origin that a value made now would carry."""
+    return _ORIGIN.get()
+
+
+@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True, repr=False)
+class Value:
+    """An op applied to operands: frozen, interned, typed at birth. Make one with `apply`."""
+
+    op: Op
+    operands: tuple[Value, ...]
+    type: TensorType | TupleType
+    origin: str = ""
+
+    @property
+    def shape(self) -> Shape:
+        assert isinstance(self.type, TensorType)
+        return self.type.shape
+
+    @property
+    def dtype(self) -> DType:
+        assert isinstance(self.type, TensorType)
+        return self.type.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __repr__(self) -> str:
+        return f"<{self.op}: {self.type}{' in ' + self.origin if self.origin else ''}>"
+
+
+def apply(op: Op, *operands: Value, origin: str | None = None) -> Value:
+    """The value of an op on operands; the same object for the same arguments."""
+    where = _ORIGIN.get() if origin is None else origin
+    key = (op, operands, where)
+    found = _VALUES.get(key)
+    if found is None:
+        found = Value(op, operands, op.infer(*(o.type for o in operands)), where)  # type: ignore[arg-type]
+        _VALUES[key] = found
+    return found
+
+
+def topological(roots: Iterable[Value]) -> list[Value]:
+    """Every value below the roots once, operands before users, in a stable order."""
+    seen: dict[Value, None] = {}
+    stack = [(r, False) for r in reversed(list(roots))]
+    while stack:
+        value, done = stack.pop()
+        if done:
+            seen.setdefault(value)
+        elif value not in seen:
+            stack.append((value, True))
+            stack.extend((o, False) for o in reversed(value.operands))
+    return list(seen)
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """One step: `inputs` and `state` are leaves, `outputs` are named, `updates` maps a state to its next value."""
+
+    name: str
+    inputs: tuple[Value, ...]
+    state: tuple[Value, ...]
+    outputs: tuple[tuple[str, Value], ...]
+    updates: tuple[tuple[Value, Value], ...] = ()
+    _order: list[Value] = field(default_factory=list, repr=False)
+
+    @property
+    def roots(self) -> tuple[Value, ...]:
+        """The values that the step must compute."""
+        return (*(v for _, v in self.outputs), *(v for _, v in self.updates))
+
+    def values(self) -> list[Value]:
+        """Every value, operands first: inputs, state, then the rest."""
+        if not self._order:
+            self._order.extend(topological((*self.inputs, *self.state, *self.roots)))
+        return self._order
+
+    def users(self) -> dict[Value, list[Value]]:
+        """For each value, the values that read it."""
+        result: dict[Value, list[Value]] = {v: [] for v in self.values()}
+        for value in self.values():
+            for operand in dict.fromkeys(value.operands):
+                result[operand].append(value)
+        return result
+
+    def rebuild(self, change: Callable[[Value, tuple[Value, ...]], Value | None] = lambda v, o: None,
+                name: str | None = None) -> Graph:
+        """A new graph; `change(value, new_operands)` may give another value for each, operands first."""
+        new: dict[Value, Value] = {}
+        for value in self.values():
+            operands = tuple(new[o] for o in value.operands)
+            made = change(value, operands)
+            if made is None:
+                made = value if operands == value.operands else apply(value.op, *operands, origin=value.origin)
+            new[value] = made
+        return self.replaced(new, name)
+
+    def replaced(self, new: Mapping[Value, Value], name: str | None = None) -> Graph:
+        """The graph of the mapped leaves, outputs and updates."""
+        def get(v: Value) -> Value:
+            return new.get(v, v)
+
+        return Graph(name or self.name, tuple(map(get, self.inputs)), tuple(map(get, self.state)),
+                     tuple((n, get(v)) for n, v in self.outputs), tuple((get(s), get(v)) for s, v in self.updates))
+
+    def symbols(self) -> list[str]:
+        """The names of all symbolic sizes, sorted."""
+        return sorted({s for v in self.inputs + self.state if isinstance(v.type, TensorType) for s in v.type.symbols()})
+
+    def to_networkx(self) -> nx.DiGraph:
+        """The data flow as a networkx graph: nodes are values, edges run from operand to user."""
+        result = nx.DiGraph(name=self.name)
+        for value in self.values():
+            result.add_node(value, label=str(value.op), type=str(value.type), origin=value.origin)
+            result.add_edges_from((o, value) for o in value.operands)
+        return result
+
+    def __str__(self) -> str:
+        return print_graph(self)

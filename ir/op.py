@@ -1,0 +1,155 @@
+"""What an op is: one frozen dataclass with four short methods, in this order.
+
+    infer      operand types -> result type; raises ShapeError or DTypeError
+    reference  operand arrays -> result array, in NumPy
+    define     output index, operands -> the value of that one element, as an index expression
+    vjp        functions, gradient of the result, result, operands -> gradient of each operand (None: no gradient)
+
+Attributes are the dataclass's fields. The examples in the docstring are the op's tests:
+
+    name<field=value>(type, ...) -> type
+    name<field=value>(type, ...) -> ShapeError: words of the message
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any, ClassVar, dataclass_transform
+
+import numpy as np
+
+from graphc.ir.errors import DTypeError, ShapeError
+from graphc.ir.expr import Expr
+from graphc.ir.types import Dim, DType, Shape, TensorType, TupleType, evaluate_dim
+
+__all__ = ["OPS", "Elementwise", "Op", "Operand", "Structural", "show"]
+
+OPS: dict[str, type[Op]] = {}
+_METHODS = ("infer", "reference", "define", "vjp")
+
+
+@dataclass(frozen=True)
+class Operand:
+    """What `define` sees of an operand: its type, and its elements by index."""
+
+    type: TensorType
+    read: Callable[[tuple[Expr, ...]], Expr]
+
+    @property
+    def shape(self) -> Shape:
+        return self.type.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.type.dtype
+
+    def __getitem__(self, index: Expr | Sequence[Expr]) -> Expr:
+        index = (index,) if isinstance(index, Expr) else tuple(index)
+        assert len(index) == len(self.shape), (index, self.type)
+        return self.read(index)
+
+
+@dataclass_transform(frozen_default=True)
+class Op:
+    """Base of every op; a subclass is made a frozen dataclass and registered under its name in snake case."""
+
+    name: ClassVar[str]
+
+    def __init_subclass__(cls, abstract: bool = False) -> None:
+        if abstract:
+            return
+        missing = [m for m in _METHODS if getattr(cls, m) is getattr(Op, m)]
+        if missing:
+            raise TypeError(f"The op {cls.__name__} lacks {', '.join(missing)}: an op defines {', '.join(_METHODS)}.")
+        dataclass(frozen=True)(cls)
+        cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+        known = OPS.get(cls.name)
+        if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise TypeError(f"An op named {cls.name!r} exists already, in {known.__module__}: choose another name.")
+        OPS[cls.name] = cls
+
+    def infer(self, *operands: TensorType) -> TensorType | TupleType:
+        """The result's type, or a ShapeError or DTypeError that says what was expected."""
+        raise NotImplementedError
+
+    def reference(self, *operands: np.ndarray) -> Any:
+        """The result in NumPy; symbolic sizes in the fields are bound to numbers."""
+        raise NotImplementedError
+
+    def define(self, index: tuple[Expr, ...], *operands: Operand) -> Expr:
+        """The value of the output element at `index`."""
+        raise NotImplementedError
+
+    def vjp(self, f: Any, g: Any, y: Any, *operands: Any) -> tuple[Any, ...]:
+        """The gradient of each operand, built with the functions `f`; None where it has none."""
+        raise NotImplementedError
+
+    def bound(self, sizes: Mapping[str, int]) -> Op:
+        """This op with the symbolic sizes in its fields replaced by numbers."""
+        return _bound(self, tuple(sorted(sizes.items())))
+
+    def __str__(self) -> str:
+        attributes = ", ".join(f"{f.name}={show(getattr(self, f.name))}" for f in fields(self))  # type: ignore[arg-type]
+        return f"{self.name}<{attributes}>" if attributes else self.name
+
+
+@lru_cache(maxsize=4096)
+def _bound(op: Op, sizes: tuple[tuple[str, int], ...]) -> Op:
+    known = dict(sizes)
+
+    def number(value: Any) -> Any:
+        if isinstance(value, Dim):
+            return evaluate_dim(value, known)
+        if isinstance(value, tuple):
+            return tuple(map(number, value))
+        if isinstance(value, TensorType):
+            return TensorType(value.dtype, number(value.shape))
+        return value
+
+    return type(op)(**{f.name: number(getattr(op, f.name)) for f in fields(op)})  # type: ignore[arg-type]
+
+
+def show(value: Any) -> str:
+    """An attribute as text: Python literals, dtypes, types and dims by their own names."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(show, value))}{',' if len(value) == 1 else ''})"
+    if isinstance(value, (bool, int, float, str)):
+        return repr(value)
+    return str(value)
+
+
+class Elementwise(Op, abstract=True):
+    """An op on operands of one type, element by element; `scalar` is its definition."""
+
+    floating: ClassVar[bool] = False  # whether operands must be floating point
+    result: ClassVar[DType | None] = None  # dtype of the result where it isn't the operands'
+
+    def infer(self, *operands: TensorType) -> TensorType:
+        first = operands[0]
+        if any(o.shape != first.shape for o in operands):
+            raise ShapeError(f"{self.name} needs operands of one shape, received {' and '.join(map(str, operands))}.")
+        if any(o.dtype != first.dtype for o in operands):
+            raise DTypeError(f"{self.name} needs operands of one dtype, received {' and '.join(map(str, operands))}.")
+        if self.floating and not first.dtype.is_float:
+            raise DTypeError(f"{self.name} needs floating-point operands, received {first}; cast it first.")
+        return TensorType(self.result or first.dtype, first.shape)
+
+    def scalar(self, *operands: Expr) -> Expr:
+        """The value of one element from the operands' elements."""
+        raise NotImplementedError
+
+    def define(self, index: tuple[Expr, ...], *operands: Operand) -> Expr:
+        return self.scalar(*(o[index] for o in operands))
+
+
+class Structural(Op, abstract=True):
+    """An op that holds a graph together; passes expand or place it, so it has no definition of its own."""
+
+    def define(self, index: tuple[Expr, ...], *operands: Operand) -> Expr:
+        raise NotImplementedError(f"{self.name} has no definition of one element")
+
+    def vjp(self, f: Any, g: Any, y: Any, *operands: Any) -> tuple[Any, ...]:
+        raise NotImplementedError(f"{self.name} has no gradient rule; differentiate before it is made")

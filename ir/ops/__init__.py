@@ -1,0 +1,5 @@
+"""The ops, one class each, grouped by the shape of their definitions. Importing this registers them all."""
+
+from graphc.ir.ops import contract, elementwise, leaf, movement, random, reduction, rowwise, structure, window
+
+__all__ = ["contract", "elementwise", "leaf", "movement", "random", "reduction", "rowwise", "structure", "window"]

@@ -1,0 +1,118 @@
+"""Reductions over axes; the reduced axes vanish from the result."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graphc.ir.errors import DTypeError, ShapeError
+from graphc.ir.expr import cast, const, reduce, scalar, select, size
+from graphc.ir.op import Op
+from graphc.ir.types import DType, TensorType, product
+
+__all__ = ["Argmax", "Max", "Sum"]
+
+
+class Reduction(Op, abstract=True):
+    """A reduction over `axes`, given in increasing order."""
+
+    def infer(self, x):
+        if list(self.axes) != sorted({a for a in self.axes if 0 <= a < x.ndim}):
+            raise ShapeError(f"{self.name} needs increasing axes of {x}, received {self.axes}.")
+        return TensorType(x.dtype, tuple(n for a, n in enumerate(x.shape) if a not in self.axes))
+
+    def at(self, x, index, inner):
+        """The operand's element at the kept `index` and the reduced `inner` position."""
+        kept, reduced = iter(index), iter(inner)
+        return x[tuple(next(reduced) if a in self.axes else next(kept) for a in range(len(x.shape)))]
+
+    def spread(self, f, y, x):
+        """Broadcast a result back over the reduced axes."""
+        return f.broadcast(y, x.shape, tuple(a for a in range(x.ndim) if a not in self.axes))
+
+
+class Sum(Reduction):
+    """The sum over `axes`, in any order of addition.
+
+    sum<axes=(1,)>(f32[2,3]) -> f32[2]
+    sum<axes=(0, 2)>(f32[2,3,4]) -> f32[3]
+    sum<axes=(2,)>(f32[2,3]) -> ShapeError: sum needs increasing axes of f32[2,3]
+    """
+
+    axes: tuple[int, ...]
+
+    def reference(self, x):
+        return x.sum(self.axes, dtype=x.dtype)
+
+    def define(self, index, x):
+        return reduce("sum", [x.shape[a] for a in self.axes], lambda *k: self.at(x, index, k))
+
+    def vjp(self, f, g, y, x):
+        return (self.spread(f, g, x),)
+
+
+class Max(Reduction):
+    """The maximum over `axes`; NaN if one is. Its gradient goes to the first maximum, or is shared among equals.
+
+    max<axes=(1,), first=False>(f32[2,3]) -> f32[2]
+    max<axes=(0, 1), first=True>(f32[2,3,4]) -> f32[4]
+    """
+
+    axes: tuple[int, ...]
+    first: bool
+
+    def reference(self, x):
+        return x.max(self.axes)
+
+    def define(self, index, x):
+        return reduce("max", [x.shape[a] for a in self.axes], lambda *k: self.at(x, index, k))
+
+    def vjp(self, f, g, y, x):
+        if self.first:
+            position = f.iota(x.shape, self.axes, "i32")
+            chosen = f.equal(position, self.spread(f, f.argmax_over(x, self.axes, "i32"), x))
+            share = self.spread(f, g, x)
+        else:
+            chosen = f.equal(x, self.spread(f, y, x))
+            share = self.spread(f, g / f.sum(f.cast(chosen, g.dtype), axis=self.axes), x)
+        return (f.where(chosen, share, f.zeros_like(share)),)
+
+
+class Argmax(Reduction):
+    """The position of the first maximum over `axes`, counted in row-major order over them; a NaN is the maximum.
+
+    argmax<axes=(1,), dtype=i32>(f32[2,3]) -> i32[2]
+    argmax<axes=(1, 2), dtype=i64>(f32[2,3,2]) -> i64[2]
+    argmax<axes=(0,), dtype=f32>(f32[2]) -> DTypeError: argmax gives an integer
+    """
+
+    axes: tuple[int, ...]
+    dtype: DType
+
+    def infer(self, x):
+        if self.dtype.kind not in "iu":
+            raise DTypeError(f"argmax gives an integer position, received dtype {self.dtype}.")
+        return TensorType(self.dtype, super().infer(x).shape)
+
+    def reference(self, x):
+        kept = [a for a in range(x.ndim) if a not in self.axes]
+        rows = np.transpose(x, (*kept, *self.axes)).reshape([x.shape[a] for a in kept] + [-1])
+        return rows.argmax(-1).astype(self.dtype.numpy)
+
+    def define(self, index, x):
+        extents = [x.shape[a] for a in self.axes]
+        best = reduce("max", extents, lambda *k: self.at(x, index, k))
+
+        def candidate(*inner):
+            position = const(0)
+            for i, extent in zip(inner, extents, strict=True):
+                position = position * size(extent) + i
+            element = self.at(x, index, inner)
+            found = scalar("eq", element, best)
+            if x.dtype.is_float:
+                found = found | scalar("ne", element, element)
+            return select(found, cast(position, self.dtype), cast(size(product(extents)), self.dtype))
+
+        return reduce("min", extents, candidate)
+
+    def vjp(self, f, g, y, x):
+        return (None,)

@@ -1,0 +1,126 @@
+"""Windows over spatial axes and their adjoint: with them, convolutions and pooling are contractions and reductions.
+
+A window of size k, dilation d and stride s at position h covers the elements h*s + u*d, u = 0 .. k-1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graphc.ir.errors import ShapeError
+from graphc.ir.expr import const, reduce, scalar, select, size
+from graphc.ir.op import Op
+from graphc.ir.types import TensorType, at_least_zero
+
+__all__ = ["Fold", "Windows"]
+
+
+def _positions(extent, k, s, d):
+    """How many windows fit: (extent - (k-1)*d - 1) // s + 1."""
+    free = extent - (k - 1) * d - 1
+    if s == 1:
+        return free + 1
+    if not isinstance(free, int):
+        raise ShapeError(f"windows with stride {s} need a known extent, received {extent}.")
+    return free // s + 1
+
+
+class Windows(Op):
+    """Every window of the spatial axes 1 .. r of [N, *spatial, C]: the result is [N, *positions, *size, C].
+
+    windows<size=(2, 2), strides=(1, 1), dilation=(1, 1)>(f32[1,4,4,3]) -> f32[1,3,3,2,2,3]
+    windows<size=(2, 2), strides=(2, 2), dilation=(1, 1)>(f32[1,5,4,3]) -> f32[1,2,2,2,2,3]
+    windows<size=(3,), strides=(1,), dilation=(2,)>(f32[2,7,1]) -> f32[2,3,3,1]
+    windows<size=(3, 3), strides=(1, 1), dilation=(1, 1)>(f32[1,2,4,3]) -> ShapeError: a window of size 3
+    """
+
+    size: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    def infer(self, x):
+        rank = len(self.size)
+        if x.ndim != rank + 2 or not len(self.strides) == len(self.dilation) == rank:
+            raise ShapeError(f"windows of size {self.size} need an operand of {rank + 2} axes, received {x}.")
+        for extent, k, d in zip(x.shape[1:-1], self.size, self.dilation, strict=True):
+            if not at_least_zero(extent - (k - 1) * d - 1):
+                raise ShapeError(f"windows: a window of size {k} and dilation {d} does not fit into {extent} "
+                                 f"positions of {x}.")
+        positions = tuple(map(_positions, x.shape[1:-1], self.size, self.strides, self.dilation))
+        return TensorType(x.dtype, (x.shape[0], *positions, *self.size, x.shape[-1]))
+
+    def reference(self, x):
+        rank = len(self.size)
+        spread = [(k - 1) * d + 1 for k, d in zip(self.size, self.dilation, strict=True)]
+        view = np.lib.stride_tricks.sliding_window_view(x, spread, axis=tuple(range(1, rank + 1)))
+        steps = tuple(slice(None, None, s) for s in self.strides)
+        taps = tuple(slice(None, None, d) for d in self.dilation)
+        return np.moveaxis(view[(slice(None), *steps, slice(None), *taps)], rank + 1, -1)
+
+    def define(self, index, x):
+        rank = len(self.size)
+        n, position, tap, c = index[0], index[1:rank + 1], index[rank + 1:-1], index[-1]
+        spatial = [h * s + u * d for h, u, s, d in zip(position, tap, self.strides, self.dilation, strict=True)]
+        return x[(n, *spatial, c)]
+
+    def vjp(self, f, g, y, x):
+        return (f.fold(g, x.shape[1:-1], self.strides, self.dilation),)
+
+
+class Fold(Op):
+    """The adjoint of windows: add every window's elements back to the positions they came from.
+
+    fold<extent=(4, 4), strides=(1, 1), dilation=(1, 1)>(f32[1,3,3,2,2,3]) -> f32[1,4,4,3]
+    fold<extent=(5, 4), strides=(2, 2), dilation=(1, 1)>(f32[1,2,2,2,2,3]) -> f32[1,5,4,3]
+    fold<extent=(5, 5), strides=(2, 2), dilation=(1, 1)>(f32[1,2,2,3,3,1]) -> f32[1,5,5,1]
+    fold<extent=(7,), strides=(1,), dilation=(2,)>(f32[2,3,3,1]) -> f32[2,7,1]
+    fold<extent=(9,), strides=(1,), dilation=(1,)>(f32[2,3,3,1]) -> ShapeError: fold of f32[2,3,3,1]
+    """
+
+    extent: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    def infer(self, x):
+        rank = len(self.extent)
+        result = TensorType(x.dtype, (x.shape[0], *self.extent, x.shape[-1]))
+        try:
+            made = Windows(x.shape[rank + 1:-1], self.strides, self.dilation).infer(result)
+        except ShapeError:
+            made = None
+        if made != x:
+            raise ShapeError(f"fold of {x} can't give the spatial extent {self.extent}: its windows would be {made}.")
+        return result
+
+    def reference(self, x):
+        rank = len(self.extent)
+        result = np.zeros((x.shape[0], *self.extent, x.shape[-1]), x.dtype)
+        for tap in np.ndindex(x.shape[rank + 1:-1]):
+            where = tuple(slice(u * d, u * d + (n - 1) * s + 1, s) for u, d, s, n in
+                          zip(tap, self.dilation, self.strides, x.shape[1:rank + 1], strict=True))
+            result[(slice(None), *where)] += x[(slice(None),) * (rank + 1) + tap]
+        return result
+
+    def define(self, index, x):
+        # The windows that cover position p: with stride s (dilation 1) the t-th of them is h = p//s - t, and p is
+        # its element u = p%s + t*s; with dilation d (stride 1) element u = t belongs to the window h = p - t*d.
+        rank = len(self.extent)
+        taps, positions = x.shape[rank + 1:-1], x.shape[1:rank + 1]
+        covering = [-(-k // s) if d == 1 else k for k, s, d in zip(taps, self.strides, self.dilation, strict=True)]
+
+        def term(*t):
+            inside, h, u = None, [], []
+            for i, (p, ti, s, d) in enumerate(zip(index[1:-1], t, self.strides, self.dilation, strict=True)):
+                assert s == 1 or d == 1, "a window has a stride or a dilation, not both"
+                hi, ui = scalar("floordiv", p, const(s)) - ti * d, scalar("mod", p, const(s)) + ti * s
+                fits = scalar("le", const(0), hi) & (hi < size(positions[i])) & (ui < size(taps[i]))
+                inside = fits if inside is None else inside & fits
+                h.append(scalar("min", scalar("max", hi, 0), size(positions[i]) - 1))
+                u.append(scalar("min", ui, size(taps[i]) - 1))
+            return select(inside, x[(index[0], *h, *u, index[-1])], const(0, x.dtype))
+
+        return reduce("sum", covering, term)
+
+    def vjp(self, f, g, y, x):
+        rank = len(self.extent)
+        return (f.windows(g, x.shape[rank + 1:-1], self.strides, self.dilation),)

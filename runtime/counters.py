@@ -1,0 +1,30 @@
+"""What the runtime has done so far, as numbers that tests can assert."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+__all__ = ["count", "counters", "reset_counters"]
+
+_NAMES = ("kernels_compiled", "programs_compiled", "native_calls", "numpy_fallbacks")
+_COUNTS: Counter[str] = Counter()
+
+
+def count(name: str, amount: int = 1) -> None:
+    """Add to a counter."""
+    assert name in _NAMES, name
+    _COUNTS[name] += amount
+
+
+def counters() -> dict[str, int]:
+    """The counters since the process began or `reset_counters` was called.
+
+    `kernels_compiled`: different kernels turned into machine code. `programs_compiled`: different steps linked.
+    `native_calls`: steps run by one native call. `numpy_fallbacks`: kernels run by NumPy inside a native program.
+    """
+    return {name: _COUNTS[name] for name in _NAMES}
+
+
+def reset_counters() -> None:
+    """Set every counter to 0."""
+    _COUNTS.clear()
