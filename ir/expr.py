@@ -23,7 +23,7 @@ from graphc.ir.errors import DTypeError
 from graphc.ir.types import DTYPES, Dim, DType, at_least_zero
 
 __all__ = ["REDUCTIONS", "SCALARS", "Axis", "Expr", "axis", "bitcast", "bounds", "cast", "const", "linear", "load",
-           "postorder", "rebuild_reduce", "reduce", "rewrite", "scalar", "select", "size", "substitute"]
+           "postorder", "rebuild_reduce", "reduce", "replace", "rewrite", "scalar", "select", "size", "substitute", "text"]
 
 F32, I64, BOOL = DTYPES["f32"], DTYPES["i64"], DTYPES["bool"]
 
@@ -70,10 +70,10 @@ REDUCTIONS: dict[str, tuple[str, Callable[[DType], Any]]] = {
 
 @dataclass(frozen=True)
 class Axis:
-    """A loop axis: a name and an extent; its values are 0 .. extent-1."""
+    """A loop axis: a name and an extent; its values are 0 .. extent-1. Loops may have computed extents."""
 
     name: str
-    extent: int | Dim
+    extent: int | Dim | Expr
 
     def __str__(self) -> str:
         return self.name
@@ -161,7 +161,7 @@ class Expr:
 
     def __str__(self) -> str:
         if not self._text:
-            object.__setattr__(self, "_text", _text(self))
+            object.__setattr__(self, "_text", text(self))
         return self._text
 
     __repr__ = __str__
@@ -172,8 +172,9 @@ _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "//", "mod
           "eq": "==", "ne": "!=", "and": "&", "or": "|", "xor": "^", "shl": "<<", "shr": ">>"}
 
 
-def _text(e: Expr) -> str:
-    args = [str(a) for a in e.args]
+def text(e: Expr, names: Mapping[Expr, str] | None = None) -> str:
+    """An expression as text, operands being written by the names that some have."""
+    args = [names[a] if names and a in names else text(a, names) if names else str(a) for a in e.args]
     if e.op == "const":
         return f"{e.attr}" if e.dtype in (I64, F32, BOOL) else f"{e.dtype}({e.attr})"
     if e.op == "load":
@@ -444,10 +445,11 @@ def _compare(op: str, a: Expr, b: Expr) -> Expr | None:
 
 
 def _extreme(op: str, a: Expr, b: Expr) -> Expr | None:
-    known = _compare("le", a, b)
-    if known is None:
-        return None
-    return a if known.attr == (op == "min") else b
+    for small, large in ((a, b), (b, a)):
+        known = _compare("le", small, large)
+        if known is not None and known.attr:
+            return small if op == "min" else large
+    return None
 
 
 def _equal(a: Expr, b: Expr) -> Expr | None:
@@ -470,17 +472,37 @@ Bound = int | Dim | None
 
 def bounds(e: Expr) -> tuple[Bound, Bound]:
     """Provable inclusive bounds of an i64 expression; None where there is none."""
-    terms, low = linear(e)
-    high: Bound = low
+    return _extremum(e, False), _extremum(e, True)
+
+
+def _extremum(e: Expr, upper: bool) -> Bound:
+    """The largest (or smallest) value: every atom of the linear form at the end that its coefficient asks for."""
+    terms, total = linear(e)
     for atom, k in terms.items():
-        a, b = _atom_bounds(atom)
-        if not at_least_zero(k):
-            if not at_least_zero(-1 * k):
-                return None, None
-            a, b = b, a
-        low = None if low is None or a is None else low + k * a
-        high = None if high is None or b is None else high + k * b
-    return low, high
+        if atom.op == "axis" and isinstance(atom.attr.extent, Expr):
+            # an extent such as N - 16*(N//16) must cancel against the other terms before they are bounded
+            end = atom.attr.extent - 1 if at_least_zero(k) == upper else const(0)
+            return _extremum(substitute(e, {atom.attr: end}), upper)
+    for atom, k in terms.items():
+        if not at_least_zero(k) and not at_least_zero(-1 * k):
+            return None
+        end = _multiple_bound(atom, k, upper) if at_least_zero(k) == upper else None
+        if end is None:
+            one = _atom_bounds(atom)[at_least_zero(k) == upper]
+            end = None if one is None else k * one
+        if end is None:
+            return None
+        total = total + end
+    return total
+
+
+def _multiple_bound(atom: Expr, k: int | Dim, upper: bool) -> Bound:
+    """The upper end of `k * (x // c)` where c divides k: k/c times that of x."""
+    if not upper or atom.op != "floordiv" or atom.args[1].op != "const" or not isinstance(k, int):
+        return None
+    c = atom.args[1].attr
+    high = _extremum(atom.args[0], True) if c > 0 and k % c == 0 else None
+    return None if high is None else high * (k // c)
 
 
 def _atom_bounds(e: Expr) -> tuple[Bound, Bound]:
@@ -489,9 +511,7 @@ def _atom_bounds(e: Expr) -> tuple[Bound, Bound]:
     if e.op == "mod" and e.args[1].op in ("const", "size") and at_least_zero(e.args[1].attr - 1):
         return 0, e.args[1].attr - 1
     if e.op == "floordiv" and e.args[1].op == "const" and e.args[1].attr > 0:
-        low, high = (b // e.args[1].attr if isinstance(b, int) else b for b in bounds(e.args[0]))
-        # x // c <= x for x >= 0, which is all that can be said of a symbolic bound
-        return (low if isinstance(low, int) else None), high
+        return _quotient_bounds(bounds(e.args[0]), e.args[1].attr)
     if e.op in ("min", "max"):
         (a, b), (c, d) = bounds(e.args[0]), bounds(e.args[1])
         pick = _least if e.op == "min" else _greatest
@@ -502,6 +522,20 @@ def _atom_bounds(e: Expr) -> tuple[Bound, Bound]:
     if e.op == "cast" and e.args[0].dtype.kind in "bu" and e.args[0].dtype.size == 1:
         return 0, 1 if e.args[0].dtype == BOOL else 255
     return None, None
+
+
+def _quotient_bounds(ends: tuple[Bound, Bound], c: int) -> tuple[Bound, Bound]:
+    """Bounds of x // c; a symbolic end that c does not divide is bounded by 0 below and by itself above."""
+    low, high = ends
+    if isinstance(low, Dim):
+        low = low.divide(c) or (0 if at_least_zero(low) else None)
+    elif low is not None:
+        low = low // c
+    if isinstance(high, Dim):
+        high = high.divide(c) or (high if at_least_zero(high) else None)
+    elif high is not None:
+        high = high // c
+    return low, high
 
 
 def _least(a: Bound, b: Bound, all_needed: bool) -> Bound:
@@ -544,6 +578,22 @@ def rewrite(root: Expr, change: Callable[[Expr], Expr | None]) -> Expr:
         new = node if args == node.args else _rebuild(node, args)
         done[node] = change(new) or new
     return done[root]
+
+
+def replace(root: Expr, values: Mapping[Expr, Expr]) -> Expr:
+    """Replace whole subexpressions, the outermost match first."""
+    done: dict[Expr, Expr] = {}
+
+    def visit(node: Expr) -> Expr:
+        if node not in done:
+            found = values.get(node)
+            if found is None:
+                args = tuple(map(visit, node.args))
+                found = node if args == node.args else _rebuild(node, args)
+            done[node] = found
+        return done[node]
+
+    return visit(root)
 
 
 def _rebuild(node: Expr, args: tuple[Expr, ...]) -> Expr:

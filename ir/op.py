@@ -16,14 +16,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, ClassVar, dataclass_transform
 
 import numpy as np
 
 from graphc.ir.errors import DTypeError, ShapeError
 from graphc.ir.expr import Expr
-from graphc.ir.types import Dim, DType, Shape, TensorType, TupleType, evaluate_dim
+from graphc.ir.types import Dim, DType, Shape, TensorType, TupleType, bind_dim
 
 __all__ = ["OPS", "Elementwise", "Op", "Operand", "Structural", "show"]
 
@@ -64,7 +64,7 @@ class Op:
         missing = [m for m in _METHODS if getattr(cls, m) is getattr(Op, m)]
         if missing:
             raise TypeError(f"The op {cls.__name__} lacks {', '.join(missing)}: an op defines {', '.join(_METHODS)}.")
-        dataclass(frozen=True)(cls)
+        dataclass(frozen=True, eq=False)(cls)
         cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
         known = OPS.get(cls.name)
         if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
@@ -87,8 +87,24 @@ class Op:
         """The gradient of each operand, built with the functions `f`; None where it has none."""
         raise NotImplementedError
 
+    @cached_property
+    def _key(self) -> tuple[Any, ...]:
+        # == takes -0.0 for 0.0, True for 1 and a nan for no nan: the text tells them apart
+        attributes = (getattr(self, f.name) for f in fields(self))  # type: ignore[arg-type]
+        return (self.name, *(show(a) if isinstance(a, (bool, float)) else a for a in attributes))
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Op) and self._key == other._key)
+
+    def __hash__(self) -> int:
+        return self._hash
+
     def bound(self, sizes: Mapping[str, int]) -> Op:
-        """This op with the symbolic sizes in its fields replaced by numbers."""
+        """This op with the given symbolic sizes in its fields replaced by numbers."""
         return _bound(self, tuple(sorted(sizes.items())))
 
     def __str__(self) -> str:
@@ -102,7 +118,7 @@ def _bound(op: Op, sizes: tuple[tuple[str, int], ...]) -> Op:
 
     def number(value: Any) -> Any:
         if isinstance(value, Dim):
-            return evaluate_dim(value, known)
+            return bind_dim(value, known)
         if isinstance(value, tuple):
             return tuple(map(number, value))
         if isinstance(value, TensorType):
@@ -116,7 +132,9 @@ def show(value: Any) -> str:
     """An attribute as text: Python literals, dtypes, types and dims by their own names."""
     if isinstance(value, tuple):
         return f"({', '.join(map(show, value))}{',' if len(value) == 1 else ''})"
-    if isinstance(value, (bool, int, float, str)):
+    if isinstance(value, float):
+        return float.__repr__(value)  # a np.float64 prints as a float too
+    if isinstance(value, (bool, int, str)):
         return repr(value)
     return str(value)
 
@@ -128,6 +146,8 @@ class Elementwise(Op, abstract=True):
     result: ClassVar[DType | None] = None  # dtype of the result where it isn't the operands'
 
     def infer(self, *operands: TensorType) -> TensorType:
+        if len(operands) != self.scalar.__code__.co_argcount - 1:
+            raise ShapeError(f"{self.name} received {len(operands)} operands: {' and '.join(map(str, operands))}.")
         first = operands[0]
         if any(o.shape != first.shape for o in operands):
             raise ShapeError(f"{self.name} needs operands of one shape, received {' and '.join(map(str, operands))}.")

@@ -6,30 +6,46 @@
              | 'return' name '=' '%' name, ...
              | 'update' '%' name '=' '%' name, ...
 
-A kernel's op is followed by its body, a graph, in braces. Values are numbered in topological order.
+A kernel's type is followed by its body, a graph. Values are numbered in topological order. A literal is a
+Python number (`inf` and `nan` too), string or tuple, a dtype, a type, or a dim. A name is a word: no blanks,
+none of `%:,()=#{}<>`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["print_graph"]
+__all__ = ["name_values", "print_graph", "print_value"]
 
 
 def print_graph(graph: Any, indent: str = "") -> str:
     """The canonical text of a graph."""
-    names: dict[Any, str] = {v: f"%{v.op.label}" for v in graph.inputs + graph.state}
-    lines = []
-    for value in graph.values():
-        if value in names:
-            continue
-        names[value] = f"%{len(names) - len(graph.inputs) - len(graph.state)}"
-        lines.append(f"{indent}  {names[value]} = {_operation(value, names, indent)}")
+    names = name_values(graph)
+    leaves = {*graph.inputs, *graph.state}
+    lines = [f"{indent}  {print_value(v, names, indent)}" for v in graph.values() if v not in leaves]
     lines.extend(_results("return", ((n, names[v]) for n, v in graph.outputs), indent))
     lines.extend(_results("update", ((names[s], names[v]) for s, v in graph.updates), indent))
     state = f" state({_leaves(graph.state, names)})" if graph.state else ""
     head = f"graph {graph.name}({_leaves(graph.inputs, names)}){state} {{"
     return "\n".join([head, *lines, f"{indent}}}"])
+
+
+def name_values(graph: Any) -> dict[Any, str]:
+    """What the text calls each value: leaves by their labels, the others by their positions."""
+    names = {v: f"%{getattr(v.op, 'label', '?')}" for v in graph.inputs + graph.state}
+    others = (v for v in graph.values() if v not in names)
+    return names | {v: f"%{i}" for i, v in enumerate(list(others))}
+
+
+def print_value(value: Any, names: dict[Any, str], indent: str = "") -> str:
+    """The line of one value."""
+    operands = ", ".join(names[o] for o in value.operands)
+    origin = f"  # {value.origin}" if value.origin else ""
+    body = getattr(value.op, "body", None)
+    if body is None:
+        return f"{names[value]} = {value.op}({operands}): {value.type}{origin}"
+    inner = print_graph(body, indent + "  ")
+    return f"{names[value]} = {value.op.name}({operands}): {value.type} {inner}{origin}"
 
 
 def _leaves(values: Any, names: dict[Any, str]) -> str:
@@ -39,12 +55,3 @@ def _leaves(values: Any, names: dict[Any, str]) -> str:
 def _results(word: str, pairs: Any, indent: str) -> list[str]:
     items = [f"{a}={b}" for a, b in pairs]
     return [f"{indent}  {word} {', '.join(items)}"] if items else []
-
-
-def _operation(value: Any, names: dict[Any, str], indent: str) -> str:
-    operands = ", ".join(names[o] for o in value.operands)
-    origin = f"  # {value.origin}" if value.origin else ""
-    body = getattr(value.op, "body", None)
-    if body is None:
-        return f"{value.op}({operands}): {value.type}{origin}"
-    return f"{value.op.name}({operands}): {value.type} {print_graph(body, indent + '  ')}{origin}"

@@ -17,8 +17,8 @@ import numpy as np
 
 from graphc.ir.errors import DTypeError, ParseError, ShapeError
 
-__all__ = ["DTYPES", "DType", "Dim", "Shape", "TensorType", "TupleType", "at_least_zero", "bind_shape", "dim", "evaluate_dim",
-           "parse_dim", "parse_type", "product"]
+__all__ = ["DTYPES", "DType", "Dim", "Shape", "TensorType", "TupleType", "at_least_zero", "bind_dim",
+           "bind_shape", "dim", "evaluate_dim", "parse_dim", "parse_type", "product"]
 
 
 @dataclass(frozen=True)
@@ -183,6 +183,16 @@ def evaluate_dim(d: int | Dim, sizes: Mapping[str, int]) -> int:
         for name in monomial:
             coefficient *= sizes[name]
         total += coefficient
+    return total
+
+
+def bind_dim(d: int | Dim, sizes: Mapping[str, int]) -> int | Dim:
+    """A dimension with the known sizes put in; the others stay symbolic."""
+    if not isinstance(d, Dim):
+        return d
+    total: int | Dim = 0
+    for monomial, coefficient in d.terms:
+        total = total + product(sizes.get(name, dim(name)) for name in monomial) * coefficient
     return total
 
 

@@ -12,7 +12,11 @@ __all__ = ["Gradient", "Item", "Kernel"]
 
 
 class Item(Structural):
-    """One result of a value that has several."""
+    """One result of a value that has several.
+
+    item<index=1>((f32[2], i32[3])) -> i32[3]
+    item<index=2>((f32[2], i32[3])) -> ShapeError: item<2> needs a tuple with that many results
+    """
 
     index: int
 
@@ -26,7 +30,11 @@ class Item(Structural):
 
 
 class Gradient(Structural):
-    """The gradients of a scalar by each other operand; `differentiate` expands it into a backward graph."""
+    """The gradients of a scalar by each other operand; `differentiate` expands it into a backward graph.
+
+    gradient(f32[], f32[2], f32[3]) -> (f32[2], f32[3])
+    gradient(f32[2], f32[2]) -> ShapeError: The gradient needs a scalar floating-point loss
+    """
 
     def infer(self, loss: Any, *wrt: Any):
         if not isinstance(loss, TensorType) or loss.shape or not loss.dtype.is_float:

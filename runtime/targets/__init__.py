@@ -1,0 +1,1 @@
+"""Targets: what compiles or interprets loops. Only this folder imports llvmlite."""

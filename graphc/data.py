@@ -1,0 +1,167 @@
+"""From the caller's data to arrays that programs take, and from arrays to batches. Errors come before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.ir.errors import DTypeError, ShapeError
+from graphc.ir.types import DType
+
+__all__ = ["Batches", "align_inputs", "align_targets", "as_array", "describe"]
+
+Shape = Sequence[int | None]
+
+
+def describe(array: np.ndarray) -> str:
+    """An array's dtype and shape as `f32[100,784]`."""
+    try:
+        name = str(DType.of(array.dtype))
+    except DTypeError:
+        name = str(array.dtype)
+    return f"{name}[{','.join(map(str, array.shape))}]"
+
+
+def _pattern(shape: Shape) -> str:
+    return f"[{','.join(['N', *('?' if d is None else str(d) for d in shape)])}]"
+
+
+def raw_array(data: Any, who: str) -> np.ndarray:
+    """The data as an array of numbers of whatever dtype."""
+    if data is None:
+        raise ValueError(f"{who} None, expected an array.")
+    try:
+        array = np.asarray(data)
+    except ValueError as error:
+        raise ShapeError(f"{who} rows of different lengths: {error}. Pad or cut them to one length.") from None
+    if array.dtype == object:
+        try:  # columns of mixed number types, as a pandas DataFrame gives them
+            array = array.astype(np.float64)
+        except (TypeError, ValueError):
+            raise DTypeError(f"{who} {describe(array)}, expected numbers. Encode text and missing values as numbers, "
+                             "and give all rows one length.") from None
+    if array.dtype.kind not in "biuf":
+        raise DTypeError(f"{who} {describe(array)}, expected real numbers. Encode text as numbers first.")
+    return array
+
+
+def as_array(data: Any, dtype: Any, who: str) -> np.ndarray:
+    """The data as a C-contiguous array of the dtype; the data itself where it is one already."""
+    return np.ascontiguousarray(raw_array(data, who).astype(DType.of(dtype).numpy, copy=False))
+
+
+def _fits(shape: Sequence[int], expected: Shape) -> bool:
+    return len(shape) == len(expected) and all(e in (None, s) for s, e in zip(shape, expected, strict=True))
+
+
+def align_inputs(data: Any, expected: Shape | None, dtype: Any, who: str) -> np.ndarray:
+    """The inputs of a model whose samples have the expected shape (None: not known yet).
+
+    `who` begins the messages, as in "fit of 'sequential' received as x". A missing or an additional last axis of
+    extent 1 is put right: (N, 28, 28) serves a model of (28, 28, 1).
+    """
+    if isinstance(data, list | tuple) and len(data) == 1 and isinstance(data[0], np.ndarray) and (
+            expected is None or data[0].ndim > len(expected)):
+        data = data[0]  # Keras takes a list of one array for a model with one input
+    array = raw_array(data, who)
+    if not array.ndim:
+        raise ShapeError(f"{who} a single number, expected an array whose first axis counts the samples.")
+    if expected is None:
+        array = array[:, None] if array.ndim == 1 else array
+    elif not _fits(array.shape[1:], expected):
+        if expected and expected[-1] == 1 and _fits(array.shape[1:], expected[:-1]):
+            array = array[..., None]
+        elif array.ndim > 1 and array.shape[-1] == 1 and _fits(array.shape[1:-1], expected):
+            array = array[..., 0]
+        else:
+            hint = _input_hint(array, expected)
+            raise ShapeError(f"{who} {describe(array)}, expected {_pattern(expected)}, where N is the number of samples.{hint}")
+    return as_array(array, dtype, who)
+
+
+def _input_hint(array: np.ndarray, expected: Shape) -> str:
+    sizes = [d for d in expected if d is not None]
+    if _fits(array.shape, expected):
+        return " This is one sample: add the batch axis with x[None]."
+    if len(sizes) == len(expected) and array.ndim > 1 and np.prod(array.shape[1:]) == np.prod(sizes):
+        return f" Reshape it with x.reshape(-1, {', '.join(map(str, sizes))})."
+    return ""
+
+
+def align_targets(data: Any, output: Shape, loss: Any, who: str, layer: str) -> np.ndarray:
+    """The labels in the shape and dtype that the loss compares with outputs of shape (None, *output).
+
+    (N,) serves an output (N, 1), and the reverse. Class numbers are checked to be below the number of outputs.
+    """
+    array = raw_array(data, who)
+    if loss.targets == "classes":
+        return _classes(array, output, loss, who, layer)
+    if _fits(array.shape[1:], output):
+        return as_array(array, "f32", who)
+    if tuple(output) == (1,) and array.ndim == 1:
+        return as_array(array[:, None], "f32", who)
+    if array.ndim > 1 and array.shape[-1] == 1 and _fits(array.shape[1:-1], output):
+        return as_array(array[..., 0], "f32", who)
+    if loss.targets == "any" and array.ndim:
+        return as_array(array, "i32" if array.dtype.kind in "iu" else "f32", who)
+    hint = ""
+    if output and output[-1] not in (None, 1) and array.ndim == len(output) + (array.shape[-1:] == (1,)):
+        hint = (f" For class numbers use loss='sparse_categorical_crossentropy', or graphc.utils.to_categorical(y, "
+                f"{output[-1]}).")
+    raise ShapeError(f"{who} {describe(array)}, expected {_pattern(output)}: {loss.name} compares the labels with the "
+                     f"outputs of the layer {layer!r} element by element.{hint}")
+
+
+def _classes(array: np.ndarray, output: Shape, loss: Any, who: str, layer: str) -> np.ndarray:
+    expected, count = output[:-1], output[-1]
+    if array.ndim == len(output) + 1 and array.shape[-1] == 1 and _fits(array.shape[1:-1], expected):
+        array = array[..., 0]
+    if not _fits(array.shape[1:], expected) or not array.ndim:
+        hint = ""
+        if _fits(array.shape[1:], output):
+            hint = " One-hot rows go with loss='categorical_crossentropy', or use y.argmax(-1)."
+        raise ShapeError(f"{who} {describe(array)}, expected class numbers {_pattern(expected)} for {loss.name}.{hint}")
+    if array.size:
+        low, high = array.min(), array.max()
+        if not (low >= 0 and high < count):
+            wrong = low if not low >= 0 else high
+            raise ValueError(f"{who} the class {wrong}, expected 0 to {count - 1}: the layer {layer!r} has {count} outputs. "
+                             "Number the classes from 0, or give the layer one output for each class.")
+        if array.dtype.kind == "f" and (array != np.floor(array)).any():
+            raise ValueError(f"{who} {array[array != np.floor(array)].flat[0]} as a class, expected whole numbers.")
+    return as_array(array, "i32", who)
+
+
+class Batches:
+    """Rows of several arrays, a batch at a time.
+
+    In order, batches are views of the arrays. In another order they are gathered into buffers that every batch uses
+    again, so that an epoch allocates nothing: what a batch holds is gone with the next one.
+    """
+
+    def __init__(self, arrays: Sequence[np.ndarray], batch_size: int):
+        self.arrays, self.batch_size, self.rows = tuple(arrays), batch_size, len(arrays[0])
+        self._buffers: list[np.ndarray] = []
+
+    def __len__(self) -> int:
+        return -(-self.rows // self.batch_size)
+
+    def in_order(self) -> Iterator[tuple[np.ndarray, ...]]:
+        """The rows from first to last."""
+        for start in range(0, self.rows, self.batch_size):
+            yield tuple(a[start:start + self.batch_size] for a in self.arrays)
+
+    def gathered(self, order: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+        """The rows in the given order."""
+        size = min(self.batch_size, self.rows)
+        if not self._buffers:
+            self._buffers = [np.empty((size, *a.shape[1:]), a.dtype) for a in self.arrays]
+        pairs = tuple(zip(self.arrays, self._buffers, strict=True))
+        for start in range(0, self.rows, size):
+            rows = order[start:start + size]
+            if len(rows) < size:
+                pairs = tuple((a, b[:len(rows)]) for a, b in pairs)
+            # mode="clip" lets NumPy write to `out` directly; the default would fill a copy first.
+            yield tuple(np.take(a, rows, axis=0, out=b, mode="clip") for a, b in pairs)

@@ -1,0 +1,156 @@
+"""Dense layers, activations and dropout. https://keras.io/api/layers/core_layers/"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphc import activations, initializers
+from graphc.ir import functions as f
+from graphc.ir.errors import ShapeError
+from graphc.ir.graph import Value
+from graphc.ir.types import dim
+from graphc.layers.layer import Layer
+from graphc.names import unique_name
+from graphc.tracing import current_trace
+
+__all__ = ["Activation", "Dense", "Dropout", "Flatten", "Input", "InputLayer", "ReLU", "Softmax", "positive"]
+
+
+def positive(owner: str, name: str, value: Any) -> int:
+    """The value as an int, or a ValueError where it is not a positive integer."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{owner}({name}={value!r}): {name} must be a positive integer.")
+    return int(value)
+
+
+def Input(shape: Any = None, batch_size: int | None = None, dtype: Any = "float32", name: str | None = None,
+          batch_shape: Any = None) -> Value:
+    """The symbolic input of a model. `shape` is that of one sample; None stands for an unknown size.
+
+    Compiled programs serve every batch size, so `batch_size` is accepted and not used.
+    """
+    sample = tuple(batch_shape)[1:] if batch_shape is not None else tuple(shape or ())
+    label = name or unique_name("input_layer")
+    return f.input(label, (dim("N"), *(dim(f"D{i}") if d is None else int(d) for i, d in enumerate(sample, 1))), dtype)
+
+
+class InputLayer(Layer):
+    """The input of a Sequential model as a layer: `InputLayer(shape=(784,))`.
+
+    InputLayer(shape=(3,))(f32[N,3]) -> f32[N,3]
+    """
+
+    def __init__(self, shape: Any = None, batch_shape: Any = None, **kwargs: Any):
+        if batch_shape is not None or shape is not None:
+            kwargs["batch_input_shape"] = batch_shape if batch_shape is not None else (None, *shape)
+        super().__init__(**kwargs)
+        self.shape = self.given_shape
+
+    def call(self, inputs: Value) -> Value:
+        return inputs
+
+
+class Dense(Layer):
+    """activation(inputs @ kernel + bias) over the last axis.
+
+    Dense(4)(f32[N,3]) -> f32[N,4]
+    Dense(4, use_bias=False)(f32[N,5,3]) -> f32[N,5,4]
+    Dense(4)(f32[N]) -> ShapeError: Dense needs at least two axes
+    """
+
+    def __init__(self, units: int, activation: Any = None, use_bias: bool = True,
+                 kernel_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros", **kwargs: Any):
+        super().__init__(**kwargs)
+        self.units = positive("Dense", "units", units)
+        self.activation, self.use_bias = activations.get(activation), use_bias
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+
+    def build(self, input_shape: Any) -> None:
+        if len(input_shape) < 2 or input_shape[-1] is None:
+            raise ShapeError("Dense needs at least two axes, the batch first and the last one of known size. "
+                             "Reshape a vector x to (len(x), 1).")
+        self.kernel = self.add_weight((input_shape[-1], self.units), self.kernel_initializer, name="kernel")
+        self.bias = self.add_weight((self.units,), self.bias_initializer, name="bias") if self.use_bias else None
+
+    def call(self, inputs: Value) -> Value:
+        result = f.matmul(inputs, self.kernel)
+        return self.activation(result if self.bias is None else f.add(result, self.bias))
+
+
+class Flatten(Layer):
+    """All axes but the batch as one.
+
+    Flatten()(f32[N,5,5,64]) -> f32[N,1600]
+    Flatten()(f32[N]) -> f32[N,1]
+    """
+
+    def call(self, inputs: Value) -> Value:
+        return f.reshape(inputs, (inputs.shape[0], -1)) if inputs.ndim > 1 else f.expand_dims(inputs, 1)
+
+
+class Dropout(Layer):
+    """In training a fraction `rate` of the elements becomes 0 and the others grow by 1 / (1 - rate).
+
+    Dropout(0.5)(f32[N,3]) -> f32[N,3]
+    """
+
+    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        if not 0 <= rate <= 1:
+            raise ValueError(f"Dropout(rate={rate!r}): the rate is a fraction from 0 to 1.")
+        self.rate, self.seed = rate, seed
+
+    def call(self, inputs: Value, training: bool = False) -> Value:
+        trace = current_trace()
+        if not training or not self.rate or trace is None or trace.key is None:
+            return inputs
+        # The seed, where there is one, takes the place of the layer's position as the random stream.
+        stream = trace.stream()
+        return f.dropout(inputs, self.rate, trace.key, stream if self.seed is None else 4096 + self.seed % 4096)
+
+
+class Activation(Layer):
+    """An activation function as a layer.
+
+    Activation("tanh")(f32[N,3]) -> f32[N,3]
+    """
+
+    def __init__(self, activation: Any, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.activation = activations.get(activation)
+
+    def call(self, inputs: Value) -> Value:
+        return self.activation(inputs)
+
+
+class ReLU(Layer):
+    """max(x, 0), with a slope below the threshold and a ceiling where they are given.
+
+    ReLU()(f32[N,3]) -> f32[N,3]
+    ReLU(max_value=6.0, negative_slope=0.1, threshold=0.5)(f32[N,3]) -> f32[N,3]
+    """
+
+    def __init__(self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.max_value, self.negative_slope, self.threshold = max_value, negative_slope, threshold
+
+    def call(self, inputs: Value) -> Value:
+        return activations.relu(inputs, self.negative_slope, self.max_value, self.threshold)
+
+
+class Softmax(Layer):
+    """Probabilities along an axis.
+
+    Softmax()(f32[N,3]) -> f32[N,3]
+    Softmax(axis=3)(f32[N,3]) -> ShapeError: The axis 3 is out of range
+    """
+
+    def __init__(self, axis: int = -1, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.axis = axis
+
+    def call(self, inputs: Value) -> Value:
+        return activations.softmax(inputs, self.axis)

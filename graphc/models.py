@@ -1,0 +1,201 @@
+"""Models: a layer that can be trained, and the stack of layers. https://keras.io/api/models/"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+from graphc.data import align_inputs
+from graphc.ir.errors import ShapeError
+from graphc.ir.graph import Value, current_origin
+from graphc.ir.ops.leaf import Input
+from graphc.layers.core import InputLayer
+from graphc.layers.layer import Layer, is_symbolic, known_shape
+from graphc.steps import new_random_key, symbolic_input
+from graphc.summary import summary_lines
+from graphc.tracing import Trace, tracing
+from graphc.training import Trainer
+
+__all__ = ["Model", "Sequential"]
+
+Shape = tuple[int | None, ...]
+
+
+class Model(Trainer, Layer):
+    """A layer that can be trained. Subclass it, hold layers in attributes, and write `call(self, inputs)`."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.random_key = new_random_key()
+        self.sample_shape: Shape = ()  # of one input, without the batch; known when built
+        self.output_shape: Shape = ()
+
+    def call(self, inputs: Value) -> Value:
+        raise NotImplementedError(f"{type(self).__name__} has no `call`: define call(self, inputs), or use Sequential.")
+
+    def build(self, input_shape: Any = None) -> None:
+        """Make all weights for inputs of this shape, the batch first: `model.build((None, 784))`."""
+        if input_shape is None:
+            raise ValueError(f"The model {self.name!r}: build needs an input shape, such as (None, 784).")
+        shape = tuple(input_shape)
+        if not shape:
+            raise ShapeError(f"The model {self.name!r}: build received the shape (), expected the batch first, as (None, 784).")
+        with tracing(Trace()):
+            result = self._trace(symbolic_input(shape, self.input_dtype))
+        if not isinstance(result, Value) or not result.ndim or result.shape[0] != symbolic_input(shape).shape[0]:
+            raise ShapeError(f"The model {self.name!r} gives {getattr(result, 'type', result)!r}, expected one row for each "
+                             "of the N rows of its input.")
+        self.sample_shape, self.output_shape, self.built = shape[1:], known_shape(result), True
+
+    def _trace(self, inputs: Value) -> Value:
+        return self.call(inputs)
+
+    def __call__(self, inputs: Any, training: bool | None = None, **options: Any) -> Any:
+        """The outputs for arrays as an array, without dropout and the like unless `training` is True."""
+        if self.built and not is_symbolic(inputs):
+            who = f"{self.name!r} received"
+            inputs = align_inputs(inputs, self.sample_shape, self.input_dtype, who)
+        return super().__call__(inputs, training, **options)
+
+    def ensure_built(self, inputs: Any) -> None:
+        if not self.built:
+            self.build(known_shape(inputs))
+
+    @property
+    def scopeless(self) -> bool:  # type: ignore[override]
+        """A model that isn't inside another one leaves its name out of its weights' paths."""
+        return not current_origin()
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers inside."""
+        return self.sublayers()
+
+    @property
+    def input_shape(self) -> Shape | None:
+        """The shape of the input with None for the batch, where it is known."""
+        return (None, *self.sample_shape) if self.built else None
+
+    @property
+    def output_name(self) -> str:
+        """The layer that gives the output, for messages."""
+        return self.layers[-1].name if self.layers else self.name
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """The layer of that name or index."""
+        if index is not None:
+            if not -len(self.layers) <= index < len(self.layers):
+                raise ValueError(f"get_layer(index={index}): the model has {len(self.layers)} layers.")
+            return self.layers[index]
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise ValueError(f"get_layer({name!r}): no such layer. Layers: {', '.join(layer.name for layer in self.layers)}.")
+
+    def described_layers(self) -> list[tuple[Layer, Shape | None]]:
+        """Each layer with its output shape where it is known."""
+        return [(layer, None) for layer in self.layers]
+
+    def summary(self, line_length: int | None = None, print_fn: Callable[[str], Any] | None = None) -> None:
+        """Print the layers, their output shapes and their numbers of parameters."""
+        text = "\n".join(summary_lines(self, line_length))
+        (print_fn or print)(text)
+
+
+class Sequential(Model):
+    """A stack of layers.
+
+    The first layer's `input_shape`, an `Input`, `build`, or the first data say what the model takes; until then
+    it has no weights.
+    """
+
+    def __init__(self, layers: Sequence[Any] | None = None, trainable: bool = True, name: str | None = None):
+        super().__init__(name=name)
+        self._layers: list[Layer] = []
+        self._shapes: list[Shape] = []
+        for layer in layers or ():
+            self.add(layer)
+        if not trainable:
+            self.trainable = False
+
+    def add(self, layer: Any) -> None:
+        """Put a layer, a model or an `Input` at the end; an error leaves the model as it was."""
+        if isinstance(layer, Value) and isinstance(layer.op, Input):
+            self._start(known_shape(layer)[1:], str(layer.dtype))
+            return
+        if not isinstance(layer, Layer):
+            hint = f" Write {layer.__name__}(...) with parentheses." if isinstance(layer, type) else ""
+            raise TypeError(f"The model {self.name!r} can only hold layers, received {layer!r}.{hint}")
+        if isinstance(layer, InputLayer):
+            self._start(layer.given_shape or (), "f32")
+            return
+        if any(layer.name == known.name for known in self._layers):
+            raise ValueError(f"The model {self.name!r} has a layer {layer.name!r} already: give this one another name.")
+        shape = layer.given_shape
+        if shape is None and isinstance(layer, Model) and layer.built:
+            shape = layer.sample_shape
+        if not self._layers and not self.built and shape is not None:
+            self._start(shape, layer.input_dtype)
+        elif not self._layers and not self.built:
+            self.input_dtype = layer.input_dtype
+        self._layers.append(layer)
+        try:
+            if self.built:
+                self.build((None, *self.sample_shape))
+        except Exception:
+            self._layers.pop()
+            raise
+        self._forget()
+
+    def _start(self, sample: Shape, dtype: str) -> None:
+        if self._layers:
+            raise ValueError(f"The model {self.name!r} has layers already: an input comes first.")
+        self.input_dtype = dtype
+        self.sample_shape, self.output_shape, self.built = sample, (None, *sample), True
+
+    def pop(self) -> Layer:
+        """Take the last layer off and return it."""
+        if not self._layers:
+            raise TypeError(f"The model {self.name!r} has no layers to pop.")
+        layer = self._layers.pop()
+        self._forget()
+        if self.built:
+            self.build((None, *self.sample_shape))
+        return layer
+
+    def build(self, input_shape: Any = None) -> None:
+        if input_shape is None and self.built:
+            return
+        super().build(input_shape)
+
+    def _trace(self, inputs: Value) -> Value:
+        shapes = []
+        for layer in self._layers:
+            inputs = layer(inputs)
+            shapes.append(known_shape(inputs))
+        self._shapes = shapes
+        return inputs
+
+    def call(self, inputs: Value, training: bool | None = None) -> Value:
+        for layer in self._layers:
+            inputs = layer(inputs, training=training)
+        return inputs
+
+    @property
+    def layers(self) -> list[Layer]:
+        return list(self._layers)
+
+    def described_layers(self) -> list[tuple[Layer, Shape | None]]:
+        return list(zip(self._layers, self._shapes if self.built else [None] * len(self._layers), strict=True))
+
+    def get_config(self) -> dict[str, Any]:
+        """The configuration of every layer."""
+        return {"name": self.name, "trainable": self.trainable, "input_shape": self.input_shape,
+                "layers": [{"class_name": type(layer).__name__, "config": layer.get_config()} for layer in self._layers]}
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __bool__(self) -> bool:
+        return True

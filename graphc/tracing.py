@@ -1,0 +1,45 @@
+"""What a layer may ask while a step is being traced: the training flag, random streams, updates of state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from graphc.ir.graph import Value
+
+__all__ = ["Trace", "current_trace", "tracing"]
+
+
+@dataclass(eq=False)
+class Trace:
+    """One step under construction."""
+
+    training: bool = False
+    key: Value | None = None  # the model's random.key: u32[2]
+    updates: dict[Value, Value] = field(default_factory=dict)
+    streams: int = 0
+
+    def stream(self) -> int:
+        """A number that sets this use of the random key apart from the others of the step."""
+        self.streams += 1
+        return self.streams - 1
+
+
+_TRACE: ContextVar[Trace | None] = ContextVar("trace", default=None)
+
+
+def current_trace() -> Trace | None:
+    """The step under construction, if there is one."""
+    return _TRACE.get()
+
+
+@contextmanager
+def tracing(trace: Trace) -> Iterator[Trace]:
+    """Layers called inside belong to this step."""
+    token = _TRACE.set(trace)
+    try:
+        yield trace
+    finally:
+        _TRACE.reset(token)

@@ -1,0 +1,280 @@
+"""compile, fit, evaluate and predict. https://keras.io/api/models/model_training_apis/"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc import losses, metrics, optimizers
+from graphc.callbacks import Callback, Callbacks, History
+from graphc.data import Batches, align_inputs, align_targets
+from graphc.ir.errors import ShapeError
+from graphc.ir.graph import Graph
+from graphc.layers.core import positive
+from graphc.progress import Progress, verbosity
+from graphc.steps import Averages, Step, bind, trace_step
+
+__all__ = ["Trainer"]
+
+
+class Trainer:
+    """The training half of a model.
+
+    Programs are made when they are first used and kept until `compile` or a change of the layers. They serve every
+    batch size: nothing is compiled again for the last batch of an epoch.
+    """
+
+    name: str
+    optimizer: optimizers.Optimizer | None = None
+    loss: losses.Loss | None = None
+    metrics: Sequence[metrics.Metric] = ()
+    history: History | None = None
+    stop_training = False
+
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None, *,
+                run_eagerly: bool = False, jit_compile: Any = "auto", steps_per_execution: int = 1) -> None:
+        """Choose optimizer, loss and metrics; unknown names raise ValueError here.
+
+        Weights stay as they are, what the optimizer has remembered is forgotten. The last three arguments are
+        Keras's; every step is compiled, whatever they say.
+        """
+        new_loss = None if loss is None else losses.get(loss)
+        new_metrics = _metrics(metrics)
+        new_optimizer = optimizers.get(optimizer)
+        new_optimizer.reset()
+        self.optimizer, self.loss, self.metrics = new_optimizer, new_loss, new_metrics
+        self._forget("train", "evaluate")
+
+    def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: Any = "auto",
+            callbacks: Any = None, validation_split: float = 0.0, validation_data: Any = None, shuffle: bool = True,
+            initial_epoch: int = 0, validation_batch_size: int | None = None, validation_freq: int = 1) -> History:
+        """Train on batches of 32 or `batch_size` rows, in a new random order each epoch; returns the History.
+
+        `validation_split` keeps the last part of the rows, as they come, out of training. Wrong data raise
+        ShapeError, DTypeError or ValueError before anything runs.
+        """
+        size, verbose = _batch_size(batch_size), verbosity(verbose)
+        _check_epochs(epochs, initial_epoch)
+        arrays = self._pairs("fit", x, y)
+        held_out = None
+        if validation_data is not None:
+            held_out = self._validation(validation_data)
+        elif validation_split:
+            at = _split_at(len(arrays[0]), validation_split)
+            arrays, held_out = tuple(a[:at] for a in arrays), tuple(a[at:] for a in arrays)
+        batches = Batches(arrays, size)
+        history = History()
+        given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
+        hooks = Callbacks([history, *given], self, {"verbose": verbose, "epochs": epochs, "steps": len(batches)})
+        self.history, self.stop_training = history, False
+        step, program = self._program("train", arrays[1])
+        logs: dict[str, float] = {}
+        hooks("on_train_begin")
+        for epoch in range(initial_epoch, epochs):
+            hooks("on_epoch_begin", epoch)
+            progress = Progress(verbose, len(batches), f"Epoch {epoch + 1}/{epochs}")
+            order = np.random.permutation(batches.rows) if shuffle else None
+            logs = self._epoch(step, program, batches, order, hooks, progress, "train")
+            if held_out is not None and (epoch + 1) % validation_freq == 0:
+                inner = self._test(held_out, _batch_size(validation_batch_size or size), hooks, 0)
+                logs |= {f"val_{name}": value for name, value in inner.items()}
+            progress.finish(logs)
+            hooks("on_epoch_end", epoch, logs)
+            if self.stop_training:
+                break
+        hooks("on_train_end", logs)
+        return history
+
+    def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: Any = "auto",
+                 callbacks: Any = None, return_dict: bool = False) -> Any:
+        """The loss, or a list of the loss and the metrics, over all rows; a dict with `return_dict`."""
+        size, verbose = _batch_size(batch_size), verbosity(verbose)
+        arrays = self._pairs("evaluate", x, y)
+        steps = -(-len(arrays[0]) // size)
+        hooks = Callbacks(list(callbacks or []), self, {"verbose": verbose, "steps": steps})
+        results = self._test(arrays, size, hooks, verbose)
+        return results if return_dict else _scalar_or_list(results)
+
+    def predict(self, x: Any, batch_size: int | None = None, verbose: Any = "auto", callbacks: Any = None) -> np.ndarray:
+        """The model's outputs for all rows, in their order; no rows give an empty array."""
+        size, verbose = _batch_size(batch_size), verbosity(verbose)
+        arrays = (self._inputs("predict", x),)
+        batches = Batches(arrays, size)
+        hooks = Callbacks(list(callbacks or []), self, {"verbose": verbose, "steps": len(batches)})
+        step, program = self._program("predict")
+        prediction = step.graph.outputs[0][1]
+        result: np.ndarray | None = None
+        progress = Progress(verbose, len(batches))
+        begin, end = hooks.users_of("on_predict_batch_begin"), hooks.users_of("on_predict_batch_end")
+        hooks("on_predict_begin")
+        for i, batch in enumerate(batches.in_order()):
+            for method in begin:
+                method(i, None)
+            (output,) = program(*batch)
+            if result is None:
+                result = np.empty((batches.rows, *output.shape[1:]), output.dtype)
+            result[i * size:i * size + len(output)] = output
+            progress.update(i + 1, dict)
+            for method in end:
+                method(i, {"outputs": output})
+        hooks("on_predict_end")
+        if batches.rows:
+            progress.finish({})
+        if result is None:
+            result = np.empty([0, *(d if isinstance(d, int) else 0 for d in prediction.shape[1:])], prediction.dtype.numpy)
+        return result
+
+    def train_on_batch(self, x: Any, y: Any = None, return_dict: bool = False) -> Any:
+        """One training step on all rows; the loss before the step, or a list of it and the metrics."""
+        return self._on_batch("train", "train_on_batch", x, y, return_dict)
+
+    def test_on_batch(self, x: Any, y: Any = None, return_dict: bool = False) -> Any:
+        """The loss of all rows, or a list of it and the metrics."""
+        return self._on_batch("evaluate", "test_on_batch", x, y, return_dict)
+
+    def predict_on_batch(self, x: Any) -> np.ndarray:
+        """The outputs of all rows in one step."""
+        return self.predict(x, batch_size=max(len(x), 1), verbose=0)
+
+    def graph(self, kind: str = "train") -> Graph:
+        """The traced graph of a step, before any pass: 'train', 'evaluate' or 'predict'."""
+        if kind not in ("train", "evaluate", "predict"):
+            raise ValueError(f"graph({kind!r}): expected 'train', 'evaluate' or 'predict'.")
+        if not self.built:  # type: ignore[attr-defined]
+            raise ValueError(f"The model {self.name!r} has no input shape yet. Give one to its first layer, call `build`, or "
+                             "run it once.")
+        self._check_compiled(kind)
+        return trace_step(kind, self).graph
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def _epoch(self, step: Step, program: Any, batches: Batches, order: np.ndarray | None, hooks: Callbacks,
+               progress: Progress, kind: str) -> dict[str, float]:
+        """Run all batches once; the averages at the end."""
+        averages = Averages(step)
+        forwarded = ("on_batch_begin",), ("on_batch_end",)
+        begin = hooks.users_of(f"on_{kind}_batch_begin", *(forwarded[0] if kind == "train" else ()))
+        end = hooks.users_of(f"on_{kind}_batch_end", *(forwarded[1] if kind == "train" else ()))
+        for i, batch in enumerate(batches.in_order() if order is None else batches.gathered(order)):
+            for method in begin:
+                method(i, None)
+            averages.add(program(*batch), len(batch[0]))
+            progress.update(i + 1, averages.results)
+            for method in end:
+                method(i, averages.results())
+            if self.stop_training and kind == "train":
+                break
+        return averages.results()
+
+    def _test(self, arrays: Sequence[np.ndarray], size: int, hooks: Callbacks, verbose: int) -> dict[str, float]:
+        step, program = self._program("evaluate", arrays[1])
+        batches = Batches(arrays, size)
+        progress = Progress(verbose, len(batches))
+        hooks("on_test_begin")
+        results = self._epoch(step, program, batches, None, hooks, progress, "test")
+        progress.finish(results)
+        hooks("on_test_end", results)
+        return results
+
+    def _on_batch(self, kind: str, method: str, x: Any, y: Any, return_dict: bool) -> Any:
+        arrays = self._pairs(method, x, y)
+        step, program = self._program(kind, arrays[1])
+        averages = Averages(step)
+        averages.add(program(*arrays), len(arrays[0]))
+        return averages.results() if return_dict else _scalar_or_list(averages.results())
+
+    def _inputs(self, method: str, x: Any) -> np.ndarray:
+        expected = self.sample_shape if self.built else None  # type: ignore[attr-defined]
+        array = align_inputs(x, expected, self.input_dtype, f"{method} of {self.name!r} received as x")  # type: ignore[attr-defined]
+        if not self.built:  # type: ignore[attr-defined]
+            self.build((None, *array.shape[1:]))  # type: ignore[attr-defined]
+        return array
+
+    def _pairs(self, method: str, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs and labels as a program takes them."""
+        self._check_compiled("train" if method in ("fit", "train_on_batch") else "evaluate")
+        inputs = self._inputs(method, x)
+        output = self.output_shape[1:]  # type: ignore[attr-defined]
+        layer = self.output_name  # type: ignore[attr-defined]
+        labels = align_targets(y, output, self.loss, f"{method} of {self.name!r} received as y", layer)
+        if len(inputs) != len(labels):
+            raise ShapeError(f"{method} of {self.name!r} received {len(inputs)} rows in x and {len(labels)} in y, expected one "
+                             "label for each row.")
+        if not len(inputs):
+            raise ShapeError(f"{method} of {self.name!r} received no rows, expected at least one.")
+        return inputs, labels
+
+    def _validation(self, data: Any) -> tuple[np.ndarray, np.ndarray]:
+        if not isinstance(data, list | tuple) or len(data) != 2:
+            raise ValueError("validation_data must be a tuple (x, y), received "
+                             f"{len(data)} items." if isinstance(data, list | tuple) else
+                             f"validation_data must be a tuple (x, y), received {type(data).__name__}.")
+        return self._pairs("fit with validation_data", *data)
+
+    def _check_compiled(self, kind: str) -> None:
+        if kind == "predict":
+            return
+        if self.optimizer is None:
+            raise ValueError(f"The model {self.name!r} is not compiled. Call model.compile(optimizer, loss) first.")
+        if self.loss is None:
+            raise ValueError(f"The model {self.name!r} was compiled without a loss. Call model.compile(optimizer, loss=...).")
+
+    def _program(self, kind: str, labels: np.ndarray | None = None) -> tuple[Step, Any]:
+        """The step and its program, from the last time where nothing has changed."""
+        key: tuple[Any, ...] = (kind, tuple(w.label for w in self.trainable_weights) if kind == "train" else ())  # type: ignore[attr-defined]
+        targets = None
+        if labels is not None and self.loss is not None and self.loss.targets == "any":
+            targets = ((None, *labels.shape[1:]), labels.dtype)
+            key += (labels.shape[1:], labels.dtype.str)
+        programs = self._programs  # type: ignore[attr-defined]
+        if key not in programs:
+            step = trace_step(kind, self, targets)
+            programs[key] = (step, bind(step.graph))
+        return programs[key]
+
+    def _forget(self, *kinds: str) -> None:
+        """Drop programs; all of them where no kind is named."""
+        programs = self._programs  # type: ignore[attr-defined]
+        for key in [k for k in programs if not kinds or k[0] in kinds]:
+            del programs[key]
+
+
+def _metrics(given: Any) -> list[metrics.Metric]:
+    flat: list[Any] = []
+    for item in [given] if given is None or not isinstance(given, list | tuple) else given:
+        flat += item if isinstance(item, list | tuple) else [item]
+    found = [metrics.get(m) for m in flat if m is not None]
+    names = [m.name for m in found]
+    for name in names:
+        if names.count(name) > 1 or name == "loss":
+            raise ValueError(f"compile received the metric name {name!r} {'twice' if name != 'loss' else 'of the loss'}: "
+                             "give metrics different names.")
+    return found
+
+
+def _scalar_or_list(results: dict[str, float]) -> Any:
+    return list(results.values()) if len(results) > 1 else results["loss"]
+
+
+def _batch_size(batch_size: Any) -> int:
+    return 32 if batch_size is None else positive("fit, evaluate or predict", "batch_size", batch_size)
+
+
+def _check_epochs(epochs: Any, initial_epoch: Any) -> None:
+    for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+            raise ValueError(f"fit({name}={value!r}): {name} must be an integer of at least 0.")
+
+
+def _split_at(rows: int, split: float) -> int:
+    """The first row of the validation part."""
+    if not 0 < split < 1:
+        raise ValueError(f"fit(validation_split={split!r}): expected a fraction between 0 and 1.")
+    at = math.floor(rows * (1 - split))
+    if not 0 < at < rows:
+        raise ValueError(f"fit(validation_split={split!r}) of {rows} rows leaves {at} for training and {rows - at} for "
+                         "validation, expected at least one for each.")
+    return at

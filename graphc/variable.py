@@ -1,0 +1,120 @@
+"""A weight or slot: a state of the graphs that use it, together with the array that it lives in."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from graphc.ir.errors import ShapeError
+from graphc.ir.graph import Value
+from graphc.ir.ops.leaf import State
+from graphc.ir.types import DType, TensorType
+from graphc.tracing import current_trace
+
+__all__ = ["Variable"]
+
+
+class Variable(Value):
+    """A named array of a model. In a layer's `call` it is the symbolic state; elsewhere it acts as its array.
+
+    Programs update `array` in place, so it is never replaced: `assign` copies into it.
+    """
+
+    __slots__ = ("_trainable", "array", "name", "path")
+    array: np.ndarray
+    name: str
+    path: str
+
+    def __init__(self, array: np.ndarray, path: str, trainable: bool = True):
+        tensor = TensorType(DType.of(array.dtype), array.shape)
+        super().__init__(State(path.replace("/", "."), tensor), (), tensor)
+        own = array if array.flags.owndata and array.flags.c_contiguous and array.flags.writeable else array.copy("C")
+        for field, value in (("array", own), ("path", path), ("name", path.rsplit("/", 1)[-1]), ("_trainable", trainable)):
+            object.__setattr__(self, field, value)
+
+    @property
+    def label(self) -> str:
+        """The name of the state in a graph."""
+        return self.op.label  # type: ignore[attr-defined]
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes it."""
+        return self._trainable  # type: ignore[attr-defined]
+
+    @property
+    def size(self) -> int:
+        return self.array.size
+
+    def numpy(self) -> np.ndarray:
+        """A copy of the present values."""
+        return self.array.copy()
+
+    def assign(self, value: Any) -> Variable:
+        """Give the variable new values; in a layer's `call`, its value after this training step."""
+        if isinstance(value, Value) and not isinstance(value, Variable):
+            trace = current_trace()
+            if trace is None:
+                raise ValueError(f"{self.path}.assign received the symbolic {value.type} outside of a layer's call. "
+                                 "Pass an array.")
+            if value.type != self.type:
+                raise ShapeError(f"{self.path}.assign received {value.type}, expected {self.type}.")
+            trace.updates[self] = value
+            return self
+        new = np.asarray(value)
+        if new.shape != self.array.shape:
+            raise ShapeError(f"{self.path}.assign received an array of shape {list(new.shape)}, expected {self.type}.")
+        self.array[...] = new
+        return self
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        # A copy, because the array changes with every training step.
+        return self.array if copy is False else self.array.astype(dtype or self.array.dtype)
+
+    def __reduce__(self) -> Any:
+        return Variable, (self.array, self.path, self.trainable)
+
+    def __deepcopy__(self, memo: dict) -> Variable:
+        return Variable(self.array.copy(), self.path, self.trainable)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.numpy()[index]
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __float__(self) -> float:
+        return float(self.array)
+
+    def __int__(self) -> int:
+        return int(self.array)
+
+    def __bool__(self) -> bool:
+        return True if self.array.ndim else bool(self.array)
+
+    def __repr__(self) -> str:
+        return f"<Variable path={self.path}, shape={self.array.shape}, dtype={self.array.dtype}, value={self.array}>"
+
+
+def _operator(name: str) -> Any:
+    """Arithmetic of a variable: symbolic while a step is traced, on the array elsewhere."""
+    plain = name.strip("_").removeprefix("r") if name[:3] == "__r" else name.strip("_")
+    compute, symbolic = getattr(operator, plain), getattr(Value, name)
+
+    def method(self: Variable, other: Any = None) -> Any:
+        if current_trace() is not None or (isinstance(other, Value) and not isinstance(other, Variable)):
+            return symbolic(self) if plain == "neg" else symbolic(self, other)
+        if plain == "neg":
+            return -self.array
+        pair = (other, self.array) if name[:3] == "__r" else (self.array, other)
+        return compute(*(np.asarray(p) if isinstance(p, Variable) else p for p in pair))
+
+    method.__name__ = name
+    return method
+
+
+for _name in ("__add__", "__sub__", "__mul__", "__truediv__", "__pow__", "__radd__", "__rsub__", "__rmul__",
+              "__rtruediv__", "__neg__", "__matmul__", "__lt__", "__le__", "__gt__", "__ge__"):
+    setattr(Variable, _name, _operator(_name))

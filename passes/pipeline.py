@@ -1,0 +1,44 @@
+"""The passes in their order, and the loop that runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from graphc.ir.errors import GraphcError
+from graphc.ir.graph import Graph
+from graphc.ir.verify import verify
+from graphc.passes.differentiate import differentiate
+from graphc.passes.infer import infer
+from graphc.passes.simplify import simplify
+from graphc.passes.stabilize import stabilize
+
+__all__ = ["GRAPH_PASSES", "run"]
+
+Pass = Callable[[Graph], Graph]
+
+GRAPH_PASSES: tuple[Pass, ...] = (infer, stabilize, differentiate, simplify)
+
+
+def run(graph: Graph, passes: Sequence[Pass] = GRAPH_PASSES,
+        observe: Callable[[str, Graph], None] | None = None, check: bool = False) -> Graph:
+    """The graph after the passes; `observe(name, graph)` sees each result, `check` verifies it.
+
+    An error says in which pass it came up, as a note where its message is Python's own.
+    """
+    differentiated = False
+    if check:
+        verify(graph)
+    for step in passes:
+        differentiated |= step is differentiate
+        try:
+            graph = step(graph)
+            if check:
+                verify(graph, differentiated)
+        except GraphcError as error:
+            raise type(error)(f"In the pass {step.__name__}: {error}") from error
+        except Exception as error:
+            error.add_note(f"In the pass {step.__name__} over the graph {graph.name}.")
+            raise
+        if observe is not None:
+            observe(step.__name__, graph)
+    return graph

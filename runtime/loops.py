@@ -1,0 +1,226 @@
+"""The loop IR of a kernel: what a schedule shapes and a target compiles.
+
+    loops := 'kernel' name '(' param, ... ')' ['scratch' '(' buffer, ... ')'] '{' stmt* '}'
+    stmt  := 'for' axis 'in' extent [kind] '{' stmt* '}'      kind: parallel | vector | unroll
+           | buffer '[' expr, ... ']' '=' expr
+           | buffer '[' expr, ... ']' op '=' expr               op: sum | max | min | product
+           | 'let' name '=' expr                                (an expression that the next store uses twice or more)
+           | 'barrier'
+
+Params and scratch live in memory; locals are registers, declared by their first store. A statement at the top
+that is not in a parallel loop and writes memory is run by one thread; barriers stand only at the top.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from graphc.ir.errors import InvalidGraph
+from graphc.ir.expr import Axis, Expr, bounds, postorder, size, substitute, text
+from graphc.ir.types import DType, Shape, at_least_zero
+
+__all__ = ["Barrier", "Buffer", "For", "Loops", "Statement", "Store", "Update", "expressions", "map_loops",
+           "substitute_axes", "verify_loops", "walk"]
+
+KINDS = ("serial", "parallel", "vector", "unroll")
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A named array: `param` (an operand or result), `scratch` (memory of the kernel) or `local` (registers)."""
+
+    name: str
+    dtype: DType
+    shape: Shape
+    space: str = "param"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Store:
+    """buffer[index] = value."""
+
+    buffer: Buffer
+    index: tuple[Expr, ...]
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Update:
+    """buffer[index] = combine(buffer[index], value), the combination being a reduction's."""
+
+    buffer: Buffer
+    index: tuple[Expr, ...]
+    op: str
+    value: Expr
+
+
+@dataclass(frozen=True)
+class For:
+    """A loop over an axis. `grain` is the least number of iterations worth a thread of a parallel loop."""
+
+    axis: Axis
+    body: tuple[Statement, ...]
+    kind: str = "serial"
+    grain: int = 1
+
+    @property
+    def extent(self) -> Expr:
+        extent = self.axis.extent
+        return extent if isinstance(extent, Expr) else size(extent)
+
+
+@dataclass(frozen=True)
+class Barrier:
+    """All threads wait for one another."""
+
+
+Statement = For | Store | Update | Barrier
+
+
+@dataclass(frozen=True)
+class Loops:
+    """The loop nests of one kernel. `outputs` counts the params at the end that it writes."""
+
+    name: str
+    params: tuple[Buffer, ...]
+    outputs: int
+    body: tuple[Statement, ...]
+    scratch: tuple[Buffer, ...] = ()
+
+    def __str__(self) -> str:
+        def declared(buffers: Iterable[Buffer]) -> str:
+            return ", ".join(f"{b}: {b.dtype}[{','.join(map(str, b.shape))}]" for b in buffers)
+
+        scratch = f" scratch({declared(self.scratch)})" if self.scratch else ""
+        head = f"kernel {self.name}({declared(self.params)}) writes {self.outputs}{scratch} {{"
+        return "\n".join([head, *_lines(self.body, "  "), "}"])
+
+
+def _lines(body: Iterable[Statement], indent: str) -> Iterator[str]:
+    for s in body:
+        if isinstance(s, For):
+            kind = "" if s.kind == "serial" else f" {s.kind}"
+            grain = f" grain {s.grain}" if s.grain > 1 else ""
+            yield f"{indent}for {s.axis} in {s.extent}{kind}{grain} {{"
+            yield from _lines(s.body, indent + "  ")
+            yield indent + "}"
+        elif isinstance(s, Barrier):
+            yield indent + "barrier"
+        else:
+            op = f"{s.op} " if isinstance(s, Update) else ""
+            names: dict[Expr, str] = {}
+            for e in shared(s.value):
+                definition = text(e, names)
+                names[e] = f"t{len(names)}"
+                yield f"{indent}let {names[e]} = {definition}"
+            value = names.get(s.value) or text(s.value, names)
+            yield f"{indent}{s.buffer}[{', '.join(map(str, s.index))}] {op}= {value}"
+
+
+def shared(root: Expr) -> list[Expr]:
+    """The computations that an expression uses more than once, operands first."""
+    uses: Counter[Expr] = Counter()
+    order = postorder([root])
+    for e in order:
+        uses.update(e.args)
+    return [e for e in order if uses[e] > 1 and e.args and e.op != "load" and e.dtype.name != "i64"]
+
+
+def walk(body: Iterable[Statement]) -> Iterator[Statement]:
+    """Every statement, outer ones first."""
+    for s in body:
+        yield s
+        if isinstance(s, For):
+            yield from walk(s.body)
+
+
+def expressions(s: Statement) -> tuple[Expr, ...]:
+    """The expressions that a statement itself evaluates."""
+    if isinstance(s, For):
+        return (s.extent,)
+    return () if isinstance(s, Barrier) else (*s.index, s.value)
+
+
+def map_loops(body: Iterable[Statement], change: Callable[[For], tuple[Statement, ...] | None]) -> tuple[Statement, ...]:
+    """Rebuild bottom-up; `change` may replace a loop by statements."""
+    result: list[Statement] = []
+    for s in body:
+        if not isinstance(s, For):
+            result.append(s)
+            continue
+        new = replace(s, body=map_loops(s.body, change))
+        changed = change(new)
+        result.extend((new,) if changed is None else changed)
+    return tuple(result)
+
+
+def map_expressions(body: Iterable[Statement], change: Callable[[Expr], Expr]) -> tuple[Statement, ...]:
+    """Replace every value and index by `change` of it."""
+    def one(s: Statement) -> Statement:
+        if isinstance(s, For):
+            extent = s.axis.extent
+            axis = Axis(s.axis.name, change(extent)) if isinstance(extent, Expr) else s.axis
+            return replace(s, axis=axis, body=map_expressions(s.body, change))
+        if isinstance(s, Barrier):
+            return s
+        return replace(s, index=tuple(map(change, s.index)), value=change(s.value))
+
+    return tuple(map(one, body))
+
+
+def substitute_axes(body: Iterable[Statement], values: Mapping[Axis, Expr]) -> tuple[Statement, ...]:
+    """Replace axes by expressions in every statement."""
+    return map_expressions(body, lambda e: substitute(e, values))
+
+
+def verify_loops(loops: Loops) -> None:
+    """Prove every access to memory in bounds and every loop well formed; raise InvalidGraph otherwise.
+
+    L1 every index of a param, scratch or local is provably within the buffer's shape
+    L2 an expression uses only the axes of the loops around it
+    L3 a vector or unrolled loop, and the locals indexed in it, have known extents, but for a masked vector tail
+    L4 barriers and parallel loops stand at the top, a vector loop contains no loop but unrolled ones
+    L5 only the last `outputs` params, scratch and locals are written
+    """
+    writable = set(loops.params[len(loops.params) - loops.outputs:]) | set(loops.scratch)
+
+    def fail(rule: str, s: Statement | Expr, why: str) -> None:
+        text = "\n".join(_lines([s], "  ")) if not isinstance(s, Expr) else f"  {s}"
+        raise InvalidGraph(f"{rule}: {why} in the kernel {loops.name}:\n{text}")
+
+    def access(s: Statement, buffer: Buffer, index: tuple[Expr, ...]) -> None:
+        if len(index) != len(buffer.shape):
+            fail("L1", s, f"{buffer} has {len(buffer.shape)} axes, not {len(index)}")
+        for i, extent in zip(index, buffer.shape, strict=True):
+            low, high = bounds(i)
+            if low is None or high is None or not at_least_zero(low) or not at_least_zero(extent - 1 - high):
+                fail("L1", s, f"the index {i} of {buffer} can't be proved within {extent} (bounds {low} .. {high})")
+
+    def check(body: tuple[Statement, ...], axes: frozenset[Axis], vector: bool) -> None:
+        for s in body:
+            for e in expressions(s):
+                if e.axes - axes:
+                    fail("L2", s, f"the axes {sorted(a.name for a in e.axes - axes)} are not bound")
+                for node in postorder([e]):
+                    if node.op == "load":
+                        access(s, node.attr, node.args)
+            if isinstance(s, For):
+                if s.kind == "unroll" and not isinstance(s.axis.extent, int):
+                    fail("L3", s, "an unrolled loop needs a known extent")
+                if (axes and s.kind == "parallel") or (vector and s.kind != "unroll"):
+                    fail("L4", s, f"a {s.kind} loop can't stand here")
+                check(s.body, axes | {s.axis}, vector or s.kind == "vector")
+            elif isinstance(s, Barrier):
+                if axes:
+                    fail("L4", s, "a barrier can't stand in a loop")
+            else:
+                access(s, s.buffer, s.index)
+                if s.buffer.space != "local" and s.buffer not in writable:
+                    fail("L5", s, f"{s.buffer} is not writable")
+
+    check(loops.body, frozenset(), False)

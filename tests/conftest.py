@@ -1,0 +1,38 @@
+"""Options and fixtures of all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+def pytest_addoption(parser):
+    parser.addoption("--update", action="store_true", help="rewrite the expected text of text cases")
+    parser.addoption("--seed", type=int, help="seed of random tests; a failing one shows its own")
+
+
+@pytest.fixture
+def update(request):
+    """Whether expected text is rewritten instead of compared."""
+    return request.config.getoption("--update")
+
+
+@pytest.fixture
+def rng(request):
+    """Random numbers from a seed that a failing test shows."""
+    seed = request.config.getoption("--seed")
+    seed = int.from_bytes(os.urandom(4), "little") if seed is None else seed
+    print(f"random numbers: repeat with --seed {seed}")
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture(scope="session")
+def data_dir():
+    """The folder of real data that GRAPHC_DATA names."""
+    folder = Path(os.environ.get("GRAPHC_DATA", "/nonexistent"))
+    if not folder.is_dir():
+        pytest.skip("GRAPHC_DATA names no folder with data")
+    return folder
