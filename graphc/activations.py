@@ -81,4 +81,5 @@ def get(identifier: Any) -> Activation:
 
 def serialize(activation: Activation) -> str:
     """The name of an activation."""
-    return next((n for n, known in _BY_NAME.items() if known is activation), getattr(activation, "__name__", str(activation)))
+    known = next((name for name, function in _BY_NAME.items() if function is activation), None)
+    return known or getattr(activation, "__name__", str(activation))

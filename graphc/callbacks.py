@@ -110,7 +110,8 @@ class EarlyStopping(Callback):
                  start_from_epoch: int = 0):
         self.monitor, self.min_delta, self.patience, self.verbose = monitor, abs(min_delta), patience, verbose
         self.mode = choose("mode", mode, {m: m for m in ("auto", "min", "max")})
-        self.baseline, self.restore_best_weights, self.start_from_epoch = baseline, restore_best_weights, start_from_epoch
+        self.baseline, self.start_from_epoch = baseline, start_from_epoch
+        self.restore_best_weights = restore_best_weights
 
     def on_train_begin(self, logs: Logs = None) -> None:
         rising = ("acc", "accuracy", "precision", "recall", "auc")

@@ -77,7 +77,8 @@ def align_inputs(data: Any, expected: Shape | None, dtype: Any, who: str) -> np.
             array = array[..., 0]
         else:
             hint = _input_hint(array, expected)
-            raise ShapeError(f"{who} {describe(array)}, expected {_pattern(expected)}, where N is the number of samples.{hint}")
+            raise ShapeError(f"{who} {describe(array)}, expected {_pattern(expected)}, where N is the number of "
+                             f"samples.{hint}")
     return as_array(array, dtype, who)
 
 
@@ -127,8 +128,8 @@ def _classes(array: np.ndarray, output: Shape, loss: Any, who: str, layer: str) 
         low, high = array.min(), array.max()
         if not (low >= 0 and high < count):
             wrong = low if not low >= 0 else high
-            raise ValueError(f"{who} the class {wrong}, expected 0 to {count - 1}: the layer {layer!r} has {count} outputs. "
-                             "Number the classes from 0, or give the layer one output for each class.")
+            raise ValueError(f"{who} the class {wrong}, expected 0 to {count - 1}: the layer {layer!r} has {count} "
+                             "outputs. Number the classes from 0, or give the layer one output for each class.")
         if array.dtype.kind == "f" and (array != np.floor(array)).any():
             raise ValueError(f"{who} {array[array != np.floor(array)].flat[0]} as a class, expected whole numbers.")
     return as_array(array, "i32", who)

@@ -182,7 +182,8 @@ def get(identifier: Any) -> Initializer:
         return identifier()
     if callable(identifier):
         return identifier
-    raise TypeError(f"An initializer is a name, an Initializer or a function of (shape, dtype), received {identifier!r}.")
+    raise TypeError("An initializer is a name, an Initializer or a function of (shape, dtype), received "
+                    f"{identifier!r}.")
 
 
 def serialize(initializer: Any) -> Any:

@@ -63,8 +63,8 @@ def sparse_categorical_crossentropy(y_true: Value, y_pred: Value, from_logits: b
     if y_true.ndim == y_pred.ndim and y_true.shape[-1] == 1:
         y_true = f.squeeze(y_true, -1)
     if y_true.shape != y_pred.shape[:-1]:
-        raise ShapeError(f"sparse_categorical_crossentropy received labels {y_true.type} for predictions {y_pred.type}, "
-                         "expected one class number for each row of probabilities.")
+        raise ShapeError(f"sparse_categorical_crossentropy received labels {y_true.type} for predictions "
+                         f"{y_pred.type}, expected one class number for each row of probabilities.")
     classes = f.one_hot(f.cast(y_true, "i32"), int(y_pred.shape[-1]), y_pred.dtype)  # type: ignore[arg-type]
     return categorical_crossentropy(classes, y_pred, from_logits)
 
@@ -78,7 +78,8 @@ class Loss:
     def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size"):
         self.name = name or snake_case(type(self).__name__)
         if reduction not in ("sum_over_batch_size", "mean", "sum"):
-            raise ValueError(f"{type(self).__name__}(reduction={reduction!r}): expected 'sum_over_batch_size' or 'sum'.")
+            raise ValueError(f"{type(self).__name__}(reduction={reduction!r}): expected 'sum_over_batch_size' or "
+                             "'sum'.")
         self.reduction = reduction
 
     def call(self, y_true: Value, y_pred: Value) -> Value:
@@ -132,7 +133,8 @@ class _Crossentropy(Loss):
                  name: str | None = None):
         super().__init__(name, reduction)
         if not 0 <= label_smoothing <= 1:
-            raise ValueError(f"{type(self).__name__}(label_smoothing={label_smoothing!r}): expected a number from 0 to 1.")
+            raise ValueError(f"{type(self).__name__}(label_smoothing={label_smoothing!r}): expected a number from 0 to "
+                             "1.")
         self.from_logits, self.label_smoothing = from_logits, label_smoothing
 
     def call(self, y_true: Value, y_pred: Value) -> Value:

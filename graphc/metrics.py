@@ -30,8 +30,8 @@ def binary_accuracy(y_true: Value, y_pred: Value, threshold: float = 0.5) -> Val
 def categorical_accuracy(y_true: Value, y_pred: Value) -> Value:
     """1 where y_true and y_pred are largest at the same place of the last axis."""
     if y_true.shape != y_pred.shape:
-        raise ShapeError(f"categorical_accuracy received targets {y_true.type} for predictions {y_pred.type}, expected the "
-                         "same shape. For class numbers use 'sparse_categorical_accuracy' or 'accuracy'.")
+        raise ShapeError(f"categorical_accuracy received targets {y_true.type} for predictions {y_pred.type}, expected "
+                         "the same shape. For class numbers use 'sparse_categorical_accuracy' or 'accuracy'.")
     return f.cast(f.equal(f.argmax(y_true, -1), f.argmax(y_pred, -1)), "f32")
 
 
@@ -174,8 +174,8 @@ class _Deferred(Metric):
 _CLASSES = {c.__name__: c for c in (BinaryAccuracy, CategoricalAccuracy, MeanAbsoluteError, MeanSquaredError, Precision,
                                     Recall, RootMeanSquaredError, SparseCategoricalAccuracy)}
 _BY_NAME: dict[str, Any] = (_CLASSES | {snake_case(n): c for n, c in _CLASSES.items()}
-                            | {"accuracy": _Deferred, "acc": _Deferred, "mse": MeanSquaredError, "mae": MeanAbsoluteError,
-                               "rmse": RootMeanSquaredError})
+                            | {"accuracy": _Deferred, "acc": _Deferred, "mse": MeanSquaredError,
+                               "mae": MeanAbsoluteError, "rmse": RootMeanSquaredError})
 
 
 def get(identifier: Any) -> Metric:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-
 from graphc.data import align_inputs
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value, current_origin
@@ -40,12 +39,13 @@ class Model(Trainer, Layer):
             raise ValueError(f"The model {self.name!r}: build needs an input shape, such as (None, 784).")
         shape = tuple(input_shape)
         if not shape:
-            raise ShapeError(f"The model {self.name!r}: build received the shape (), expected the batch first, as (None, 784).")
+            raise ShapeError(f"The model {self.name!r}: build received the shape (), expected the batch first, as "
+                             "(None, 784).")
         with tracing(Trace()):
             result = self._trace(symbolic_input(shape, self.input_dtype))
         if not isinstance(result, Value) or not result.ndim or result.shape[0] != symbolic_input(shape).shape[0]:
-            raise ShapeError(f"The model {self.name!r} gives {getattr(result, 'type', result)!r}, expected one row for each "
-                             "of the N rows of its input.")
+            raise ShapeError(f"The model {self.name!r} gives {getattr(result, 'type', result)!r}, expected one row for "
+                             "each of the N rows of its input.")
         self.sample_shape, self.output_shape, self.built = shape[1:], known_shape(result), True
 
     def _trace(self, inputs: Value) -> Value:
@@ -91,7 +91,8 @@ class Model(Trainer, Layer):
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        raise ValueError(f"get_layer({name!r}): no such layer. Layers: {', '.join(layer.name for layer in self.layers)}.")
+        names = ", ".join(layer.name for layer in self.layers)
+        raise ValueError(f"get_layer({name!r}): no such layer. Layers: {names}.")
 
     def described_layers(self) -> list[tuple[Layer, Shape | None]]:
         """Each layer with its output shape where it is known."""
@@ -191,8 +192,8 @@ class Sequential(Model):
 
     def get_config(self) -> dict[str, Any]:
         """The configuration of every layer."""
-        return {"name": self.name, "trainable": self.trainable, "input_shape": self.input_shape,
-                "layers": [{"class_name": type(layer).__name__, "config": layer.get_config()} for layer in self._layers]}
+        described = [{"class_name": type(layer).__name__, "config": layer.get_config()} for layer in self._layers]
+        return {"name": self.name, "trainable": self.trainable, "input_shape": self.input_shape, "layers": described}
 
     def __len__(self) -> int:
         return len(self._layers)

@@ -72,7 +72,8 @@ class Optimizer:
 
     def update(self, parameter: Value, gradient: Value, slots: Sequence[Value]) -> Updates:
         """The next values of the parameter and of its slots."""
-        raise NotImplementedError(f"{type(self).__name__} has no `update`: define update(self, parameter, gradient, slots).")
+        raise NotImplementedError(f"{type(self).__name__} has no `update`: define update(self, parameter, gradient, "
+                                  "slots).")
 
     def step(self) -> Value:
         """The number of this step, counted from 1."""
@@ -89,9 +90,8 @@ class Optimizer:
 
     def _slots_of(self, parameter: Variable) -> list[Variable]:
         if parameter not in self._slots:
-            self._slots[parameter] = [
-                Variable(np.zeros(parameter.array.shape, parameter.array.dtype), f"optimizer/{parameter.path}/{name}", False)
-                for name in self.slot_names()]
+            zeros, path = np.zeros_like(parameter.array), f"optimizer/{parameter.path}"
+            self._slots[parameter] = [Variable(zeros.copy(), f"{path}/{name}", False) for name in self.slot_names()]
         return self._slots[parameter]
 
     def _clipped(self, gradient: Value) -> Value:

@@ -18,7 +18,8 @@ def verbosity(verbose: Any) -> int:
     if verbose == "auto":
         return 1
     if verbose not in (0, 1, 2):
-        raise ValueError(f"verbose={verbose!r}: expected 0 (silent), 1 (progress bar), 2 (one line per epoch) or 'auto'.")
+        raise ValueError(f"verbose={verbose!r}: expected 0 (silent), 1 (progress bar), 2 (one line per epoch) or "
+                         "'auto'.")
     return int(verbose)
 
 

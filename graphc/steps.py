@@ -118,7 +118,8 @@ def _graph(kind: str, model: Any, inputs: tuple[Value, ...], outputs: tuple[tupl
     labels: dict[str, Variable] = {}
     for variable in state:
         if labels.setdefault(variable.label, variable) is not variable:
-            raise ValueError(f"Two weights of the model have the path {variable.path!r}. Give their layers different names.")
+            raise ValueError(f"Two weights of the model have the path {variable.path!r}. Give their layers different "
+                             "names.")
     return Graph(kind, inputs, tuple(state), outputs, updates)
 
 

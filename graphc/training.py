@@ -98,7 +98,8 @@ class Trainer:
         results = self._test(arrays, size, hooks, verbose)
         return results if return_dict else _scalar_or_list(results)
 
-    def predict(self, x: Any, batch_size: int | None = None, verbose: Any = "auto", callbacks: Any = None) -> np.ndarray:
+    def predict(self, x: Any, batch_size: int | None = None, verbose: Any = "auto",
+                callbacks: Any = None) -> np.ndarray:
         """The model's outputs for all rows, in their order; no rows give an empty array."""
         size, verbose = _batch_size(batch_size), verbosity(verbose)
         arrays = (self._inputs("predict", x),)
@@ -124,7 +125,8 @@ class Trainer:
         if batches.rows:
             progress.finish({})
         if result is None:
-            result = np.empty([0, *(d if isinstance(d, int) else 0 for d in prediction.shape[1:])], prediction.dtype.numpy)
+            sample = [d if isinstance(d, int) else 0 for d in prediction.shape[1:]]
+            result = np.empty([0, *sample], prediction.dtype.numpy)
         return result
 
     def train_on_batch(self, x: Any, y: Any = None, return_dict: bool = False) -> Any:
@@ -144,8 +146,8 @@ class Trainer:
         if kind not in ("train", "evaluate", "predict"):
             raise ValueError(f"graph({kind!r}): expected 'train', 'evaluate' or 'predict'.")
         if not self.built:  # type: ignore[attr-defined]
-            raise ValueError(f"The model {self.name!r} has no input shape yet. Give one to its first layer, call `build`, or "
-                             "run it once.")
+            raise ValueError(f"The model {self.name!r} has no input shape yet. Give one to its first layer, call "
+                             "`build`, or run it once.")
         self._check_compiled(kind)
         return trace_step(kind, self).graph
 
@@ -201,8 +203,8 @@ class Trainer:
         layer = self.output_name  # type: ignore[attr-defined]
         labels = align_targets(y, output, self.loss, f"{method} of {self.name!r} received as y", layer)
         if len(inputs) != len(labels):
-            raise ShapeError(f"{method} of {self.name!r} received {len(inputs)} rows in x and {len(labels)} in y, expected one "
-                             "label for each row.")
+            raise ShapeError(f"{method} of {self.name!r} received {len(inputs)} rows in x and {len(labels)} in y, "
+                             "expected one label for each row.")
         if not len(inputs):
             raise ShapeError(f"{method} of {self.name!r} received no rows, expected at least one.")
         return inputs, labels
@@ -220,7 +222,8 @@ class Trainer:
         if self.optimizer is None:
             raise ValueError(f"The model {self.name!r} is not compiled. Call model.compile(optimizer, loss) first.")
         if self.loss is None:
-            raise ValueError(f"The model {self.name!r} was compiled without a loss. Call model.compile(optimizer, loss=...).")
+            raise ValueError(f"The model {self.name!r} was compiled without a loss. Call "
+                             "model.compile(optimizer, loss=...).")
 
     def _program(self, kind: str, labels: np.ndarray | None = None) -> tuple[Step, Any]:
         """The step and its program, from the last time where nothing has changed."""
@@ -250,8 +253,8 @@ def _metrics(given: Any) -> list[metrics.Metric]:
     names = [m.name for m in found]
     for name in names:
         if names.count(name) > 1 or name == "loss":
-            raise ValueError(f"compile received the metric name {name!r} {'twice' if name != 'loss' else 'of the loss'}: "
-                             "give metrics different names.")
+            why = "the loss's name" if name == "loss" else "twice"
+            raise ValueError(f"compile received the metric {name!r}, {why}: give metrics different names.")
     return found
 
 

@@ -31,8 +31,9 @@ class Variable(Value):
         tensor = TensorType(DType.of(array.dtype), array.shape)
         super().__init__(State(path.replace("/", "."), tensor), (), tensor)
         own = array if array.flags.owndata and array.flags.c_contiguous and array.flags.writeable else array.copy("C")
-        for field, value in (("array", own), ("path", path), ("name", path.rsplit("/", 1)[-1]), ("_trainable", trainable)):
-            object.__setattr__(self, field, value)
+        name = path.rsplit("/", 1)[-1]
+        for field, value in (("array", own), ("path", path), ("name", name), ("_trainable", trainable)):
+            object.__setattr__(self, field, value)  # values are frozen
 
     @property
     def label(self) -> str:

@@ -483,26 +483,27 @@ def _extremum(e: Expr, upper: bool) -> Bound:
             # an extent such as N - 16*(N//16) must cancel against the other terms before they are bounded
             end = atom.attr.extent - 1 if at_least_zero(k) == upper else const(0)
             return _extremum(substitute(e, {atom.attr: end}), upper)
+    quotients = [a for a, k in terms.items() if _divides(a, k if upper else -1 * k)]
+    if quotients:
+        # k * (x // c) <= k/c * x for k > 0, >= for k < 0; a quotient of a remainder goes first, so that it cancels against what it remains of
+        atom = max(quotients, key=lambda a: len(str(a)))
+        k, (x, c) = terms.pop(atom), atom.args
+        return _extremum(from_linear((terms, total)) + x * (k // c.attr), upper)  # type: ignore[operator]
     for atom, k in terms.items():
         if not at_least_zero(k) and not at_least_zero(-1 * k):
             return None
-        end = _multiple_bound(atom, k, upper) if at_least_zero(k) == upper else None
-        if end is None:
-            one = _atom_bounds(atom)[at_least_zero(k) == upper]
-            end = None if one is None else k * one
+        end = _atom_bounds(atom)[at_least_zero(k) == upper]
         if end is None:
             return None
-        total = total + end
+        total = total + k * end
     return total
 
 
-def _multiple_bound(atom: Expr, k: int | Dim, upper: bool) -> Bound:
-    """The upper end of `k * (x // c)` where c divides k: k/c times that of x."""
-    if not upper or atom.op != "floordiv" or atom.args[1].op != "const" or not isinstance(k, int):
-        return None
-    c = atom.args[1].attr
-    high = _extremum(atom.args[0], True) if c > 0 and k % c == 0 else None
-    return None if high is None else high * (k // c)
+def _divides(atom: Expr, k: int | Dim) -> bool:
+    """Whether an atom is x // c and c divides its positive coefficient."""
+    if atom.op != "floordiv" or atom.args[1].op != "const" or not isinstance(k, int):
+        return False
+    return 0 < atom.args[1].attr <= k and k % atom.args[1].attr == 0
 
 
 def _atom_bounds(e: Expr) -> tuple[Bound, Bound]:
@@ -526,16 +527,18 @@ def _atom_bounds(e: Expr) -> tuple[Bound, Bound]:
 
 def _quotient_bounds(ends: tuple[Bound, Bound], c: int) -> tuple[Bound, Bound]:
     """Bounds of x // c; a symbolic end that c does not divide is bounded by 0 below and by itself above."""
+    def quotient(end: Bound, otherwise: Bound) -> Bound:
+        if end is None or isinstance(end, int):
+            return None if end is None else end // c
+        constant = dict(end.terms).get((), 0)
+        symbolic = end - constant
+        whole = symbolic.divide(c) if isinstance(symbolic, Dim) else symbolic // c
+        if whole is not None:
+            return whole + constant // c
+        return otherwise if at_least_zero(end) else None
+
     low, high = ends
-    if isinstance(low, Dim):
-        low = low.divide(c) or (0 if at_least_zero(low) else None)
-    elif low is not None:
-        low = low // c
-    if isinstance(high, Dim):
-        high = high.divide(c) or (high if at_least_zero(high) else None)
-    elif high is not None:
-        high = high // c
-    return low, high
+    return quotient(low, 0), quotient(high, high)
 
 
 def _least(a: Bound, b: Bound, all_needed: bool) -> Bound:

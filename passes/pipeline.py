@@ -23,7 +23,7 @@ def run(graph: Graph, passes: Sequence[Pass] = GRAPH_PASSES,
         observe: Callable[[str, Graph], None] | None = None, check: bool = False) -> Graph:
     """The graph after the passes; `observe(name, graph)` sees each result, `check` verifies it.
 
-    An error says in which pass it came up, as a note where its message is Python's own.
+    An error names the pass in which it came up, in a note where its message is not graphc's own.
     """
     differentiated = False
     if check:
@@ -35,7 +35,8 @@ def run(graph: Graph, passes: Sequence[Pass] = GRAPH_PASSES,
             if check:
                 verify(graph, differentiated)
         except GraphcError as error:
-            raise type(error)(f"In the pass {step.__name__}: {error}") from error
+            error.args = (f"In the pass {step.__name__}: {error}",)
+            raise
         except Exception as error:
             error.add_note(f"In the pass {step.__name__} over the graph {graph.name}.")
             raise

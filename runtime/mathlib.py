@@ -134,7 +134,7 @@ def _log1p(x: Expr) -> Expr:
     """log(u + c) = log(u) + c / u, where u = 1 + x rounded and c is the rounding error."""
     u = x + 1.0
     c = select(x < 1.0, x - (u - 1.0), 1.0 - (u - x))
-    return select(_is(x, 0.0), x, _log(u, c / u))  # keeps the sign of zero
+    return _log(u, c / u)
 
 
 def _sigmoidal(x: Expr, small: Sequence[float], p: Sequence[float], q: Sequence[float], half: float,
@@ -143,7 +143,7 @@ def _sigmoidal(x: Expr, small: Sequence[float], p: Sequence[float], q: Sequence[
 
     Where f is near 1, w is near 2 and f hardly changes with it: the detour takes away the rounding errors of
     p and q, and a smaller rational does. Multiplied out there is one division. Below 1/2 a polynomial is
-    more exact.
+    more exact. `one` is a point where the rounding errors do give 1, with fma fused or not.
     """
     x = _clamp(x, -one, one)
     square = x * x
@@ -157,7 +157,7 @@ def _tanh(x: Expr) -> Expr:
 
 
 def _erf(x: Expr) -> Expr:
-    return _sigmoidal(x, SMALL_ERF, *ERF, half=0.48, one=4.0)
+    return _sigmoidal(x, SMALL_ERF, *ERF, half=0.48, one=3.9503)
 
 
 def _quarter(x: Expr) -> tuple[Expr, Expr]:
@@ -247,4 +247,5 @@ def expand(e: Expr) -> Expr | None:
 #     cos     1.6      1.6    as sin
 #     pow     0.53     0.53   denormal results and beta^t with t up to 1e6 included
 #
-# NaN, infinity, zero and its sign give what NumPy gives, pow's table of special cases included.
+# NaN, infinity and zero give what NumPy gives, pow's table of special cases included; but 0 for an argument of
+# -0 in log1p, tanh and sin.

@@ -15,8 +15,7 @@ _TEST_ROWS = 360
 def load_data() -> tuple[Pair, Pair]:
     """(x_train, y_train), (x_test, y_test): images uint8 (n,8,8) with values 0 to 16, labels uint8 (n,).
 
-    The last 360 of the 1,797 rows are the test set. They were written by other people than most of the rest,
-    so test accuracy is lower than for a random split.
+    The last 360 of the 1,797 rows are the test set.
     """
     with np.load(Path(__file__).with_name("digits.npz")) as arrays:
         x, y = arrays["x"], arrays["y"]

@@ -43,8 +43,8 @@ def load_data(path: str = "mnist.npz") -> tuple[Pair, Pair]:
 def _verify(file: Path) -> None:
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     if digest != _SHA256:
-        raise ValueError(f"{file} has the SHA-256 {digest}, expected {_SHA256}. It is damaged or another file: delete it, "
-                         f"or put the file from {_URL} there.")
+        raise ValueError(f"{file} has the SHA-256 {digest}, expected {_SHA256}. It is damaged or another file: delete "
+                         f"it, or put the file from {_URL} there.")
 
 
 def _download(target: Path) -> None:

@@ -49,16 +49,16 @@ class _Conv(Layer):
         self.dilation_rate = extents(owner, "dilation_rate", dilation_rate, self.rank)
         self.padding = padding_mode(owner, padding, data_format)
         if max(self.strides) > 1 and max(self.dilation_rate) > 1:
-            raise ValueError(f"{owner}(strides={strides!r}, dilation_rate={dilation_rate!r}): only one of the two can be "
-                             "larger than 1.")
+            raise ValueError(f"{owner}(strides={strides!r}, dilation_rate={dilation_rate!r}): only one of the two can "
+                             "be larger than 1.")
         self.activation, self.use_bias = activations.get(activation), use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
 
     def build(self, input_shape: Any) -> None:
         if len(input_shape) != self.rank + 2 or input_shape[-1] is None:
-            raise ShapeError(f"{type(self).__name__} needs {self.rank + 2} axes: the batch, {self.rank} spatial, and the "
-                             "channels. Images without channels get them with numpy.expand_dims(x, -1).")
+            raise ShapeError(f"{type(self).__name__} needs {self.rank + 2} axes: the batch, {self.rank} spatial, and "
+                             "the channels. Images without channels get them with numpy.expand_dims(x, -1).")
         shape = (*self.kernel_size, input_shape[-1], self.filters)
         self.kernel = self.add_weight(shape, self.kernel_initializer, name="kernel")
         self.bias = self.add_weight((self.filters,), self.bias_initializer, name="bias") if self.use_bias else None

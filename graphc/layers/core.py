@@ -133,7 +133,8 @@ class ReLU(Layer):
     ReLU(max_value=6.0, negative_slope=0.1, threshold=0.5)(f32[N,3]) -> f32[N,3]
     """
 
-    def __init__(self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **kwargs: Any):
+    def __init__(self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0,
+                 **kwargs: Any):
         super().__init__(**kwargs)
         self.max_value, self.negative_slope, self.threshold = max_value, negative_slope, threshold
 

@@ -70,9 +70,7 @@ class Layer:
 
     def add_weight(self, shape: Any = None, initializer: Any = None, dtype: Any = "float32", trainable: bool = True,
                    name: str | None = None) -> Variable:
-        """Make a weight and return it; by default glorot_uniform where it has several axes or is trainable."""
-        if isinstance(shape, str):  # the order of Keras 2: add_weight(name, shape, ...)
-            shape, name, initializer = (initializer, shape, None) if not isinstance(initializer, str) else (None, shape, initializer)
+        """Make a weight and return it; floats start from glorot_uniform, integers from zeros."""
         dims = (int(shape),) if isinstance(shape, int | np.integer) else tuple(int(d) for d in shape or ())
         given = DType.of(dtype or "float32")
         default = "glorot_uniform" if given.is_float else "zeros"
@@ -143,7 +141,8 @@ class Layer:
     def count_params(self) -> int:
         """The number of scalars in the weights."""
         if not self.built:
-            raise ValueError(f"{self.name!r} has no weights yet. Give the model an input shape, call `build`, or run it once.")
+            raise ValueError(f"{self.name!r} has no weights yet. Give the model an input shape, call `build`, or run "
+                             "it once.")
         return sum(w.size for w in self.weights)
 
     def get_weights(self) -> list[np.ndarray]:
@@ -250,8 +249,8 @@ def _given_shape(input_shape: Any, input_dim: Any, batch_input_shape: Any) -> tu
         return None
     for extent in shape:
         if extent is not None and (not isinstance(extent, int | np.integer) or extent < 1):
-            raise ShapeError(f"input_shape={shape!r}: {extent!r} is not a positive integer or None. Give the shape of one "
-                             "sample, without the batch, such as (28, 28, 1).")
+            raise ShapeError(f"input_shape={shape!r}: {extent!r} is not a positive integer or None. Give the shape of "
+                             "one sample, without the batch, such as (28, 28, 1).")
     return tuple(None if d is None else int(d) for d in shape)
 
 

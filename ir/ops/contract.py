@@ -19,6 +19,7 @@ class Einsum(Op):
     einsum<spec='bij,bkj->bik'>(f32[2,3,4], f32[2,5,4]) -> f32[2,3,5]
     einsum<spec='nhwuvc,uvco->nhwo'>(f32[2,3,3,2,2,1], f32[2,2,1,4]) -> f32[2,3,3,4]
     einsum<spec='nhwuvc,nhwo->uvco'>(f32[2,3,3,2,2,1], f32[2,3,3,4]) -> f32[2,2,1,4]
+    einsum<spec='i,i->'>(f32[3], f32[3]) -> f32[]
     einsum<spec='ij,jk->ik'>(f32[2,3], f32[4,5]) -> ShapeError: einsum ij,jk->ik: j is 3 in f32[2,3] and 4 in f32[4,5]
     einsum<spec='ij,jk->ik'>(f32[2,3], i32[3,5]) -> DTypeError: einsum needs operands of one dtype
     """
@@ -47,7 +48,7 @@ class Einsum(Op):
         return TensorType(x.dtype, tuple(extents[letter] for letter in result))
 
     def reference(self, x, y):
-        return np.ascontiguousarray(np.einsum(self.spec, x, y, optimize=True), dtype=x.dtype)
+        return np.asarray(np.einsum(self.spec, x, y, optimize=True), dtype=x.dtype, order="C")
 
     def define(self, index, x, y):
         first, second, result = self.letters()

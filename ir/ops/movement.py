@@ -17,6 +17,7 @@ class Broadcast(Op):
 
     broadcast<shape=(2, 3), axes=(1,)>(f32[3]) -> f32[2,3]
     broadcast<shape=(2, 3), axes=()>(f32[]) -> f32[2,3]
+    broadcast<shape=(), axes=()>(f32[]) -> f32[]
     broadcast<shape=(2, 3), axes=(0,)>(f32[3]) -> ShapeError: broadcast can't place f32[3]
     """
 
@@ -31,7 +32,7 @@ class Broadcast(Op):
 
     def reference(self, x):
         spread = [self.shape[a] if a in self.axes else 1 for a in range(len(self.shape))]
-        return np.ascontiguousarray(np.broadcast_to(x.reshape(spread), self.shape))
+        return np.asarray(np.broadcast_to(x.reshape(spread), self.shape), order="C")
 
     def define(self, index, x):
         return x[tuple(index[a] for a in self.axes)]
@@ -76,6 +77,7 @@ class Transpose(Op):
     """Permute the axes; axis i of the result is axis `axes[i]` of the operand.
 
     transpose<axes=(1, 0)>(f32[2,3]) -> f32[3,2]
+    transpose<axes=()>(f32[]) -> f32[]
     transpose<axes=(0, 0)>(f32[2,3]) -> ShapeError: transpose needs a permutation
     """
 
@@ -87,7 +89,7 @@ class Transpose(Op):
         return TensorType(x.dtype, tuple(x.shape[a] for a in self.axes))
 
     def reference(self, x):
-        return np.ascontiguousarray(np.transpose(x, self.axes))
+        return np.asarray(np.transpose(x, self.axes), order="C")
 
     def define(self, index, x):
         return x[tuple(index[self.axes.index(a)] for a in range(len(index)))]
@@ -110,7 +112,7 @@ class Reverse(Op):
         return x
 
     def reference(self, x):
-        return np.ascontiguousarray(np.flip(x, self.axes))
+        return np.asarray(np.flip(x, self.axes), order="C")
 
     def define(self, index, x):
         return x[tuple(size(x.shape[a]) - 1 - i if a in self.axes else i for a, i in enumerate(index))]

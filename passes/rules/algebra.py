@@ -24,7 +24,7 @@ from graphc.ir.ops.leaf import Constant, Dimension
 from graphc.ir.ops.movement import Broadcast
 from graphc.ir.ops.reduction import Max, Sum
 from graphc.ir.types import DTYPES, Dim, DType, at_least_zero, product
-from graphc.passes.rewrite import rule
+from graphc.passes.rewrite import Rule, rule
 from graphc.passes.rules.matching import is_number, number
 
 __all__ = ["AFTER_GRADIENTS", "RULES"]
@@ -273,9 +273,9 @@ def sum_of_sum(value: Value) -> Value | None:
     return None
 
 
-@rule(Sum, Max)
+@rule(Sum, Max, exact=False)
 def reduction_of_one(value: Value) -> Value | None:
-    """A reduction over axes of extent 1 only drops them.
+    """A reduction over axes of extent 1 only drops them; NumPy's sum of -0.0 alone is 0.0.
 
     x: f32[2,1,3] => sum(x, 1)
     x: f32[1] => max(x)
@@ -295,7 +295,8 @@ def stop_gradient_is_x(value: Value) -> Value | None:
     return value.operands[0]
 
 
-RULES = (op_of_constants, multiply_by_1, divide_by_1, add_0, subtract_0, negative_of_negative, add_negative,
-         subtract_negative, not_of_not, logical_with_constant, where_of_same, where_of_constant, where_of_not,
-         cast_to_same, cast_of_cast, reduction_of_one, sum_of_broadcast, max_of_broadcast, sum_of_sum)
-AFTER_GRADIENTS = (stop_gradient_is_x,)
+RULES: tuple[Rule, ...] = (
+    op_of_constants, multiply_by_1, divide_by_1, add_0, subtract_0, negative_of_negative, add_negative,
+    subtract_negative, not_of_not, logical_with_constant, where_of_same, where_of_constant, where_of_not,
+    cast_to_same, cast_of_cast, reduction_of_one, sum_of_broadcast, max_of_broadcast, sum_of_sum)
+AFTER_GRADIENTS: tuple[Rule, ...] = (stop_gradient_is_x,)

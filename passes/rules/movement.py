@@ -11,7 +11,7 @@ from graphc.ir.ops.contract import Einsum
 from graphc.ir.ops.elementwise import Cast, Where
 from graphc.ir.ops.movement import Broadcast, Concatenate, Reshape, Reverse, Slice, Transpose
 from graphc.ir.types import Shape
-from graphc.passes.rewrite import rule
+from graphc.passes.rewrite import Rule, rule
 
 __all__ = ["RULES"]
 
@@ -203,6 +203,7 @@ def _read_through(value: Value, letters: Callable[[str, Value], str | None]) -> 
     return None
 
 
-RULES = (move_to_same, concatenate_of_one, transpose_of_transpose, reshape_of_reshape, reverse_of_reverse,
-         broadcast_of_broadcast, transpose_of_broadcast, reshape_of_broadcast, slice_of_broadcast,
-         op_of_broadcasts, einsum_of_transpose, einsum_of_broadcast)
+RULES: tuple[Rule, ...] = (
+    move_to_same, concatenate_of_one, transpose_of_transpose, reshape_of_reshape, reverse_of_reverse,
+    broadcast_of_broadcast, transpose_of_broadcast, reshape_of_broadcast, slice_of_broadcast,
+    op_of_broadcasts, einsum_of_transpose, einsum_of_broadcast)

@@ -11,7 +11,7 @@ from graphc.ir.graph import Value
 from graphc.ir.ops.elementwise import Divide, Log, Maximum, Minimum, Sigmoid, Subtract
 from graphc.ir.ops.reduction import Sum
 from graphc.ir.ops.rowwise import Softmax
-from graphc.passes.rewrite import rule
+from graphc.passes.rewrite import Rule, rule
 from graphc.passes.rules.matching import is_number, number, spread_over
 
 __all__ = ["RULES"]
@@ -87,4 +87,4 @@ def _unclipped(value: Value) -> Value:
     return value
 
 
-RULES = (softmax_over_its_sum, log_of_softmax, log_of_sigmoid, log_of_1_minus_sigmoid)
+RULES: tuple[Rule, ...] = (softmax_over_its_sum, log_of_softmax, log_of_sigmoid, log_of_1_minus_sigmoid)

@@ -81,7 +81,9 @@ def _host() -> Machine:
 @cache
 def _named(name: str) -> Machine:
     host = _host()
-    if name in _LEVELS and host.triple.startswith("x86_64"):
+    if name in _LEVELS:
+        if not host.triple.startswith("x86_64"):
+            raise MachineError(f"This host ({host.triple}) can't run code for {name}. Choose 'host'.")
         width, registers, needed = _LEVELS[name]
         has = llvm.get_host_cpu_features()
         missing = sorted(f for f in needed if not has.get(f))
@@ -114,14 +116,14 @@ declare i64 @llvm.ctpop.i64(i64)
 
 
 def _probe(triple: str, cpu: str) -> tuple[int, int] | None:
-    """Vector bits and registers of a CPU from the code for it; None of an unknown one, or one without popcnt."""
+    """Vector bits and registers of a CPU from the code for it; None if unknown or without popcnt."""
     if not triple.startswith("x86_64"):
         return 128, 32
     _initialise()
     module = llvm.parse_assembly(_PROBE)
     module.triple = triple
-    # for an unknown name LLVM only warns, on stderr, and takes a CPU so plain that it would end the process for
-    # want of 64 bits
+    # for an unknown name LLVM only warns, on stderr, and takes a CPU so plain that it would end the process
+    # for want of 64 bits
     tm = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features="+64bit,+sse2")
     text = tm.emit_assembly(module)
     if "popcnt" not in text:

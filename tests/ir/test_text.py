@@ -56,7 +56,7 @@ def test_attributes_of_every_kind():
     x, key = f.input("x", (N, 2 * N + 1, 3)), f.state("key", (2,), "u32")
     leaf = apply(OPS["input"]("other/leaf", x.type), origin="")
     y = f.max_pool(f.expand_dims(x, -1), 2, 1)
-    outputs = (("bits", f.random_bits(key, (N, 3), 4)), ("sum", f.sum(x, (0, 2))), ("pool", y), ("leaf", leaf),
+    outputs = (("bits", f.random_bits(key, (N, 3), 4)), ("sum", f.sum(x, (0, 2))), ("pool", y), ("l", leaf),
                ("rows", f.dimension(2 * N * N - 1, "f64")), ("arg", f.argmax(x, 1)),
                ("spec", f.einsum("abc,cd->abd", x, f.full((3, 2), True))), ("flag", f.constant(True, "bool")))
     reads_back(Graph("t", (x,), (key,), outputs))

@@ -1,0 +1,124 @@
+"""What the templates share: register tiles, strides, and the parallel loop."""
+
+from __future__ import annotations
+
+from graphc.ir.expr import Axis, Expr, linear, postorder, scalar, size
+from graphc.ir.types import Dim
+from graphc.runtime.loops import For, Statement, expressions, walk
+from graphc.runtime.targets.machine import Machine
+from graphc.runtime.transform import Body, mark, sink, split, volume
+
+__all__ = ["GRAIN", "parallelise", "rows", "stride", "vectorise"]
+
+GRAIN = 16384  # scalar operations worth handing to another thread
+
+
+def stride(place: Expr, a: Axis) -> int | Dim | None:
+    """How far a load or store moves in memory, in elements, when the axis advances by one; None if unevenly."""
+    position: Expr | None = None
+    for i, extent in zip(place.args, place.attr.shape, strict=True):
+        position = i if position is None else scalar("add", scalar("mul", position, size(extent)), i)
+    if position is None:
+        return 0
+    step: int | Dim = 0
+    for atom, k in linear(position)[0].items():
+        if atom.op == "axis" and atom.attr == a:
+            step = k
+        elif a in atom.axes:
+            return None
+    return step
+
+
+def vectorise(body: Body, a: Axis, lanes: int, vectors: int = 1) -> Body:
+    """Make the loop over `a` vectors of `lanes`, `vectors` of them side by side, sunk to the innermost place."""
+    if vectors > 1:
+        body, _, inner, rest = split(body, a, lanes * vectors)
+        for part in (inner, rest):
+            if part is not None:
+                body = _columns(body, part, lanes)
+        return body
+    return _columns(body, a, lanes)
+
+
+def _columns(body: Body, a: Axis, lanes: int) -> Body:
+    """Vectors of `lanes` along `a`; a loop over few whole vectors is unrolled, its registers kept apart."""
+    if isinstance(a.extent, int) and a.extent <= lanes:
+        return mark(sink(body, a), a, "vector") if a.extent > 1 else body
+    body, outer, inner, rest = split(body, a, lanes)
+    for part in (inner, rest):
+        if part is not None and part.extent != 1:
+            if isinstance(part.extent, int):
+                body = mark(sink(body, part), part, "vector")
+            else:
+                body = _masked(body, part, lanes)
+    if isinstance(a.extent, int) and a.extent <= 4 * lanes and outer.extent != 1:
+        body = mark(sink(body, outer), outer, "unroll")
+    return body
+
+
+def _masked(body: Body, a: Axis, lanes: int) -> Body:
+    """A vector loop of a computed extent below `lanes`: where its body has no loops, masked lanes will do."""
+    simple = all(not isinstance(t, For) and t.buffer.space != "local"
+                 for s in walk(body) if isinstance(s, For) and s.axis == a for t in s.body)
+    return mark(body, a, "vector") if simple else body
+
+
+def rows(body: Body, a: Axis, count: int) -> Body:
+    """Unroll `count` iterations of `a` into a tile of registers; the rest in smaller tiles."""
+    if count <= 1:
+        return body
+    body, _, inner, rest = split(body, a, count)
+    body = mark(sink(body, inner), inner, "unroll")
+    if rest is None or rest.extent == 1:
+        return body
+    if isinstance(rest.extent, int):
+        return mark(sink(body, rest), rest, "unroll")
+    return rows(body, rest, 4) if count > 4 else body
+
+
+def parallelise(body: Body) -> Body:
+    """Share the outermost loops among threads, where they do enough."""
+    result: list[Statement] = []
+    for s in body:
+        if isinstance(s, For) and s.kind == "serial" and s.axis.extent != 1:
+            work = max(1, _work(s.body))
+            body_ = mark((s,), s.axis, "parallel", max(1, GRAIN // work))
+            result.extend(body_)
+        else:
+            result.append(s)
+    return tuple(result)
+
+
+def _work(body: Body) -> int:
+    """Scalar operations of one run of the statements."""
+    total = 0
+    for s in body:
+        if isinstance(s, For):
+            extent = s.axis.extent
+            count = volume([s.axis]) if not isinstance(extent, Expr) else 4
+            total += count * _work(s.body)
+        else:
+            total += 1 + sum(len(postorder([e])) for e in expressions(s)) // 2
+    return total
+
+
+def best_tile(row_extent: int, column_extent: int, machine: Machine) -> tuple[int, int]:
+    """Rows and vectors of the register tile that take the least time over an output of the given extents.
+
+    A tile of r rows and v vectors issues r*v multiply-adds, v vector loads and r broadcasts for each step of the
+    reduction; below about 8 independent sums it waits for the adder. Two registers are left for the operands.
+    """
+    budget = machine.registers - 4
+    vectors = -(-column_extent // machine.lanes)
+
+    def cost(r: int, v: int) -> float:
+        return max(r * v, 8.0) + 0.25 * r + 0.5 * v
+
+    def total(r: int, v: int) -> float:
+        column_tiles = [v] * (vectors // v) + ([vectors % v] if vectors % v else [])
+        row_tiles = [r] * (row_extent // r) + ([row_extent % r] if row_extent % r else [])
+        return sum(cost(i, j) for i in row_tiles for j in column_tiles)
+
+    choices = [(r, v) for v in range(1, min(4, vectors) + 1) for r in range(1, min(row_extent, budget) + 1)
+               if r * v <= budget]
+    return min(choices, key=lambda c: (total(*c), -c[0] * c[1]))

@@ -1,0 +1,37 @@
+"""Imports go one way: ir <- passes <- runtime <- graphc; llvmlite stays in runtime/targets."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LAYERS = ["ir", "passes", "runtime", "graphc"]
+FILES = [p for layer in LAYERS for p in sorted((ROOT / layer).rglob("*.py"))]
+
+
+def imported(path):
+    """The modules that a file imports, with those that `from x import y` may name."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: imports are absolute"
+            yield str(node.module)
+            yield from (f"{node.module}.{a.name}" for a in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports(path):
+    place = path.relative_to(ROOT)
+    layer = LAYERS.index(place.parts[0])
+    for module in imported(path):
+        parts = module.split(".")
+        if parts[0] == "llvmlite":
+            assert place.parts[:2] == ("runtime", "targets"), f"{place} imports llvmlite"
+        if parts[0] == "graphc" and layer < LAYERS.index("graphc"):
+            assert len(parts) > 1, f"{place} imports the user's surface"
+            above = parts[1] not in LAYERS[:layer + 1]
+            assert not above, f"{place} imports {module}, which is in a layer above it"
