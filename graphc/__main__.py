@@ -28,7 +28,7 @@ def digits(arguments: argparse.Namespace) -> int:
         layers.Dropout(0.2),
         layers.Dense(10, activation="softmax"),
     ])
-    model.compile("adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile(graphc.optimizers.Adam(0.005), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     model.summary()
     model.fit(x_train, y_train, batch_size=arguments.batch_size, epochs=arguments.epochs, verbose=arguments.verbose)
     _, accuracy = model.evaluate(x_test, y_test, verbose=0)

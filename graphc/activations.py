@@ -81,5 +81,5 @@ def get(identifier: Any) -> Activation:
 
 def serialize(activation: Activation) -> str:
     """The name of an activation."""
-    known = next((name for name, function in _BY_NAME.items() if function is activation), None)
-    return known or getattr(activation, "__name__", str(activation))
+    known = [name for name, function in _BY_NAME.items() if function is activation]
+    return known[0] if known else getattr(activation, "__name__", str(activation))

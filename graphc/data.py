@@ -10,7 +10,7 @@ import numpy as np
 from graphc.ir.errors import DTypeError, ShapeError
 from graphc.ir.types import DType
 
-__all__ = ["Batches", "align_inputs", "align_targets", "as_array", "describe"]
+__all__ = ["Batches", "align_inputs", "align_targets", "align_weights", "as_array", "describe"]
 
 Shape = Sequence[int | None]
 
@@ -124,7 +124,7 @@ def _classes(array: np.ndarray, output: Shape, loss: Any, who: str, layer: str) 
         if _fits(array.shape[1:], output):
             hint = " One-hot rows go with loss='categorical_crossentropy', or use y.argmax(-1)."
         raise ShapeError(f"{who} {describe(array)}, expected class numbers {_pattern(expected)} for {loss.name}.{hint}")
-    if array.size:
+    if array.size and count is not None:
         low, high = array.min(), array.max()
         if not (low >= 0 and high < count):
             wrong = low if not low >= 0 else high
@@ -133,6 +133,34 @@ def _classes(array: np.ndarray, output: Shape, loss: Any, who: str, layer: str) 
         if array.dtype.kind == "f" and (array != np.floor(array)).any():
             raise ValueError(f"{who} {array[array != np.floor(array)].flat[0]} as a class, expected whole numbers.")
     return as_array(array, "i32", who)
+
+
+def align_weights(sample_weight: Any, class_weight: Any, labels: np.ndarray, who: str) -> np.ndarray | None:
+    """One weight for each row, from either argument of `fit`; None where there is neither.
+
+    `class_weight` maps class numbers to weights, 1 for those it leaves out; one-hot labels count as their classes.
+    """
+    if sample_weight is not None and class_weight is not None:
+        raise ValueError(f"{who} both sample_weight and class_weight: give one of them.")
+    if sample_weight is not None:
+        weights = as_array(sample_weight, "f32", who.replace(" received", "'s sample_weight received"))
+        weights = weights[:, 0] if weights.ndim == 2 and weights.shape[1] == 1 else weights
+        if weights.shape != labels.shape[:1]:
+            raise ShapeError(f"{who} sample_weight {describe(weights)}, expected one weight for each of the "
+                             f"{len(labels)} rows.")
+        return weights
+    if class_weight is None:
+        return None
+    wide = labels.ndim == 2 and labels.shape[1] > 1
+    if not wide and labels.ndim > 1 and labels.shape[1:] != (1,):
+        raise ShapeError(f"{who} class_weight for labels {describe(labels)}, expected one class for each row.")
+    classes = labels.argmax(1) if wide else labels.reshape(-1).astype(np.int64)
+    if len(classes) and classes.min() < 0:
+        raise ValueError(f"{who} class_weight for the class {classes.min()}, expected classes from 0.")
+    table = np.ones(max(int(classes.max(initial=0)), *map(int, class_weight), 0) + 1, np.float32)
+    for number, weight in dict(class_weight).items():
+        table[int(number)] = weight
+    return table[classes]
 
 
 class Batches:

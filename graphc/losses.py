@@ -86,8 +86,11 @@ class Loss:
         """The losses of the samples."""
         raise NotImplementedError(f"{type(self).__name__} has no `call`: define call(self, y_true, y_pred).")
 
-    def __call__(self, y_true: Value, y_pred: Value) -> Value:
+    def __call__(self, y_true: Value, y_pred: Value, sample_weight: Value | None = None) -> Value:
+        """The reduced loss. Weights multiply the losses of the samples; the mean still divides by their number."""
         values = self.call(y_true, y_pred)
+        if sample_weight is not None:
+            values = values * f.reshape(sample_weight, (sample_weight.shape[0], *(1,) * (values.ndim - 1)))
         return f.sum(values) if self.reduction == "sum" else f.mean(values)
 
     def __repr__(self) -> str:

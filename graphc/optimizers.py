@@ -27,7 +27,7 @@ class Optimizer:
     compilation: `model.optimizer.learning_rate = 0.01`.
     """
 
-    def __init__(self, learning_rate: float, name: str | None = None, clipnorm: float | None = None,
+    def __init__(self, learning_rate: float = 0.001, name: str | None = None, clipnorm: float | None = None,
                  clipvalue: float | None = None, lr: float | None = None, **unknown: Any):
         known = ["learning_rate", "momentum", "nesterov", "beta_1", "beta_2", "epsilon", "rho", "clipnorm", "clipvalue"]
         refuse_unknown(type(self).__name__, unknown, known)

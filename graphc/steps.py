@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphc import runtime
 from graphc.data import as_array
 from graphc.initializers import draw_seed
 from graphc.ir import functions as f
 from graphc.ir.graph import Graph, Value, origin, topological
 from graphc.ir.types import dim
 from graphc.metrics import Metric, resolve
+from graphc.runtime import compile as compile_graph
 from graphc.tracing import Trace, tracing
 from graphc.variable import Variable
 
@@ -69,10 +69,12 @@ class Averages:
         return result
 
 
-def trace_step(kind: str, model: Any, targets: tuple[Sequence[int | None], Any] | None = None) -> Step:
+def trace_step(kind: str, model: Any, targets: tuple[Sequence[int | None], Any] | None = None,
+               weighted: bool = False) -> Step:
     """The graph of one step of a built model: `train`, `evaluate` or `predict`.
 
-    `targets` is the shape and dtype of the labels, where the loss doesn't say what they are.
+    `targets` is the shape and dtype of the labels, where the loss doesn't say what they are. A weighted step has
+    one more input, the weight of each sample.
     """
     training = kind == "train"
     x = symbolic_input((None, *model.sample_shape), model.input_dtype)
@@ -81,8 +83,9 @@ def trace_step(kind: str, model: Any, targets: tuple[Sequence[int | None], Any] 
         if kind == "predict":
             return Step(_graph(kind, model, (x,), (("prediction", prediction),), ()))
         y = _target(model.loss, prediction, targets)
+        inputs = (x, y, symbolic_input((None,), "f32", "sample_weight")) if weighted else (x, y)
         with origin("loss"):
-            loss = model.loss(y, prediction)
+            loss = model.loss(y, prediction, *inputs[2:])
         outputs, metrics = [("loss", loss)], []
         with origin("metrics"):
             for metric in (resolve(m, y, prediction) for m in model.metrics):
@@ -96,7 +99,7 @@ def trace_step(kind: str, model: Any, targets: tuple[Sequence[int | None], Any] 
             updates = [*model.optimizer.updates(parameters, gradients), *trace.updates.items()]
             if trace.streams:
                 updates.append((trace.key, f.add(trace.key, f.iota((2,), (0,), "u32"))))  # type: ignore[arg-type]
-    return Step(_graph(kind, model, (x, y), tuple(outputs), tuple(updates)), tuple(metrics))
+    return Step(_graph(kind, model, inputs, tuple(outputs), tuple(updates)), tuple(metrics))
 
 
 def _target(loss: Any, prediction: Value, given: tuple[Sequence[int | None], Any] | None) -> Value:
@@ -126,7 +129,7 @@ def _graph(kind: str, model: Any, inputs: tuple[Value, ...], outputs: tuple[tupl
 def bind(graph: Graph) -> Any:
     """A program on the arrays of the graph's variables."""
     arrays = {v.label: v.array for v in graph.state if isinstance(v, Variable)}
-    return runtime.compile(graph, arrays)
+    return compile_graph(graph, arrays)
 
 
 def run_now(layer: Layer, inputs: Any, training: bool) -> Any:

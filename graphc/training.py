@@ -10,7 +10,7 @@ import numpy as np
 
 from graphc import losses, metrics, optimizers
 from graphc.callbacks import Callback, Callbacks, History
-from graphc.data import Batches, align_inputs, align_targets
+from graphc.data import Batches, align_inputs, align_targets, align_weights
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Graph
 from graphc.layers.core import positive
@@ -50,16 +50,18 @@ class Trainer:
 
     def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: Any = "auto",
             callbacks: Any = None, validation_split: float = 0.0, validation_data: Any = None, shuffle: bool = True,
-            initial_epoch: int = 0, validation_batch_size: int | None = None, validation_freq: int = 1) -> History:
+            class_weight: Any = None, sample_weight: Any = None, initial_epoch: int = 0,
+            validation_batch_size: int | None = None, validation_freq: int = 1) -> History:
         """Train on batches of 32 or `batch_size` rows, in a new random order each epoch; returns the History.
 
-        `validation_split` keeps the last part of the rows, as they come, out of training. Wrong data raise
-        ShapeError, DTypeError or ValueError before anything runs.
+        `validation_split` keeps the last part of the rows, as they come, out of training. `sample_weight` has one
+        number for each row, `class_weight` maps class numbers to weights; they multiply the losses, metrics leave
+        them out. Wrong data raise ShapeError, DTypeError or ValueError before anything runs.
         """
         size, verbose = _batch_size(batch_size), verbosity(verbose)
         _check_epochs(epochs, initial_epoch)
-        arrays = self._pairs("fit", x, y)
-        held_out = None
+        arrays = self._arrays("fit", x, y, sample_weight, class_weight)
+        held_out: tuple[np.ndarray, ...] | None = None
         if validation_data is not None:
             held_out = self._validation(validation_data)
         elif validation_split:
@@ -70,7 +72,7 @@ class Trainer:
         given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
         hooks = Callbacks([history, *given], self, {"verbose": verbose, "epochs": epochs, "steps": len(batches)})
         self.history, self.stop_training = history, False
-        step, program = self._program("train", arrays[1])
+        step, program = self._program("train", *arrays[1:])
         logs: dict[str, float] = {}
         hooks("on_train_begin")
         for epoch in range(initial_epoch, epochs):
@@ -89,10 +91,10 @@ class Trainer:
         return history
 
     def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: Any = "auto",
-                 callbacks: Any = None, return_dict: bool = False) -> Any:
+                 sample_weight: Any = None, callbacks: Any = None, return_dict: bool = False) -> Any:
         """The loss, or a list of the loss and the metrics, over all rows; a dict with `return_dict`."""
         size, verbose = _batch_size(batch_size), verbosity(verbose)
-        arrays = self._pairs("evaluate", x, y)
+        arrays = self._arrays("evaluate", x, y, sample_weight)
         steps = -(-len(arrays[0]) // size)
         hooks = Callbacks(list(callbacks or []), self, {"verbose": verbose, "steps": steps})
         results = self._test(arrays, size, hooks, verbose)
@@ -129,13 +131,14 @@ class Trainer:
             result = np.empty([0, *sample], prediction.dtype.numpy)
         return result
 
-    def train_on_batch(self, x: Any, y: Any = None, return_dict: bool = False) -> Any:
+    def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None,
+                       return_dict: bool = False) -> Any:
         """One training step on all rows; the loss before the step, or a list of it and the metrics."""
-        return self._on_batch("train", "train_on_batch", x, y, return_dict)
+        return self._on_batch("train", self._arrays("train_on_batch", x, y, sample_weight, class_weight), return_dict)
 
-    def test_on_batch(self, x: Any, y: Any = None, return_dict: bool = False) -> Any:
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """The loss of all rows, or a list of it and the metrics."""
-        return self._on_batch("evaluate", "test_on_batch", x, y, return_dict)
+        return self._on_batch("evaluate", self._arrays("test_on_batch", x, y, sample_weight), return_dict)
 
     def predict_on_batch(self, x: Any) -> np.ndarray:
         """The outputs of all rows in one step."""
@@ -172,7 +175,7 @@ class Trainer:
         return averages.results()
 
     def _test(self, arrays: Sequence[np.ndarray], size: int, hooks: Callbacks, verbose: int) -> dict[str, float]:
-        step, program = self._program("evaluate", arrays[1])
+        step, program = self._program("evaluate", *arrays[1:])
         batches = Batches(arrays, size)
         progress = Progress(verbose, len(batches))
         hooks("on_test_begin")
@@ -181,9 +184,8 @@ class Trainer:
         hooks("on_test_end", results)
         return results
 
-    def _on_batch(self, kind: str, method: str, x: Any, y: Any, return_dict: bool) -> Any:
-        arrays = self._pairs(method, x, y)
-        step, program = self._program(kind, arrays[1])
+    def _on_batch(self, kind: str, arrays: tuple[np.ndarray, ...], return_dict: bool) -> Any:
+        step, program = self._program(kind, *arrays[1:])
         averages = Averages(step)
         averages.add(program(*arrays), len(arrays[0]))
         return averages.results() if return_dict else _scalar_or_list(averages.results())
@@ -195,8 +197,9 @@ class Trainer:
             self.build((None, *array.shape[1:]))  # type: ignore[attr-defined]
         return array
 
-    def _pairs(self, method: str, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs and labels as a program takes them."""
+    def _arrays(self, method: str, x: Any, y: Any, sample_weight: Any = None,
+                class_weight: Any = None) -> tuple[np.ndarray, ...]:
+        """Inputs, labels and, where there are any, weights as a program takes them."""
         self._check_compiled("train" if method in ("fit", "train_on_batch") else "evaluate")
         inputs = self._inputs(method, x)
         output = self.output_shape[1:]  # type: ignore[attr-defined]
@@ -207,14 +210,14 @@ class Trainer:
                              "expected one label for each row.")
         if not len(inputs):
             raise ShapeError(f"{method} of {self.name!r} received no rows, expected at least one.")
-        return inputs, labels
+        weights = align_weights(sample_weight, class_weight, labels, f"{method} of {self.name!r} received")
+        return (inputs, labels) if weights is None else (inputs, labels, weights)
 
-    def _validation(self, data: Any) -> tuple[np.ndarray, np.ndarray]:
-        if not isinstance(data, list | tuple) or len(data) != 2:
-            raise ValueError("validation_data must be a tuple (x, y), received "
-                             f"{len(data)} items." if isinstance(data, list | tuple) else
-                             f"validation_data must be a tuple (x, y), received {type(data).__name__}.")
-        return self._pairs("fit with validation_data", *data)
+    def _validation(self, data: Any) -> tuple[np.ndarray, ...]:
+        if not isinstance(data, list | tuple) or len(data) not in (2, 3):
+            received = f"{len(data)} items" if isinstance(data, list | tuple) else type(data).__name__
+            raise ValueError(f"validation_data must be a tuple (x, y) or (x, y, sample_weight), received {received}.")
+        return self._arrays("fit with validation_data", *data)
 
     def _check_compiled(self, kind: str) -> None:
         if kind == "predict":
@@ -225,16 +228,18 @@ class Trainer:
             raise ValueError(f"The model {self.name!r} was compiled without a loss. Call "
                              "model.compile(optimizer, loss=...).")
 
-    def _program(self, kind: str, labels: np.ndarray | None = None) -> tuple[Step, Any]:
+    def _program(self, kind: str, labels: np.ndarray | None = None,
+                 weights: np.ndarray | None = None) -> tuple[Step, Any]:
         """The step and its program, from the last time where nothing has changed."""
         key: tuple[Any, ...] = (kind, tuple(w.label for w in self.trainable_weights) if kind == "train" else ())  # type: ignore[attr-defined]
+        key += (weights is not None,)
         targets = None
         if labels is not None and self.loss is not None and self.loss.targets == "any":
             targets = ((None, *labels.shape[1:]), labels.dtype)
             key += (labels.shape[1:], labels.dtype.str)
         programs = self._programs  # type: ignore[attr-defined]
         if key not in programs:
-            step = trace_step(kind, self, targets)
+            step = trace_step(kind, self, targets, weights is not None)
             programs[key] = (step, bind(step.graph))
         return programs[key]
 

@@ -13,6 +13,7 @@ per row:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace as replaced
 
 from graphc.ir.errors import LoweringError
 from graphc.ir.expr import REDUCTIONS, Axis, Expr, axis, const, load, postorder, rebuild_reduce, replace, rewrite, select
@@ -114,13 +115,27 @@ def nest(stores: Sequence[Store], prefix: str = "a") -> tuple[Statement, ...]:
         statements.append(Store(local, (), const(REDUCTIONS[op][1](e.dtype), e.dtype)))
         statements.extend(loop)
 
-    for s in sorted(stores, key=lambda s: len(s.buffer.shape)):
-        depth = len([e for e in s.index if e.op == "axis"])
-        levels[depth].append(Store(s.buffer, s.index, placed(s.value)))
+    by_depth: dict[int, list[Store]] = {}
+    for s in stores:
+        by_depth.setdefault(sum(e.op == "axis" for e in s.index), []).append(s)
+    for depth, group in sorted(by_depth.items()):
+        made = [replaced(s, value=placed(s.value)) for s in group]
+        levels[depth].extend(_together(made) if len(made) > 1 else made)
     body: tuple[Statement, ...] = tuple(levels[-1])
     for a, before in zip(reversed(axes), reversed(levels[:-1]), strict=True):
         body = (*before, For(a, body))
     return body
+
+
+def _together(stores: Sequence[Store]) -> list[Statement]:
+    """All values first, then the stores: a result may lie where another one's operand did."""
+    known: dict[Expr, Expr] = {}
+    first: list[Statement] = []
+    for k, s in enumerate(stores):
+        register = Buffer(f"v{k}", s.value.dtype, (), "local")
+        first.append(Store(register, (), replace(s.value, known)))
+        known.setdefault(s.value, load(register, (), s.value.dtype))
+    return [*first, *(replaced(s, value=known[s.value]) for s in stores)]
 
 
 def outer_reductions(root: Expr) -> list[Expr]:

@@ -36,7 +36,7 @@ def analyse(loops: Loops) -> Contraction | None:
     chain, inner = chain_of(loops.body)
     if not chain or len(inner) < 3 or not isinstance(inner[0], Store) or not isinstance(inner[1], For):
         return None
-    if any(not isinstance(s, Store) or s.buffer.space == "local" for s in inner[2:]):
+    if not all(isinstance(s, Store) for s in inner[2:]):
         return None
     reduction, last = chain_of((inner[1],))
     if len(last) != 1 or not isinstance(last[0], Update) or last[0].op != "sum":

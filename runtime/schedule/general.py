@@ -98,7 +98,7 @@ def _split_few(loops: Loops) -> Loops:
     whole = inner if chain else loops.body
     if len(whole) < 3 or not isinstance(whole[0], Store) or not isinstance(whole[1], For):
         return loops
-    if any(not isinstance(s, Store) or s.buffer.space == "local" for s in whole[2:]):
+    if not all(isinstance(s, Store) for s in whole[2:]):
         return loops
     reduced, update = chain_of((whole[1],))
     if len(update) != 1 or not isinstance(update[0], Update):

@@ -21,7 +21,7 @@ from graphc.ir.expr import REDUCTIONS, Axis, Expr, bounds, linear, load, scalar,
 from graphc.ir.types import DType, Dim, at_least_zero
 from graphc.runtime.loops import Barrier, Buffer, For, Loops, Statement, Update, expressions, walk
 
-__all__ = ["emit", "symbols"]
+__all__ = ["call_address", "emit", "symbols"]
 
 I1, I8, I32, I64, PTR = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.PointerType()
 _FLOATS = {4: ir.FloatType(), 8: ir.DoubleType()}
@@ -117,9 +117,7 @@ class _Emitter:
                             for i, n in enumerate(symbols(self.loops))}
         for s in self.loops.body:
             if isinstance(s, Barrier):
-                callee = b.inttoptr(I64(self.barrier_address), PTR)
-                fn = ir.FunctionType(ir.VoidType(), [PTR, I64])
-                b.call(_Callee(callee, fn), [self.team, self.threads])
+                call_address(b, self.barrier_address, [self.team, self.threads])
             elif isinstance(s, For) and s.kind == "parallel":
                 self.parallel(s)
             elif any(not isinstance(t, For) and t.buffer.space != "local" for t in walk([s])):
@@ -504,8 +502,7 @@ class _Emitter:
                 lane = self.library(name, [b.extract_element(a, I32(i)) for a in args])
                 result = b.insert_element(result, lane, I32(i))
             return result
-        fn = ir.FunctionType(args[0].type, [a.type for a in args])
-        return b.call(_Callee(b.inttoptr(I64(libm_address(name)), PTR), fn), args)
+        return call_address(b, libm_address(name), args, args[0].type)
 
     def intrinsic(self, name: str, args: Sequence[Any]) -> Any:
         t = args[0].type
@@ -536,6 +533,12 @@ class _Emitter:
 
     def like(self, value: Any, number: int) -> Any:
         return ir.Constant(value.type, [number] * self.lanes) if _is_vector(value) else ir.Constant(value.type, number)
+
+
+def call_address(builder: ir.IRBuilder, address: int, args: Sequence[Any], result: Any = None) -> Any:
+    """Call the function at a known address."""
+    t = ir.FunctionType(result or ir.VoidType(), [a.type for a in args])
+    return builder.call(_Callee(builder.inttoptr(I64(address), PTR), t), args)
 
 
 class _Callee:

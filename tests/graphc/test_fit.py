@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from graphc.ir.errors import DTypeError
+from graphc.ir.errors import DTypeError, ShapeError
 
 import graphc
 from graphc import callbacks, layers, ops
@@ -267,6 +267,36 @@ def test_own_loss_and_metric():
                 "mse": square}
     assert list(results) == list(expected)
     assert results == pytest.approx(expected, rel=1e-4)
+
+
+def test_sample_weights_multiply_losses_and_not_metrics():
+    model = regression(metrics=["mse"])
+    error = (model.predict(X, verbose=0)[:, 0] - Y) ** 2
+    weights = np.arange(50) % 3
+    loss, mse = model.evaluate(X, Y, batch_size=8, sample_weight=weights, verbose=0)
+    assert loss == pytest.approx((weights * error).mean(), rel=1e-4) and mse == pytest.approx(error.mean(), rel=1e-4)
+    model.set_weights([np.zeros((3, 1)), np.zeros(1)])
+    model.fit(X, Y, sample_weight=np.zeros(50), verbose=0)
+    assert (model.get_weights()[0] == 0).all()
+    history = model.fit(X, Y, verbose=0, validation_data=(X, Y, np.zeros(50)), validation_split=0.1).history
+    assert history["val_loss"] == [0.0]
+    with pytest.raises(ShapeError, match="each of the 50 rows"):
+        model.fit(X, Y, sample_weight=[1, 2], verbose=0)
+
+
+def test_class_weights():
+    classes = np.arange(50) % 4
+    by_class = {0: 2.0, 3: 0.0}
+    table = np.array([2.0, 1.0, 1.0, 0.0])
+    for loss, y in (("sparse_categorical_crossentropy", classes), ("categorical_crossentropy", np.eye(4)[classes])):
+        model = classifier(loss)
+        before = model.get_weights()
+        got = model.train_on_batch(X, y, class_weight=by_class)[0]
+        model.set_weights(before)
+        assert got == pytest.approx(model.test_on_batch(X, y, sample_weight=table[classes])[0], rel=1e-6)
+        assert got != pytest.approx(model.test_on_batch(X, y)[0], rel=1e-3)
+    with pytest.raises(ValueError, match="both"):
+        model.fit(X, y, class_weight=by_class, sample_weight=np.ones(50))
 
 
 def test_precision_and_recall_count_over_the_epoch():

@@ -1,0 +1,303 @@
+"""Group values into kernels, by cost on the structure of their definitions.
+
+First every value joins the kernel of its readers where that repeats no work (elementwise chains, what follows a
+reduction at the same index, moved reads), or repeats so little that the memory traffic saved is worth more. Then
+whole kernels merge that share operands and loops: the rows of softmax and crossentropy, all three results of Adam.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import networkx as nx
+
+from graphc.ir import functions as f
+from graphc.ir.graph import Graph, Value, apply
+from graphc.ir.op import Structural
+from graphc.ir.ops.structure import Item, Kernel
+from graphc.ir.types import TensorType
+from graphc.passes.structure import elements, structure
+
+__all__ = ["fuse"]
+
+FLOPS_PER_BYTE = 8  # scalar operations worth one byte of memory traffic
+TINY = 16  # elements that may be read again instead of keeping what is computed from them
+MOST_OPERANDS = 32
+
+
+@dataclass(eq=False)
+class Group:
+    """Values that will be one kernel, and how often each is evaluated in it."""
+
+    roots: list[Value]
+    evaluations: dict[Value, float] = field(default_factory=dict)
+    aligned: set[Value] = field(default_factory=set)  # evaluated at the kernel's own index only
+
+    @property
+    def domain(self) -> tuple:
+        return max((r.shape for r in self.roots), key=len)
+
+
+def fuse(graph: Graph) -> Graph:
+    """A graph of kernels, views and leaves that computes the same."""
+    return _Fusion(graph).result()
+
+
+class _Fusion:
+    def __init__(self, graph: Graph):
+        self.graph = graph
+        self.users = graph.users()
+        self.leaves = set(graph.inputs + graph.state)
+        self.needed = set(graph.roots)  # values that must be in memory
+        self.constant: set[Value] = set()  # depends on no leaf
+        self.cheap: set[Value] = set()  # computed from a few elements: again in every kernel, never kept
+        self.groups: dict[Value, list[Group]] = {}
+        self.classify()
+        self.assign()
+        self.merge()
+
+    # ---------------------------------------------------------------------------------------- joining readers
+
+    def classify(self) -> None:
+        for v in self.graph.values():
+            if v in self.leaves:
+                continue
+            s = structure(v)
+            sources = [o for o in v.operands if o not in self.constant]
+            if not sources:
+                self.constant.add(v)
+            elif not s.reduces and all(o in self.cheap or (o in self.leaves and elements(o.shape) <= TINY)
+                                       for o in sources):
+                self.cheap.add(v)
+
+    def is_view(self, v: Value) -> bool:
+        """Whether a value is another name of memory that holds its operand."""
+        return (v not in self.leaves and v not in self.constant and v not in self.cheap and structure(v).view)
+
+    def assign(self) -> None:
+        for v in reversed(self.graph.values()):
+            if v in self.leaves:
+                continue
+            readers = [u for u in self.users[v] if not (self.is_view(u))]
+            if len(readers) < len(self.users[v]):
+                self.needed.add(v)
+            if self.is_view(v):
+                self.needed.update(o for o in v.operands)
+                self.groups[v] = []
+                continue
+            joined = list(dict.fromkeys(g for u in readers for g in self.groups[u] if u in g.evaluations))
+            if v in self.needed or not joined or not all(self.joins(v, g) for g in joined) or not (
+                    len(joined) == 1 or self.repeats(v)):
+                self.needed.add(v)
+                if v in self.constant or v in self.cheap:  # also computed where it is read
+                    for g in joined:
+                        self.add(v, g)
+                group = Group([v])
+                group.evaluations[v] = elements(v.shape)
+                group.aligned.add(v)
+                self.groups[v] = [*(joined if v in self.constant or v in self.cheap else []), group]
+                continue
+            for g in joined:
+                self.add(v, g)
+            self.groups[v] = joined
+
+    def repeats(self, v: Value) -> bool:
+        """Whether a value is computed again in each kernel that reads it."""
+        return v in self.constant or v in self.cheap or structure(v).moves
+
+    def reads(self, v: Value, g: Group) -> list[tuple[Value, int]]:
+        """The members of a group that read a value, and as which operand."""
+        return [(u, k) for u in self.users[v] if u in g.evaluations and not self.is_view(u)
+                for k, o in enumerate(u.operands) if o is v]
+
+    def evaluations(self, v: Value, g: Group) -> float:
+        """How often a value's elements would be evaluated within a group."""
+        return sum(structure(u).visits[k] * g.evaluations[u] / max(1, elements(u.shape)) for u, k in self.reads(v, g))
+
+    def add(self, v: Value, g: Group) -> None:
+        g.evaluations[v] = g.evaluations.get(v, 0) + self.evaluations(v, g)
+        if all(structure(u).same[k] and u in g.aligned for u, k in self.reads(v, g)):
+            g.aligned.add(v)
+
+    def joins(self, v: Value, g: Group) -> bool:
+        """Whether computing a value inside a group that reads it costs no more than its memory traffic."""
+        if v in self.constant or v in self.cheap:
+            return True
+        if isinstance(v.op, Structural):
+            return False
+        s, count, times = structure(v), elements(v.shape), self.evaluations(v, g)
+        if s.moves:
+            return True
+        reads = self.reads(v, g)
+        if s.reduces:
+            if s.sums and all(structure(u).sums and u in g.aligned for u, _ in reads) and times <= 2 * count:
+                return self.reductions(g) == [u for u, _ in reads]  # a sum of sums is one sum
+            return not self.reductions(g) and all(structure(u).same[k] and u in g.aligned for u, k in reads)
+        if any(structure(u).contracts for u, _ in reads) and times > count:
+            return False
+        extra = max(0.0, times - count) * s.work / max(1, count)
+        return extra <= FLOPS_PER_BYTE * 2 * count * v.dtype.size
+
+    def reductions(self, g: Group) -> list[Value]:
+        return [v for v in g.evaluations if structure(v).reduces]
+
+    # ----------------------------------------------------------------------------------------- merging kernels
+
+    def members(self) -> list[Group]:
+        """Every group once, in the order of the graph."""
+        return list(dict.fromkeys(g for v in self.graph.values() for g in self.groups.get(v, ())))
+
+    def operands(self, g: Group) -> list[Value]:
+        """The values that a group reads from memory, in the order of the graph."""
+        inside = g.evaluations
+        found = {o for v in inside for o in v.operands if o not in inside}
+        return [v for v in self.graph.values() if v in found]
+
+    def merge(self) -> None:
+        """Merge pairs of groups while some pair fits; the graph of groups stays without cycles."""
+        changed = True
+        while changed:
+            changed = False
+            groups = self.members()
+            flow = self.flow(groups)
+            by_operand: dict[Value, list[Group]] = {}
+            for g in groups:
+                for o in self.operands(g) + g.roots:
+                    if o.shape:
+                        by_operand.setdefault(o, []).append(g)
+            tried: set[frozenset] = set()
+            for sharing in by_operand.values():
+                for i, a in enumerate(sharing):
+                    for b in sharing[i + 1:]:
+                        pair = frozenset((a, b))
+                        if a is b or pair in tried:
+                            continue
+                        tried.add(pair)
+                        if self.fits(a, b) and self.acyclic(a, b, flow):
+                            self.unite(a, b)
+                            changed = True
+                            break
+                    if changed:
+                        break
+                if changed:
+                    break
+
+    def flow(self, groups: Iterable[Group]) -> nx.DiGraph:
+        """The groups and views as a graph; an edge runs from what is computed to what reads it."""
+        result: nx.DiGraph = nx.DiGraph()
+        for g in groups:
+            result.add_node(g)
+            for o in self.operands(g):
+                result.add_edge(o, g)
+            for r in g.roots:
+                result.add_edge(g, r)
+        for v in self.graph.values():
+            if self.is_view(v):
+                result.add_edge(v.operands[0], v)
+        return result
+
+    def acyclic(self, a: Group, b: Group, flow: nx.DiGraph) -> bool:
+        """Whether every path between two groups is a direct one, so that merging makes no cycle."""
+        for x, y in ((a, b), (b, a)):
+            direct = set(x.roots) & set(self.operands(y))
+            onward = {n for r in x.roots for n in flow.successors(r) if n is not y or r not in direct}
+            if any(nx.has_path(flow, n, y) for n in onward if n is not y):
+                return False
+        return True
+
+    def fits(self, a: Group, b: Group) -> bool:
+        """Whether two groups can share loops without repeating work that matters."""
+        if len(b.domain) < len(a.domain):
+            a, b = b, a
+        short, long = a.domain, b.domain
+        if long[:len(short)] != short or (len(short) < len(long) and not short) or not long:
+            return False
+        if len(set(self.operands(a) + self.operands(b))) + len(a.roots + b.roots) > MOST_OPERANDS:
+            return False
+        heavy = [g for g in (a, b) if any(structure(v).contracts for v in self.reductions(g))]
+        if heavy and (len(heavy) == 2 or short != long or self.reductions(a if heavy[0] is b else b)):
+            return False
+        few = [g for g in (a, b) if self.reductions(g) and not _is_batched(g.domain)]
+        if few and (len(few) == 2 or short != long):
+            return False
+        for x, y in ((a, b), (b, a)):
+            for r in x.roots:
+                reads = self.reads(r, y)
+                if all(structure(u).prefix[k] and u in y.aligned for u, k in reads):
+                    continue
+                times, count = self.evaluations(r, y), elements(r.shape)
+                work = sum(structure(v).work / max(1, count) for v in x.evaluations)
+                if x in heavy or times * work > FLOPS_PER_BYTE * 2 * count * r.dtype.size:
+                    return False
+        return True
+
+    def unite(self, a: Group, b: Group) -> None:
+        """Make one group of two."""
+        for v, times in b.evaluations.items():
+            a.evaluations[v] = max(times, a.evaluations.get(v, 0))
+        for v, groups in self.groups.items():
+            if b in groups:
+                self.groups[v] = list(dict.fromkeys(a if g is b else g for g in groups))
+        both = {*a.roots, *b.roots}
+        a.roots = [v for v in self.graph.values() if v in both and self.read_outside(v, a)]
+        a.aligned = {v for v in a.aligned | b.aligned if v.shape == a.domain}
+
+    def read_outside(self, v: Value, g: Group) -> bool:
+        """Whether a value of a group must be in memory for others."""
+        return v in self.graph.roots or any(self.is_view(u) or any(h is not g for h in self.groups[u])
+                                            for u in self.users[v])
+
+    # ----------------------------------------------------------------------------------------------- the result
+
+    def result(self) -> Graph:
+        new: dict[Value, Value] = {v: v for v in self.graph.inputs + self.graph.state}
+        home = {r: g for g in self.members() for r in g.roots}
+        done: set[Group] = set()
+
+        def build(root: Value) -> None:
+            pending = [root]
+            while pending:
+                v = pending[-1]
+                if v in new:
+                    pending.pop()
+                    continue
+                group = home.get(v)
+                inputs = self.operands(group) if group else list(v.operands)
+                missing = [o for o in inputs if o not in new]
+                if missing:
+                    pending.extend(missing)
+                elif group is None:
+                    new[v] = apply(v.op, *(new[o] for o in v.operands), origin=v.origin)
+                else:
+                    assert group not in done
+                    done.add(group)
+                    new.update(self.kernel(group, inputs, new))
+
+        for v in self.graph.roots:
+            build(v)
+        return self.graph.replaced(new)
+
+    def kernel(self, group: Group, inputs: list[Value], new: dict[Value, Value]) -> dict[Value, Value]:
+        """The items of the kernel that computes a group's roots."""
+        inside: dict[Value, Value] = {v: f.input(f"p{k}", v.shape, v.dtype) for k, v in enumerate(inputs)}
+        for v in self.graph.values():
+            if v in group.evaluations:
+                inside[v] = apply(v.op, *(inside[o] for o in v.operands), origin=v.origin)
+        body = Graph(_name(group), tuple(inside[v] for v in inputs), (),
+                     tuple((f"r{k}", inside[r]) for k, r in enumerate(group.roots)))
+        origins = dict.fromkeys(v.origin for v in group.evaluations if v.origin)
+        origin = next(iter(origins), "") if len(origins) <= 1 else "+".join(sorted(origins))
+        made = apply(Kernel(body), *(new[v] for v in inputs), origin=origin)
+        return {r: apply(Item(k), made, origin=r.origin) for k, r in enumerate(group.roots)}
+
+
+def _is_batched(domain: tuple) -> bool:
+    return bool(domain) and not isinstance(domain[0], int)
+
+
+def _name(group: Group) -> str:
+    """A kernel's name: its roots' ops."""
+    names = list(dict.fromkeys(r.op.name for r in group.roots))
+    heavy = [v.op.name for v in group.evaluations if structure(v).reduces and isinstance(v.type, TensorType)]
+    return "_".join(dict.fromkeys([*heavy[:2], *names]))[:60]

@@ -1,0 +1,231 @@
+"""When kernels run and where their results lie: order, one arena, and updates in place.
+
+The arena has one region for each product of symbolic sizes (1, N, ...), so that offsets are constants times that
+product and one plan serves every batch size. Within a region a buffer takes the lowest offset that is free during
+its life. The verifier proves that no two live buffers overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import networkx as nx
+
+from graphc.ir.errors import InvalidGraph
+from graphc.ir.graph import Graph, Value
+from graphc.ir.ops.structure import Item, Kernel
+from graphc.ir.types import Dim, Shape, TensorType
+from graphc.passes.structure import structure
+
+__all__ = ["ALIGNMENT", "Place", "Plan", "extent_in_bytes", "plan", "verify_plan"]
+
+ALIGNMENT = 64  # bytes: a cache line, and the widest vector
+Monomial = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value lies: `space` is input, state, output or arena.
+
+    `index` counts within inputs, state or outputs. In the arena the value takes `size` bytes from `offset`, both
+    times the product of the sizes named by `region`, from step `first` to step `last`.
+    """
+
+    space: str
+    index: int = 0
+    region: Monomial = ()
+    offset: int = 0
+    size: int = 0
+    first: int = 0
+    last: int = 0
+
+    def __str__(self) -> str:
+        if self.space != "arena":
+            return f"{self.space}[{self.index}]"
+        scale = "*".join(("", *self.region))
+        return f"arena[{self.offset}{scale} .. {self.offset + self.size}{scale}) live {self.first}..{self.last}"
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The kernels in order, the place of every value, and what is copied to its place at the end."""
+
+    graph: Graph
+    steps: tuple[Value, ...]
+    places: dict[Value, Place]
+    copies: tuple[tuple[Value, Place], ...]
+
+    def regions(self) -> dict[Monomial, int]:
+        """Bytes of each region of the arena, per unit of its product of sizes."""
+        result: dict[Monomial, int] = {}
+        for p in self.places.values():
+            if p.space == "arena":
+                result[p.region] = max(result.get(p.region, 0), p.offset + p.size)
+        return dict(sorted(result.items()))
+
+    def __str__(self) -> str:
+        lines = [f"plan {self.graph.name} {{"]
+        for i, step in enumerate(self.steps):
+            lines.append(f"  {i}: {step.op.body.name}  # {step.origin}")  # type: ignore[attr-defined]
+            lines.extend(f"    {v.type} at {p}" for v, p in self.places.items() if v.operands[:1] == (step,))
+        lines.extend(f"  copy {v.type} from {self.places[v]} to {p}" for v, p in self.copies)
+        return "\n".join([*lines, "}"])
+
+
+def extent_in_bytes(t: TensorType) -> tuple[Monomial, int]:
+    """An upper bound of a type's bytes: a multiple of ALIGNMENT times a product of symbolic sizes."""
+    return bytes_of(t.shape, t.dtype.size)
+
+
+def bytes_of(shape: Shape, item: int) -> tuple[Monomial, int]:
+    """As `extent_in_bytes`, for a shape and the bytes of an element."""
+    size = TensorType.size.fget(TensorType(None, shape)) * item  # type: ignore[attr-defined, arg-type]
+    if not isinstance(size, Dim):
+        return (), -(-max(size, 1) // ALIGNMENT) * ALIGNMENT
+    region = max((m for m, _ in size.terms), key=lambda m: (len(m), m))
+    total = sum(max(c, 0) for _, c in size.terms)  # every named size is at least 1, so one term can bound all
+    return region, -(-total // ALIGNMENT) * ALIGNMENT
+
+
+def source(v: Value) -> Value:
+    """The value whose memory a view names."""
+    while not isinstance(v.op, Item) and v.operands:
+        v = v.operands[0]
+    return v
+
+
+def plan(graph: Graph) -> Plan:
+    """Order the kernels of a fused graph and give every value a place."""
+    kernels = [v for v in graph.values() if isinstance(v.op, Kernel)]
+    places: dict[Value, Place] = {v: Place("input", i) for i, v in enumerate(graph.inputs)}
+    places.update((v, Place("state", i)) for i, v in enumerate(graph.state))
+    flow, copies = _dependencies(graph, kernels), []
+    for s, v in graph.updates:
+        if v is s:
+            continue
+        where = places[s]
+        if v not in places and isinstance(v.op, Item) and _updates_in_place(graph, flow, s, v):
+            places[v] = where
+        else:
+            copies.append((v, where))
+    for i, (_, v) in enumerate(graph.outputs):
+        if isinstance(v.op, Item) and v not in places:
+            places[v] = Place("output", i)
+        else:
+            copies.append((v, Place("output", i)))
+    position = {k: i for i, k in enumerate(kernels)}
+    steps = tuple(nx.lexicographical_topological_sort(flow, key=position.__getitem__))
+    made = Plan(graph, steps, _allocate(graph, steps, places, copies), tuple(copies))
+    verify_plan(made)
+    return made
+
+
+def _readers(graph: Graph) -> dict[Value, list[Value]]:
+    """The kernels that read each leaf's or item's memory, also through views."""
+    result: dict[Value, list[Value]] = {}
+    for v in graph.values():
+        if isinstance(v.op, Kernel):
+            for o in v.operands:
+                result.setdefault(source(o), []).append(v)
+    return result
+
+
+def _dependencies(graph: Graph, kernels: Iterable[Value]) -> nx.DiGraph:
+    flow: nx.DiGraph = nx.DiGraph()
+    flow.add_nodes_from(kernels)
+    for memory, readers in _readers(graph).items():
+        if isinstance(memory.op, Item):
+            flow.add_edges_from((memory.operands[0], r) for r in readers)
+    return flow
+
+
+def _updates_in_place(graph: Graph, flow: nx.DiGraph, state: Value, new: Value) -> bool:
+    """Whether a kernel may write a state's next value over it; orders the other readers before it if so."""
+    kernel = new.operands[0]
+    body: Graph = kernel.op.body  # type: ignore[attr-defined]
+    domain = max((v.shape for _, v in body.outputs), key=len)
+    params = [p for p, o in zip(body.inputs, kernel.operands, strict=True) if source(o) is state]
+    if new.shape != domain or any(p.shape != domain or not _reads_aligned(body, p, domain) for p in params):
+        return False
+    if any(v is state or source(v) is state for _, v in graph.outputs) or any(
+            source(v) is state for s, v in graph.updates if s is not state):
+        return False  # the old value is still asked for
+    others = [r for r in _readers(graph).get(state, []) if r is not kernel]
+    if any(nx.has_path(flow, kernel, r) for r in others):
+        return False
+    flow.add_edges_from((r, kernel) for r in others)
+    return True
+
+
+def _reads_aligned(body: Graph, param: Value, domain: Shape) -> bool:
+    """Whether a kernel reads a param only at the index that it writes."""
+    users = body.users()
+    results = [v for _, v in body.outputs]
+    aligned: dict[Value, bool] = {}
+    for v in reversed(body.values()):
+        reads = [structure(u).same[k] and aligned[u] for u in users[v] for k, o in enumerate(u.operands) if o is v]
+        aligned[v] = all(reads) and (v not in results or v.shape == domain)
+    return aligned[param]
+
+
+def _allocate(graph: Graph, steps: tuple[Value, ...], places: dict[Value, Place],
+              copies: list[tuple[Value, Place]]) -> dict[Value, Place]:
+    """Places in the arena for what has none: the largest first, each at the lowest offset free for its life."""
+    when = {k: i for i, k in enumerate(steps)}
+    readers = _readers(graph)
+    kept = {source(v) for v, _ in copies}
+    todo = []
+    for step in steps:
+        for k, t in enumerate(step.type.items):  # type: ignore[union-attr]
+            v = next((u for u in graph.values() if u.operands == (step,) and u.op.index == k), None)  # type: ignore
+            if v is not None and v not in places:
+                region, size = extent_in_bytes(t)
+                last = len(steps) if v in kept else max((when[r] for r in readers.get(v, [])), default=when[step])
+                todo.append((v, Place("arena", 0, region, 0, size, when[step], last)))
+    taken: list[Place] = []
+    for v, p in sorted(todo, key=lambda item: -item[1].size):
+        near = sorted((q.offset, q.offset + q.size) for q in taken if q.region == p.region and _overlap(p, q))
+        offset = 0
+        for start, end in near:
+            if offset + p.size <= start:
+                break
+            offset = max(offset, end)
+        placed = Place("arena", 0, p.region, offset, p.size, p.first, p.last)
+        taken.append(placed)
+        places[v] = placed
+    return places
+
+
+def _overlap(p: Place, q: Place) -> bool:
+    """Whether two buffers are live at the same step."""
+    return p.first <= q.last and q.first <= p.last
+
+
+def verify_plan(plan: Plan) -> None:
+    """Prove a plan right; raise InvalidGraph otherwise.
+
+    P1 a kernel runs after those whose results it reads
+    P2 no two buffers of the arena that are live at the same step overlap
+    P3 a buffer is live from the step that writes it to the last that reads it
+    P4 a state written in place is read by no later kernel
+    """
+    when = {k: i for i, k in enumerate(plan.steps)}
+    readers = _readers(plan.graph)
+    for v, p in plan.places.items():
+        for r in readers.get(v, []):
+            if isinstance(v.op, Item) and when[v.operands[0]] >= when[r]:
+                raise InvalidGraph(f"P1: {r.op.body.name} runs before what it reads, {v!r}")  # type: ignore
+            if p.space == "arena" and not p.first <= when[r] <= p.last:
+                raise InvalidGraph(f"P3: {v!r} is read at step {when[r]} but {p}")
+        if isinstance(v.op, Item) and p.space == "state":
+            old = plan.graph.state[p.index]
+            late = [r for r in readers.get(old, []) if when[r] > when[v.operands[0]]]
+            if late:
+                raise InvalidGraph(f"P4: {old!r} is overwritten before {late[0].op.body.name} reads it")  # type: ignore
+    arena = [(v, p) for v, p in plan.places.items() if p.space == "arena"]
+    for i, (v, p) in enumerate(arena):
+        for w, q in arena[i + 1:]:
+            if p.region == q.region and _overlap(p, q) and (
+                    p.offset < q.offset + q.size and q.offset < p.offset + p.size):
+                raise InvalidGraph(f"P2: {v!r} at {p} overlaps {w!r} at {q}")

@@ -1,0 +1,110 @@
+"""What an op's definition says of its structure: which elements it reads, how often, and what it computes.
+
+Fusion and planning ask these questions instead of the op's name, so a new op is fused unasked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from graphc.ir.expr import Axis, Expr, axis, linear, load, scalar, size
+from graphc.ir.graph import Value
+from graphc.ir.op import Op, Operand, Structural
+from graphc.ir.types import Dim, Shape, TensorType
+
+__all__ = ["NOMINAL", "Structure", "elements", "structure"]
+
+NOMINAL = 32  # what a symbolic size counts for when costs are compared
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What one op does to compute its whole result.
+
+    `visits[k]`: reads of operand k's elements, a row's reductions counted once per row. `same[k]`: operand k is
+    read only at the result's own index. `prefix[k]`: only at the leading part of it. `work`: scalar operations.
+    `reduces`: there is a reduction; `contracts`: it is a sum of products of two operands; `sums`: it is a sum.
+    `moves`: each element is one operand element. `view`: at the same row-major position, so no copy is needed.
+    """
+
+    visits: tuple[int, ...]
+    same: tuple[bool, ...]
+    prefix: tuple[bool, ...]
+    work: int
+    reduces: bool
+    contracts: bool
+    sums: bool
+    moves: bool
+    view: bool
+
+
+def elements(shape: Shape) -> int:
+    """The number of elements of a shape, symbolic sizes counted as NOMINAL."""
+    return _volume(shape)
+
+
+def structure(value: Value) -> Structure:
+    """The structure of the op that computes a value."""
+    return _structure(value.op, tuple(o.type for o in value.operands), value.shape)  # type: ignore[arg-type]
+
+
+def _volume(extents: Sequence[int | Dim | Expr]) -> int:
+    total = 1
+    for e in extents:
+        if isinstance(e, Dim):
+            e = sum(c * NOMINAL ** len(m) for m, c in e.terms)
+        total *= e  # type: ignore[operator]
+    return total
+
+
+@lru_cache(maxsize=4096)
+def _structure(op: Op, operands: tuple[TensorType, ...], shape: Shape) -> Structure:
+    n = len(operands)
+    if isinstance(op, Structural):
+        return Structure((0,) * n, (False,) * n, (False,) * n, 0, False, False, False, False, False)
+    index = tuple(axis(Axis(f"i{k}", e)) for k, e in enumerate(shape))
+    readers = [Operand(t, lambda at, k=k, t=t: load(k, at, t.dtype)) for k, t in enumerate(operands)]
+    root = op.define(index, *readers)
+    visits, work = [0] * n, 0
+    same, prefix = [True] * n, [True] * n
+    stack: list[tuple[Expr, int]] = [(root, _volume(shape))]
+    seen: set[tuple[Expr, int]] = set()
+    reductions: list[Expr] = []
+    while stack:
+        e, count = stack.pop()
+        if (e, count) in seen:
+            continue
+        seen.add((e, count))
+        if e.op == "reduce":
+            reductions.append(e)
+            outer = count if any(a.name.startswith("r") for a in e.axes) else _volume([a.extent for a in e.axes])
+            inner = outer * _volume([a.extent for a in e.attr[1]])
+            work += inner
+            stack.append((e.args[0], inner))
+            continue
+        if e.op == "load":
+            visits[e.attr] += count
+            same[e.attr] &= e.args == index
+            prefix[e.attr] &= e.args == index[:len(e.args)]
+            continue
+        if e.dtype.name != "i64" and e.args:
+            work += count
+        stack.extend((a, count) for a in e.args)
+    body = root.args[0] if root.op == "reduce" else root
+    while body.op == "select" and body.args[2].op == "const":
+        body = body.args[1]
+    product = body.op == "mul" and all(a.op == "load" for a in body.args)
+    sums = root.op == "reduce" and root.attr[0] == "sum"
+    moves = root.op == "load" and n == 1
+    return Structure(tuple(visits), tuple(same), tuple(prefix), work, bool(reductions), sums and product, sums, moves,
+                     moves and _position(root.args, operands[0].shape) == _position(index, shape))
+
+
+def _position(index: Sequence[Expr], shape: Shape) -> object:
+    """The row-major position of an index, as a comparable linear form."""
+    position: Expr | None = None
+    for i, extent in zip(index, shape, strict=True):
+        position = i if position is None else scalar("add", scalar("mul", position, size(extent)), i)
+    return linear(position) if position is not None else ({}, 0)

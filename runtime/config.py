@@ -1,0 +1,65 @@
+"""The switches: each an environment variable, and a keyword of `graphc.config(...)`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+
+__all__ = ["Config", "config", "current"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """How programs are compiled and run.
+
+    backend (GRAPHC_BACKEND): `native`, or `numpy` to run every op by its NumPy reference.
+    threads (GRAPHC_THREADS): threads of a step; the cores that this process may use by default.
+    cpu (GRAPHC_CPU): the CPU to make code for: `host`, `x86-64-v3` (AVX2), `x86-64-v2` (SSE4), ...
+    check (GRAPHC_CHECK): verify the graph after every pass, and every plan.
+    """
+
+    backend: str = "native"
+    threads: int | None = None
+    cpu: str = "host"
+    check: bool = False
+
+    def __post_init__(self) -> None:
+        if self.backend not in ("native", "numpy"):
+            raise ValueError(f"backend (GRAPHC_BACKEND) must be 'native' or 'numpy', received {self.backend!r}.")
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads (GRAPHC_THREADS) must be at least 1, received {self.threads}.")
+
+
+def _from_environment() -> Config:
+    get = os.environ.get
+    threads = get("GRAPHC_THREADS")
+    if threads is not None and not threads.isdigit():
+        raise ValueError(f"GRAPHC_THREADS must be a whole number, received {threads!r}.")
+    return Config(get("GRAPHC_BACKEND") or "native", int(threads) if threads else None, get("GRAPHC_CPU") or "host",
+                  (get("GRAPHC_CHECK") or "0") != "0")
+
+
+_CURRENT: list[Config] = []
+
+
+def current() -> Config:
+    """The switches in force."""
+    if not _CURRENT:
+        _CURRENT.append(_from_environment())
+    return _CURRENT[-1]
+
+
+@contextmanager
+def config(**changes: object) -> Iterator[Config]:
+    """Change switches for the programs compiled inside: `with graphc.config(backend="numpy"): ...`."""
+    known = {f.name for f in fields(Config)}
+    unknown = changes.keys() - known
+    if unknown:
+        raise ValueError(f"Unknown switch {sorted(unknown)[0]!r}. Expected one of {', '.join(sorted(known))}.")
+    _CURRENT.append(replace(current(), **changes))  # type: ignore[arg-type]
+    try:
+        yield _CURRENT[-1]
+    finally:
+        _CURRENT.pop()
