@@ -8,15 +8,17 @@ from graphc.ir.errors import GraphcError
 from graphc.ir.graph import Graph
 from graphc.ir.verify import verify
 from graphc.passes.differentiate import differentiate
+from graphc.passes.fuse import fuse
 from graphc.passes.infer import infer
 from graphc.passes.simplify import simplify
 from graphc.passes.stabilize import stabilize
 
-__all__ = ["GRAPH_PASSES", "run"]
+__all__ = ["GRAPH_PASSES", "PIPELINE", "run"]
 
 Pass = Callable[[Graph], Graph]
 
 GRAPH_PASSES: tuple[Pass, ...] = (infer, stabilize, differentiate, simplify)
+PIPELINE: tuple[Pass, ...] = (*GRAPH_PASSES, fuse)
 
 
 def run(graph: Graph, passes: Sequence[Pass] = GRAPH_PASSES,

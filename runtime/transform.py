@@ -51,7 +51,7 @@ def split(body: Body, a: Axis, factor: int) -> tuple[Body, Axis, Axis | None, Ax
     """
     extent = find(body, a).extent
     blocks = scalar("floordiv", extent, const(factor))
-    remaining = scalar("sub", extent, scalar("mul", blocks, const(factor)))
+    remaining = scalar("mod", extent, const(factor))
     outer, inner = Axis(f"{a}o", _number(blocks)), Axis(f"{a}i", factor)
     rest = None if remaining.op == "const" and remaining.attr == 0 else Axis(f"{a}r", _number(remaining))
 

@@ -24,9 +24,9 @@ def _initialise() -> None:
 class Code:
     """One compiled module; `address` is its function's, valid as long as this object lives."""
 
-    def __init__(self, engine: Any, address: int, llvm_ir: str, optimised: str, assembly: str):
+    def __init__(self, engine: Any, address: int):
         self.engine, self.address = engine, address
-        self.llvm_ir, self.optimised, self.assembly = llvm_ir, optimised, assembly
+        self.uses: list[Code] = []  # code that this one calls, kept alive with it
 
 
 def compile_text(text: str, name: str, machine: Machine) -> Code:
@@ -45,4 +45,4 @@ def compile_text(text: str, name: str, machine: Machine) -> Code:
     with _LOCK:
         engine = llvm.create_mcjit_compiler(module, tm)
         engine.finalize_object()
-    return Code(engine, engine.get_function_address(name), text, str(module), "")
+    return Code(engine, engine.get_function_address(name))
