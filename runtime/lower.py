@@ -12,6 +12,7 @@ per row:
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace as replaced
 
@@ -86,29 +87,31 @@ def nest(stores: Sequence[Store], prefix: str = "a") -> tuple[Statement, ...]:
     axes = [e.attr for e in longest.index if e.op == "axis"]
     levels: list[list[Statement]] = [[] for _ in range(len(axes) + 1)]
     locals_: dict[Expr, Expr] = {}
+    names = itertools.count()
 
     def level(e: Expr) -> int:
         return max((axes.index(a) + 1 for a in e.axes if a in axes), default=0)
 
-    def placed(root: Expr) -> Expr:
+    Scopes = tuple[tuple[set[Axis], list[Statement]], ...]
+
+    def placed(root: Expr, scopes: Scopes = ()) -> Expr:
         """The expression with each reduction replaced by the local that holds it, its loops put in place."""
         for e in outer_reductions(root):
             if e not in locals_:
-                accumulate(e, levels[level(e)])
+                # in the innermost reduction's loop that it varies with, or at its level of the output loops
+                home = next((statements for over, statements in scopes if e.axes & over), levels[level(e)])
+                accumulate(e, home, scopes)
         return replace(root, locals_)
 
-    def accumulate(e: Expr, statements: list[Statement]) -> None:
-        """Reduce into a local, in the given statements; reductions inside that vary with these axes go inside."""
+    def accumulate(e: Expr, statements: list[Statement], scopes: Scopes) -> None:
+        """Reduce into a local, in the given statements."""
         op, over = e.attr
-        local = Buffer(f"{prefix}{len(locals_)}", e.dtype, (), "local")
+        local = Buffer(f"{prefix}{next(names)}", e.dtype, (), "local")
         locals_[e] = load(local, (), e.dtype)
         inside: list[Statement] = []
-        value = e.args[0]
-        inner = [r for r in outer_reductions(value) if r.axes & set(over)]
-        for r in outer_reductions(value):
-            if r not in locals_:
-                accumulate(r, inside if r in inner else levels[level(r)])
-        value = replace(value, locals_)
+        value = placed(e.args[0], ((set(over), inside), *scopes))
+        for r in [r for r in locals_ if r.axes & set(over)]:
+            del locals_[r]  # computed in this loop; another reduction over an axis of the same name needs its own
         loop: tuple[Statement, ...] = (*inside, Update(local, (), op, value))
         for a in reversed(over):
             loop = (For(a, loop),)

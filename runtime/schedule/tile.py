@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphc.ir.expr import Axis, Expr, linear, postorder, scalar, size
 from graphc.ir.types import Dim
-from graphc.runtime.loops import For, Statement, expressions, walk
+from graphc.runtime.loops import For, Statement, Store, Update, expressions, walk
 from graphc.runtime.targets.machine import Machine
 from graphc.runtime.transform import Body, mark, sink, split, volume
 
@@ -80,13 +80,20 @@ def parallelise(body: Body) -> Body:
     """Share the outermost loops among threads, where they do enough."""
     result: list[Statement] = []
     for s in body:
-        if isinstance(s, For) and s.kind == "serial" and s.axis.extent != 1:
+        if isinstance(s, For) and s.kind == "serial" and s.axis.extent != 1 and _independent(s):
             work = max(1, _work(s.body))
             body_ = mark((s,), s.axis, "parallel", max(1, GRAIN // work))
             result.extend(body_)
         else:
             result.append(s)
     return tuple(result)
+
+
+def _independent(loop: For) -> bool:
+    """Whether a loop's iterations share no register: it is no reduction."""
+    inside = list(walk(loop.body))
+    own = {s.buffer for s in inside if isinstance(s, Store)}
+    return all(s.buffer in own for s in inside if isinstance(s, Update) and s.buffer.space == "local")
 
 
 def _work(body: Body) -> int:
