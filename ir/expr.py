@@ -23,7 +23,7 @@ from graphc.ir.errors import DTypeError
 from graphc.ir.types import DTYPES, Dim, DType, at_least_zero
 
 __all__ = ["REDUCTIONS", "SCALARS", "Axis", "Expr", "axis", "bitcast", "bounds", "cast", "const", "linear", "load",
-           "postorder", "rebuild_reduce", "reduce", "replace", "rewrite", "scalar", "select", "size", "substitute", "text"]
+           "position", "postorder", "rebuild_reduce", "reduce", "replace", "rewrite", "scalar", "select", "size", "substitute", "text"]
 
 F32, I64, BOOL = DTYPES["f32"], DTYPES["i64"], DTYPES["bool"]
 
@@ -466,6 +466,14 @@ _INTEGER: dict[str, Callable[..., Expr | None]] = {
     "lt": lambda a, b: _compare("lt", a, b), "le": lambda a, b: _compare("le", a, b), "eq": _equal,
     "min": lambda a, b: _extreme("min", a, b), "max": lambda a, b: _extreme("max", a, b),
 }
+
+def position(index: Sequence[Expr], shape: Sequence[int | Dim]) -> Expr:
+    """The place of an element in a row-major array of the shape, counted in elements."""
+    place = const(0)
+    for i, extent in zip(index, shape, strict=True):
+        place = place * size(extent) + i
+    return place
+
 
 Bound = int | Dim | None
 

@@ -495,6 +495,9 @@ def conv(x: Value, kernel: Value, strides: int | Sequence[int] = 1, padding: str
                          f"{kernel.type}, received {x.type}.")
     size = tuple(int(k) for k in kernel.shape[:rank])  # type: ignore[arg-type]
     strides, dilation = _pair(strides, rank, "strides"), _pair(dilation_rate, rank, "dilation_rate")
+    if builtins.max(strides) > 1 and builtins.max(dilation) > 1:
+        raise ShapeError(f"conv can have strides or a dilation, not both; received strides {strides} and "
+                         f"dilation_rate {dilation}.")
     taps = windows(_padded(x, size, strides, dilation, padding, 0.0), size, strides, dilation)
     position, tap = "hwd"[:rank], "uvt"[:rank]
     return einsum(f"n{position}{tap}c,{tap}co->n{position}o", taps, kernel)

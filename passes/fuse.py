@@ -7,7 +7,7 @@ whole kernels merge that share operands and loops: the rows of softmax and cross
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
 from dataclasses import dataclass, field
 
 import networkx as nx
@@ -48,6 +48,7 @@ class _Fusion:
     def __init__(self, graph: Graph):
         self.graph = graph
         self.users = graph.users()
+        self.order = {v: i for i, v in enumerate(graph.values())}
         self.leaves = set(graph.inputs + graph.state)
         self.needed = set(graph.roots)  # values that must be in memory
         self.constant: set[Value] = set()  # depends on no leaf
@@ -150,51 +151,35 @@ class _Fusion:
 
     def operands(self, g: Group) -> list[Value]:
         """The values that a group reads from memory, in the order of the graph."""
-        inside = g.evaluations
-        found = {o for v in inside for o in v.operands if o not in inside}
-        return [v for v in self.graph.values() if v in found]
+        found = {o for v in g.evaluations for o in v.operands if o not in g.evaluations}
+        return sorted(found, key=self.order.__getitem__)
 
     def merge(self) -> None:
-        """Merge pairs of groups while some pair fits; the graph of groups stays without cycles."""
-        changed = True
-        while changed:
-            changed = False
-            groups = self.members()
-            flow = self.flow(groups)
-            by_operand: dict[Value, list[Group]] = {}
-            for g in groups:
-                for o in self.operands(g) + g.roots:
-                    if o.shape:
-                        by_operand.setdefault(o, []).append(g)
-            tried: set[frozenset] = set()
-            for sharing in by_operand.values():
-                for i, a in enumerate(sharing):
-                    for b in sharing[i + 1:]:
-                        pair = frozenset((a, b))
-                        if a is b or pair in tried:
-                            continue
-                        tried.add(pair)
-                        if self.fits(a, b) and self.acyclic(a, b, flow):
-                            self.unite(a, b)
-                            changed = True
-                            break
-                    if changed:
-                        break
-                if changed:
-                    break
+        """Merge pairs of groups that share memory while a pair fits; the graph of groups stays without cycles."""
+        flow = self.flow()
+        for v in self.graph.values():
+            if not isinstance(v.type, TensorType) or not v.shape:
+                continue
+            pairs = itertools.combinations(self.sharing(v), 2)
+            while pair := next((p for p in pairs if self.fits(*p) and self.acyclic(*p, flow)), None):
+                self.unite(*pair)
+                flow = self.flow()
+                pairs = itertools.combinations(self.sharing(v), 2)
 
-    def flow(self, groups: Iterable[Group]) -> nx.DiGraph:
+    def sharing(self, v: Value) -> list[Group]:
+        """The groups that write a value to memory or read it from there."""
+        touching = [g for g in self.groups.get(v, ()) if v in g.roots]
+        touching += [g for u in self.users[v] for g in self.groups[u] if u in g.evaluations and v not in g.evaluations]
+        return list(dict.fromkeys(touching))
+
+    def flow(self) -> nx.DiGraph:
         """The groups and views as a graph; an edge runs from what is computed to what reads it."""
         result: nx.DiGraph = nx.DiGraph()
-        for g in groups:
+        for g in self.members():
             result.add_node(g)
-            for o in self.operands(g):
-                result.add_edge(o, g)
-            for r in g.roots:
-                result.add_edge(g, r)
-        for v in self.graph.values():
-            if self.is_view(v):
-                result.add_edge(v.operands[0], v)
+            result.add_edges_from((o, g) for o in self.operands(g))
+            result.add_edges_from((g, r) for r in g.roots)
+        result.add_edges_from((v.operands[0], v) for v in self.graph.values() if self.is_view(v))
         return result
 
     def acyclic(self, a: Group, b: Group, flow: nx.DiGraph) -> bool:

@@ -15,7 +15,7 @@ import networkx as nx
 from graphc.ir.errors import InvalidGraph
 from graphc.ir.graph import Graph, Value
 from graphc.ir.ops.structure import Item, Kernel
-from graphc.ir.types import Dim, Shape, TensorType
+from graphc.ir.types import Dim, Shape, TensorType, product
 from graphc.passes.structure import structure
 
 __all__ = ["ALIGNMENT", "Place", "Plan", "extent_in_bytes", "plan", "verify_plan"]
@@ -80,7 +80,7 @@ def extent_in_bytes(t: TensorType) -> tuple[Monomial, int]:
 
 def bytes_of(shape: Shape, item: int) -> tuple[Monomial, int]:
     """As `extent_in_bytes`, for a shape and the bytes of an element."""
-    size = TensorType.size.fget(TensorType(None, shape)) * item  # type: ignore[attr-defined, arg-type]
+    size = product(shape) * item
     if not isinstance(size, Dim):
         return (), -(-max(size, 1) // ALIGNMENT) * ALIGNMENT
     region = max((m for m, _ in size.terms), key=lambda m: (len(m), m))

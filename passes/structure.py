@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from graphc.ir.expr import Axis, Expr, axis, linear, load, scalar, size
+from graphc.ir.expr import Axis, Expr, axis, load, position
 from graphc.ir.graph import Value
 from graphc.ir.op import Op, Operand, Structural
 from graphc.ir.types import Dim, Shape, TensorType
@@ -99,12 +99,4 @@ def _structure(op: Op, operands: tuple[TensorType, ...], shape: Shape) -> Struct
     sums = root.op == "reduce" and root.attr[0] == "sum"
     moves = root.op == "load" and n == 1
     return Structure(tuple(visits), tuple(same), tuple(prefix), work, bool(reductions), sums and product, sums, moves,
-                     moves and _position(root.args, operands[0].shape) == _position(index, shape))
-
-
-def _position(index: Sequence[Expr], shape: Shape) -> object:
-    """The row-major position of an index, as a comparable linear form."""
-    position: Expr | None = None
-    for i, extent in zip(index, shape, strict=True):
-        position = i if position is None else scalar("add", scalar("mul", position, size(extent)), i)
-    return linear(position) if position is not None else ({}, 0)
+                     moves and position(root.args, operands[0].shape) is position(index, shape))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import warnings
-
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any
+from weakref import WeakValueDictionary
 
 from graphc.ir.errors import LoweringError
 from graphc.ir.graph import Graph, Value
@@ -27,8 +27,9 @@ from graphc.runtime.targets.step import Call, Copy, Location, emit_step
 __all__ = ["Compiled", "Native", "compile_graph"]
 
 _LOCK = threading.Lock()
-_KERNELS: dict[tuple[str, Machine], Code] = {}
-_PROGRAMS: dict[tuple[str, Machine], Compiled] = {}
+_KERNELS: WeakValueDictionary[tuple[str, Machine], Code] = WeakValueDictionary()
+_PROGRAMS: WeakValueDictionary[tuple[str, Machine], Compiled] = WeakValueDictionary()
+_RECENT: deque[Compiled] = deque(maxlen=64)  # code lives with the programs that use it, and a while longer
 
 
 @dataclass
@@ -56,10 +57,12 @@ def compile_graph(graph: Graph, machine: Machine, barrier: int, check: bool = Fa
     """The native program of a traced graph, from the cache where an equal one was compiled before."""
     key = (str(graph), machine)
     with _LOCK:
-        if key not in _PROGRAMS:
-            _PROGRAMS[key] = _compile(run(graph, PIPELINE, check=check), machine, barrier)
+        found = _PROGRAMS.get(key)
+        if found is None:
+            found = _PROGRAMS[key] = _compile(run(graph, PIPELINE, check=check), machine, barrier)
             count("programs_compiled")
-        return _PROGRAMS[key]
+        _RECENT.append(found)
+        return found
 
 
 def _compile(graph: Graph, machine: Machine, barrier: int) -> Compiled:
@@ -85,7 +88,6 @@ def _compile(graph: Graph, machine: Machine, barrier: int) -> Compiled:
         else:
             pending.append((step, loops))
     flush([layout.copy(v, p) for v, p in made.copies])
-    # a kernel's code is freed when nothing refers to it: the segments do
     for segment in segments:
         if isinstance(segment, Native):
             segment.code.uses = [codes[_key(loops)] for loops in segment.kernels]
@@ -114,16 +116,17 @@ def _key(loops: Loops) -> str:
 def _codes(kernels: list[Loops], machine: Machine, barrier: int) -> dict[str, Code]:
     """Machine code by kernel text; different kernels are compiled side by side."""
     texts = {_key(loops): loops for loops in kernels}
-    new = [(text, loops) for text, loops in texts.items() if (text, machine) not in _KERNELS]
+    found = {text: code for text in texts if (code := _KERNELS.get((text, machine))) is not None}
+    new = [(text, loops) for text, loops in texts.items() if text not in found]
 
     def one(item: tuple[str, Loops]) -> Code:
         return compile_text(emit(item[1], machine.lanes, barrier), "kernel", machine)
 
     with ThreadPoolExecutor(machine.cores) as pool:
         for (text, _), code in zip(new, pool.map(one, new), strict=True):
-            _KERNELS[text, machine] = code
+            found[text] = _KERNELS[text, machine] = code
     count("kernels_compiled", len(new))
-    return {text: _KERNELS[text, machine] for text in texts}
+    return found
 
 
 def _scratch(kernels: list[Loops]) -> dict[tuple[str, ...], int]:

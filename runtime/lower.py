@@ -17,7 +17,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace as replaced
 
 from graphc.ir.errors import LoweringError
-from graphc.ir.expr import REDUCTIONS, Axis, Expr, axis, const, load, postorder, rebuild_reduce, replace, rewrite, select
+from graphc.ir.expr import (
+    REDUCTIONS,
+    Axis,
+    Expr,
+    axis,
+    const,
+    load,
+    postorder,
+    rebuild_reduce,
+    replace,
+    rewrite,
+    select,
+)
 from graphc.ir.graph import Graph, Value
 from graphc.ir.op import Operand
 from graphc.ir.types import Shape

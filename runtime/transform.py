@@ -6,8 +6,21 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace as replaced
 
-from graphc.ir.expr import REDUCTIONS, Axis, Expr, axis, bounds, const, linear, load, postorder, replace, scalar, size
-from graphc.ir.expr import substitute
+from graphc.ir.expr import (
+    REDUCTIONS,
+    Axis,
+    Expr,
+    axis,
+    bounds,
+    const,
+    linear,
+    load,
+    postorder,
+    replace,
+    scalar,
+    size,
+    substitute,
+)
 from graphc.ir.types import Dim, product
 from graphc.runtime.loops import (
     Barrier,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphc.ir.errors import ShapeError
-from graphc.ir.expr import cast, const, size
+from graphc.ir.expr import cast, const, position, size
 from graphc.ir.op import Op, Structural
 from graphc.ir.types import DType, Shape, TensorType, product
 
@@ -117,10 +117,7 @@ class Iota(Op):
         return np.broadcast_to(counts.reshape(where), self.shape).astype(self.dtype.numpy)
 
     def define(self, index):
-        position = const(0)
-        for a in self.axes:
-            position = position * size(self.shape[a]) + index[a]
-        return cast(position, self.dtype)
+        return cast(position([index[a] for a in self.axes], [self.shape[a] for a in self.axes]), self.dtype)
 
     def vjp(self, f, g, y):
         return ()

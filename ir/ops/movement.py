@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphc.ir.errors import DTypeError, ShapeError
-from graphc.ir.expr import const, scalar, select, size
+from graphc.ir.expr import const, position, scalar, select, size
 from graphc.ir.op import Op
 from graphc.ir.types import Shape, TensorType, at_least_zero, product
 
@@ -60,13 +60,10 @@ class Reshape(Op):
         return x.reshape(self.shape)
 
     def define(self, index, x):
-        position = const(0)
-        for i, extent in zip(index, self.shape, strict=True):
-            position = position * size(extent) + i
-        source = []
+        place, source = position(index, self.shape), []
         for extent in reversed(x.shape):
-            source.append(scalar("mod", position, size(extent)))
-            position = scalar("floordiv", position, size(extent))
+            source.append(place % size(extent))
+            place = place // size(extent)
         return x[tuple(reversed(source))]
 
     def vjp(self, f, g, y, x):

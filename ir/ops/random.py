@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphc.ir.errors import DTypeError
-from graphc.ir.expr import cast, const, size
+from graphc.ir.expr import cast, const, position
 from graphc.ir.op import Op
 from graphc.ir.types import DTYPES, Shape, TensorType, product
 
@@ -56,10 +56,8 @@ class RandomBits(Op):
         return _threefry(key[0:1], key[1:2], low, high + np.uint32(self.stream << 16), np.uint32).reshape(self.shape)
 
     def define(self, index, key):
-        position = const(0)
-        for i, extent in zip(index, self.shape, strict=True):
-            position = position * size(extent) + i
-        low, high = cast(position, U32), cast(position >> const(32), U32) + const(self.stream << 16, U32)
+        place = position(index, self.shape)
+        low, high = cast(place, U32), cast(place >> const(32), U32) + const(self.stream << 16, U32)
         return _threefry(key[const(0)], key[const(1)], low, high, lambda v: const(v, U32))
 
     def vjp(self, f, g, y, key):

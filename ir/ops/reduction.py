@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphc.ir.errors import DTypeError, ShapeError
-from graphc.ir.expr import cast, const, reduce, scalar, select, size
+from graphc.ir.expr import cast, position, reduce, scalar, select, size
 from graphc.ir.op import Op
 from graphc.ir.types import DType, TensorType, product
 
@@ -103,14 +103,12 @@ class Argmax(Reduction):
         best = reduce("max", extents, lambda *k: self.at(x, index, k))
 
         def candidate(*inner):
-            position = const(0)
-            for i, extent in zip(inner, extents, strict=True):
-                position = position * size(extent) + i
+            place = cast(position(inner, extents), self.dtype)
             element = self.at(x, index, inner)
             found = scalar("eq", element, best)
             if x.dtype.is_float:
                 found = found | scalar("ne", element, element)
-            return select(found, cast(position, self.dtype), cast(size(product(extents)), self.dtype))
+            return select(found, place, cast(size(product(extents)), self.dtype))
 
         return reduce("min", extents, candidate)
 

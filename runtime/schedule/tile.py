@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphc.ir.expr import Axis, Expr, linear, postorder, scalar, size
+from graphc.ir.expr import Axis, Expr, linear, position, postorder
 from graphc.ir.types import Dim
 from graphc.runtime.loops import For, Statement, Store, Update, expressions, walk
 from graphc.runtime.targets.machine import Machine
@@ -15,13 +15,8 @@ GRAIN = 16384  # scalar operations worth handing to another thread
 
 def stride(place: Expr, a: Axis) -> int | Dim | None:
     """How far a load or store moves in memory, in elements, when the axis advances by one; None if unevenly."""
-    position: Expr | None = None
-    for i, extent in zip(place.args, place.attr.shape, strict=True):
-        position = i if position is None else scalar("add", scalar("mul", position, size(extent)), i)
-    if position is None:
-        return 0
     step: int | Dim = 0
-    for atom, k in linear(position)[0].items():
+    for atom, k in linear(position(place.args, place.attr.shape))[0].items():
         if atom.op == "axis" and atom.attr == a:
             step = k
         elif a in atom.axes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -15,7 +15,7 @@ __all__ = ["Code", "compile_text"]
 _LOCK = threading.Lock()
 
 
-@lru_cache(maxsize=None)
+@cache
 def _initialise() -> None:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()

@@ -11,14 +11,14 @@ import ctypes.util
 import math
 import re
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from llvmlite import ir
 
 from graphc.ir.errors import LoweringError
-from graphc.ir.expr import REDUCTIONS, Axis, Expr, bounds, linear, load, scalar, size
-from graphc.ir.types import DType, Dim, at_least_zero
+from graphc.ir.expr import REDUCTIONS, Axis, Expr, bounds, linear, load, position, postorder, size
+from graphc.ir.types import Dim, DType, at_least_zero
 from graphc.runtime.loops import Barrier, Buffer, For, Loops, Statement, Update, expressions, walk
 
 __all__ = ["call_address", "emit", "symbols"]
@@ -40,20 +40,10 @@ def symbols(loops: Loops) -> list[str]:
             add(d)
     for s in walk(loops.body):
         for e in expressions(s):
-            for node in _nodes(e):
+            for node in postorder([e]):
                 if node.op == "size":
                     add(node.attr)
     return sorted(found)
-
-
-def _nodes(e: Expr) -> list[Expr]:
-    seen, stack = {e: None}, [e]
-    while stack:
-        for a in stack.pop().args:
-            if a not in seen:
-                seen[a] = None
-                stack.append(a)
-    return list(seen)
 
 
 def emit(loops: Loops, lanes: int, barrier: int, name: str = "kernel") -> str:
@@ -74,7 +64,7 @@ def llvm_type(dtype: DType, memory: bool = False) -> ir.Type:
     return ir.IntType(dtype.size * 8)
 
 
-@lru_cache(maxsize=None)
+@cache
 def libm_address(name: str) -> int:
     """The address of a function of the C mathematics library."""
     library = ctypes.CDLL(ctypes.util.find_library("m"))
@@ -82,15 +72,14 @@ def libm_address(name: str) -> int:
 
 
 @lru_cache(maxsize=65536)
+def _reads_registers(e: Expr) -> bool:
+    return (e.op == "load" and e.attr.space == "local") or any(map(_reads_registers, e.args))
+
+
+@lru_cache(maxsize=65536)
 def _offset(e: Expr) -> tuple[tuple[tuple[Expr, Any], ...], Any]:
     """A load's or store's position in its buffer, in elements, as a linear form."""
-    buffer: Buffer = e.attr
-    position: Any = None
-    for i, extent in zip(e.args, buffer.shape, strict=True):
-        position = i if position is None else scalar("add", scalar("mul", position, size(extent)), i)
-    if position is None:
-        return (), 0
-    terms, constant = linear(position)
+    terms, constant = linear(position(e.args, e.attr.shape))
     return tuple(sorted(terms.items(), key=lambda t: str(t[0]))), constant
 
 
@@ -106,7 +95,8 @@ class _Emitter:
         self.registers: dict[tuple[Buffer, tuple[int, ...]], Any] = {}
         self.lane: Axis | None = None
         self.mask: Any = None
-        self.memo: dict[Expr, Any] = {}
+        self.memo: dict[Expr, Any] = {}  # values within a statement
+        self.kept: dict[Any, Any] = {}  # values that hold for the statements of a straight piece of code
 
     def run(self) -> None:
         b = self.builder
@@ -122,7 +112,9 @@ class _Emitter:
                 self.parallel(s)
             elif any(not isinstance(t, For) and t.buffer.space != "local" for t in walk([s])):
                 with b.if_then(b.icmp_signed("==", self.thread, I64(0))):
+                    self.kept = {}
                     self.statement(s)
+                self.kept = {}
             else:
                 self.statement(s)
         b.ret_void()
@@ -143,6 +135,7 @@ class _Emitter:
         if isinstance(s, Update):
             value = self.combine(s.op, s.buffer.dtype, self.value(place), value)
         self.write_memory(s.buffer, place, value)
+        self.kept = {key: v for key, v in self.kept.items() if isinstance(key, Axis)}
 
     def serial(self, s: For) -> None:
         self.loop(s, I64(0), self.scalar_value(s.extent))
@@ -168,13 +161,14 @@ class _Emitter:
         counter.add_incoming(first, before)
         b.cbranch(b.icmp_signed("<", counter, last), body, exit_)
         b.position_at_end(body)
-        self.axes[s.axis] = counter
+        self.axes[s.axis], self.kept = counter, {}
         for t in s.body:
             self.statement(t)
         following = b.add(counter, I64(1), flags=("nsw", "nuw"))
         counter.add_incoming(following, b.block)
         b.branch(head)
         b.position_at_end(exit_)
+        self.kept = {}
 
     def unroll(self, s: For) -> None:
         for i in range(s.axis.extent):  # type: ignore[arg-type]
@@ -188,9 +182,11 @@ class _Emitter:
         if n != self.lanes:
             if isinstance(n, int) and n > self.lanes:
                 raise LoweringError(f"a vector loop of {n} does not fit {self.lanes} lanes")
-            limit = b.trunc(self.scalar_value(s.extent), I32) if not isinstance(n, int) else I32(n)
-            steps = ir.Constant(ir.VectorType(I32, self.lanes), list(range(self.lanes)))
-            self.mask = b.icmp_signed("<", steps, self.splat(limit))
+            if s.axis not in self.kept:
+                limit = b.trunc(self.scalar_value(s.extent), I32) if not isinstance(n, int) else I32(n)
+                steps = ir.Constant(ir.VectorType(I32, self.lanes), list(range(self.lanes)))
+                self.kept[s.axis] = b.icmp_signed("<", steps, self.splat(limit))
+            self.mask = self.kept[s.axis]
         for t in s.body:
             self.statement(t)
         self.lane = self.mask = None
@@ -372,9 +368,22 @@ class _Emitter:
             if missing:
                 stack.extend(missing)
                 continue
-            self.memo[node] = self.compute(node)
+            key = self.lasting(node)
+            if key is None:
+                self.memo[node] = self.compute(node)
+            else:
+                if key not in self.kept:
+                    self.kept[key] = self.compute(node)
+                self.memo[node] = self.kept[key]
             stack.pop()
         return self.memo[e]
+
+    def lasting(self, e: Expr) -> Any:
+        """What a value depends on beside the variables of serial loops; None if it reads a register."""
+        if e.op == "const" or _reads_registers(e):
+            return None
+        lane = self.lane if self.lane in e.axes else None
+        return e, lane, tuple(v for a in sorted(e.axes, key=str) if isinstance(v := self.axes.get(a), int))
 
     def compute(self, e: Expr) -> Any:
         b = self.builder

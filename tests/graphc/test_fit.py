@@ -6,10 +6,10 @@ import re
 
 import numpy as np
 import pytest
-from graphc.ir.errors import DTypeError, ShapeError
 
 import graphc
 from graphc import callbacks, layers, ops
+from graphc.ir.errors import DTypeError, ShapeError
 
 
 def regression(units=1, **options):

@@ -6,12 +6,12 @@ import re
 
 import numpy as np
 import pytest
-from graphc.ir import functions as f
-from graphc.ir.errors import DTypeError, ShapeError
-from graphc.ir.types import parse_type
 
 import graphc
 from graphc import layers, ops
+from graphc.ir import functions as f
+from graphc.ir.errors import DTypeError, ShapeError
+from graphc.ir.types import parse_type
 
 PUBLIC = [getattr(layers, n) for n in layers.__all__ if n not in ("Input", "Layer")]
 EXAMPLE = re.compile(r"^\s*(\w+\(.*\))\((\w+\[.*?\])\) -> (.+)$")

@@ -8,10 +8,10 @@ import re
 
 import numpy as np
 import pytest
-from graphc.ir.errors import ShapeError
 
 import graphc
 from graphc import layers
+from graphc.ir.errors import ShapeError
 
 X = np.random.default_rng(0).standard_normal((20, 3)).astype(np.float32)
 Y = X.sum(1)

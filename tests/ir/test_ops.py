@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import fields, replace
 
+import kernels
 import numpy as np
 import pytest
 from samples import check_gradients, graph_of, run, sample, weighted_sum
@@ -22,6 +23,11 @@ from graphc.passes.differentiate import gradients
 RUNGS = {
     "reference": lambda graph, arrays: evaluate(graph, arrays, by_reference)[0],
     "definition": lambda graph, arrays: evaluate(graph, arrays, by_definition)[0],
+    "loops": kernels.rung("loops"),
+    "scheduled": kernels.rung("loops", "host"),
+    "native": kernels.rung("native", "host"),
+    **{f"native-{name}": kernels.rung("native", level) for name, level in kernels.LEVELS.items()
+       if level in kernels.MACHINES},
 }
 
 _EXAMPLE = re.compile(r"^\s*(\w+(?:<.*>)?\(.*\)) -> (.+)$", re.M)
