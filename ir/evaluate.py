@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,10 @@ def by_definition(op: Op, operands: Sequence[Any], result: TensorType) -> Any:
     readers = []
     for k, array in enumerate(operands):
         t = TensorType(result.dtype.of(array.dtype), array.shape)
-        readers.append(Operand(t, lambda index, k=k, t=t: load(k, index, t.dtype)))
+        readers.append(Operand(t, partial(load, k, dtype=t.dtype)))
     element = op.define(tuple(map(axis, axes)), *readers)
-    return np.broadcast_to(evaluate_expr(element, axes, operands), result.shape).astype(result.dtype.numpy)
+    shape: Any = result.shape
+    return np.broadcast_to(evaluate_expr(element, axes, operands), shape).astype(result.dtype.numpy)
 
 
 def evaluate_expr(root: Expr, axes: Sequence[Axis], buffers: Any) -> np.ndarray:
@@ -74,8 +76,9 @@ def evaluate_expr(root: Expr, axes: Sequence[Axis], buffers: Any) -> np.ndarray:
 
 
 def _grid(a: Axis, place: int, rank: int) -> np.ndarray:
+    assert isinstance(a.extent, int), f"the axis {a} has no known extent"
     shape = [1] * rank
-    shape[place] = a.extent  # type: ignore[call-overload]
+    shape[place] = a.extent
     return np.arange(a.extent).reshape(shape)
 
 

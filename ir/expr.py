@@ -23,7 +23,8 @@ from graphc.ir.errors import DTypeError
 from graphc.ir.types import DTYPES, Dim, DType, at_least_zero
 
 __all__ = ["REDUCTIONS", "SCALARS", "Axis", "Expr", "axis", "bitcast", "bounds", "cast", "const", "linear", "load",
-           "position", "postorder", "rebuild_reduce", "reduce", "replace", "rewrite", "scalar", "select", "size", "substitute", "text"]
+           "position", "postorder", "rebuild_reduce", "reduce", "replace", "rewrite", "scalar", "select",
+           "size", "substitute", "text"]
 
 F32, I64, BOOL = DTYPES["f32"], DTYPES["i64"], DTYPES["bool"]
 
@@ -89,6 +90,7 @@ class Expr:
     attr: Any
     axes: frozenset[Axis]  # free axes
     height: int  # nested reduces below and here
+    _text: str
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("an Expr is immutable")
@@ -322,9 +324,9 @@ def linear(e: Expr) -> Linear:
             terms[atom] = terms.get(atom, 0) + sign * k
         return {atom: k for atom, k in terms.items() if k != 0}, c + sign * d
     if e.op == "mul":
-        for a, b in (e.args, e.args[::-1]):
-            if b.op in ("const", "size"):
-                return _scale(linear(a), b.attr)
+        for x, y in (e.args, e.args[::-1]):
+            if y.op in ("const", "size"):
+                return _scale(linear(x), y.attr)
     return {e: 1}, 0
 
 
@@ -388,7 +390,10 @@ def _split(a: Expr, b: Expr) -> tuple[Linear, Expr, bool] | None:
             return k.divide(by)
         return k // by if isinstance(by, int) and by > 0 and k % by == 0 else 0 if k == 0 else None
 
-    whole, rest = {}, {}
+    whole: dict[Expr, int | Dim] = {}
+    rest: dict[Expr, int | Dim] = {}
+    c_whole: int | Dim
+    c_rest: int | Dim
     for atom, k in terms.items():
         q = quotient(k)
         if q is None:
@@ -489,14 +494,16 @@ def _extremum(e: Expr, upper: bool) -> Bound:
     for atom, k in terms.items():
         if atom.op == "axis" and isinstance(atom.attr.extent, Expr):
             # an extent such as N - 16*(N//16) must cancel against the other terms before they are bounded
-            end = atom.attr.extent - 1 if at_least_zero(k) == upper else const(0)
-            return _extremum(substitute(e, {atom.attr: end}), upper)
+            last = atom.attr.extent - 1 if at_least_zero(k) == upper else const(0)
+            return _extremum(substitute(e, {atom.attr: last}), upper)
     quotients = [a for a, k in terms.items() if _divides(a, k if upper else -1 * k)]
     if quotients:
-        # k * (x // c) <= k/c * x for k > 0, >= for k < 0; a quotient of a remainder goes first, so that it cancels against what it remains of
+        # k * (x // c) <= k/c * x for k > 0, >= for k < 0; a quotient of a remainder goes first, so that it
+        # cancels against what it remains of
         atom = max(quotients, key=lambda a: len(str(a)))
-        k, (x, c) = terms.pop(atom), atom.args
-        return _extremum(from_linear((terms, total)) + x * (k // c.attr), upper)  # type: ignore[operator]
+        x, c = atom.args
+        share = x * (terms.pop(atom) // c.attr)  # type: ignore[operator]
+        return _extremum(from_linear((terms, total)) + share, upper)
     for atom, k in terms.items():
         if not at_least_zero(k) and not at_least_zero(-1 * k):
             return None

@@ -89,7 +89,7 @@ def state(label: str, shape: Shape, dtype: object = "f32") -> Value:
     return apply(State(label, TensorType(DType.of(dtype), tuple(shape))), origin="")
 
 
-def constant(value: float, dtype: object = "f32") -> Value:
+def constant(value: Number, dtype: object = "f32") -> Value:
     """One number as a value of shape ()."""
     d = DType.of(dtype)
     return apply(Constant(d.numpy.type(value).item(), d))
@@ -125,7 +125,7 @@ def cast(x: Like, dtype: object) -> Value:
     """x converted to the dtype."""
     d = DType.of(dtype)
     if not isinstance(x, Value):
-        return constant(x, d)  # type: ignore[arg-type]
+        return constant(x, d)
     return x if x.dtype == d else apply(Cast(d), x)
 
 
@@ -149,7 +149,7 @@ def _promote(*operands: Like) -> list[Value]:
 
 
 def _float(x: Like) -> Value:
-    x = x if isinstance(x, Value) else constant(x)  # type: ignore[arg-type]
+    x = x if isinstance(x, Value) else constant(x)
     return x if x.dtype.is_float else cast(x, "f32")
 
 
@@ -481,7 +481,10 @@ def _padded(x: Value, size: Sequence[int], strides: Sequence[int], dilation: Seq
         if isinstance(n, Dim) and s > 1:
             raise ShapeError(f"padding 'same' with stride {s} needs known extents, received {x.type}.")
         covered = (k - 1) * d + 1
-        total = covered - 1 if s == 1 else builtins.max((-(-n // s) - 1) * s + covered - n, 0)  # type: ignore[operator]
+        total = covered - 1
+        if s > 1:
+            assert isinstance(n, int)
+            total = builtins.max((-(-n // s) - 1) * s + covered - n, 0)
         widths.append((total // 2, total - total // 2))
     return pad(x, [*widths, (0, 0)], value)
 

@@ -72,6 +72,7 @@ class Dim:
 
     __slots__ = ("_hash", "terms")
     terms: tuple[tuple[Monomial, int], ...]
+    _hash: int
 
     def __init__(self, terms: Mapping[Monomial, int]):
         object.__setattr__(self, "terms", tuple(sorted((m, c) for m, c in terms.items() if c)))

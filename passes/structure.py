@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from graphc.ir.expr import Axis, Expr, axis, load, position
 from graphc.ir.graph import Value
 from graphc.ir.op import Op, Operand, Structural
-from graphc.ir.types import Dim, Shape, TensorType
+from graphc.ir.types import Dim, Shape, TensorType, product
 
 __all__ = ["NOMINAL", "Structure", "elements", "structure"]
 
@@ -51,12 +51,8 @@ def structure(value: Value) -> Structure:
 
 
 def _volume(extents: Sequence[int | Dim | Expr]) -> int:
-    total = 1
-    for e in extents:
-        if isinstance(e, Dim):
-            e = sum(c * NOMINAL ** len(m) for m, c in e.terms)
-        total *= e  # type: ignore[operator]
-    return total
+    total = product(extents)  # type: ignore[arg-type]
+    return sum(c * NOMINAL ** len(m) for m, c in total.terms) if isinstance(total, Dim) else total
 
 
 @lru_cache(maxsize=4096)
@@ -65,7 +61,7 @@ def _structure(op: Op, operands: tuple[TensorType, ...], shape: Shape) -> Struct
     if isinstance(op, Structural):
         return Structure((0,) * n, (False,) * n, (False,) * n, 0, False, False, False, False, False)
     index = tuple(axis(Axis(f"i{k}", e)) for k, e in enumerate(shape))
-    readers = [Operand(t, lambda at, k=k, t=t: load(k, at, t.dtype)) for k, t in enumerate(operands)]
+    readers = [Operand(t, partial(load, k, dtype=t.dtype)) for k, t in enumerate(operands)]
     root = op.define(index, *readers)
     visits, work = [0] * n, 0
     same, prefix = [True] * n, [True] * n

@@ -91,8 +91,8 @@ def _compile(graph: Graph, machine: Machine, barrier: int) -> Compiled:
     for segment in segments:
         if isinstance(segment, Native):
             segment.code.uses = [codes[_key(loops)] for loops in segment.kernels]
-    work = sum(structure(v).work for step in made.steps for v in step.op.body.values()  # type: ignore[attr-defined]
-               if v.operands)
+    inside: list[Value] = [v for step in made.steps for v in step.op.body.values()]  # type: ignore[attr-defined]
+    work = sum(structure(v).work for v in inside)
     return Compiled(made, segments, graph.symbols(), regions, scratch, work, layout.locations)
 
 
@@ -163,7 +163,8 @@ class _Layout:
         return Location(0, (*before, (place.region, place.offset)))
 
     def call(self, step: Value, loops: Loops, address: int) -> Call:
-        items = {u.op.index: u for u in self.plan.graph.values() if u.operands == (step,)}  # type: ignore[attr-defined]
+        items = {u.op.index: u for u in self.plan.graph.values()  # type: ignore[attr-defined]
+                 if u.operands == (step,)}
         buffers = [self.locations[source(o)] for o in step.operands]
         buffers += [self.locations[items[k]] for k in range(loops.outputs)]
         arena = tuple(self.regions.items())

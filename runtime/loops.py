@@ -21,8 +21,22 @@ from graphc.ir.errors import InvalidGraph
 from graphc.ir.expr import Axis, Expr, bounds, postorder, size, substitute, text
 from graphc.ir.types import DType, Shape, at_least_zero
 
-__all__ = ["Barrier", "Buffer", "For", "Loops", "Statement", "Store", "Update", "expressions", "map_loops",
-           "substitute_axes", "verify_loops", "walk"]
+__all__ = [
+    "Barrier",
+    "Buffer",
+    "For",
+    "Loops",
+    "Statement",
+    "Store",
+    "Update",
+    "expressions",
+    "map_expressions",
+    "map_loops",
+    "shared",
+    "substitute_axes",
+    "verify_loops",
+    "walk",
+]
 
 KINDS = ("serial", "parallel", "vector", "unroll")
 
@@ -146,7 +160,8 @@ def expressions(s: Statement) -> tuple[Expr, ...]:
     return () if isinstance(s, Barrier) else (*s.index, s.value)
 
 
-def map_loops(body: Iterable[Statement], change: Callable[[For], tuple[Statement, ...] | None]) -> tuple[Statement, ...]:
+def map_loops(body: Iterable[Statement],
+              change: Callable[[For], tuple[Statement, ...] | None]) -> tuple[Statement, ...]:
     """Rebuild bottom-up; `change` may replace a loop by statements."""
     result: list[Statement] = []
     for s in body:

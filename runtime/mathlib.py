@@ -81,7 +81,7 @@ def _clamp(x: Expr, low: float, high: float) -> Expr:
     return select(x > high, high, x)
 
 
-def _is(x: Expr, value: float) -> Expr:
+def _is(x: Expr, value: float | Expr) -> Expr:
     return scalar("eq", x, value)
 
 

@@ -158,9 +158,9 @@ class NativeProgram(Program):
                 for name in scale:
                     size *= sizes[name]
                 offset += size
-            count_ = int(np.prod(shape, dtype=np.int64))
-            raw = (ctypes.c_uint8 * max(1, count_ * t.dtype.size)).from_address(offset)
-            return np.frombuffer(raw, t.dtype.numpy, count_).reshape(shape)
+            number = int(np.prod(shape, dtype=np.int64))
+            raw: Any = (ctypes.c_uint8 * max(1, number * t.dtype.size)).from_address(offset)
+            return np.frombuffer(raw, t.dtype.numpy, number).reshape(shape)
 
         known: dict[Value, Any] = {o: array(o) for o in step.operands}
         evaluate_values([step], known, sizes)

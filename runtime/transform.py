@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace as replaced
+from functools import partial
 
 from graphc.ir.expr import (
     REDUCTIONS,
@@ -37,8 +38,8 @@ from graphc.runtime.loops import (
     walk,
 )
 
-__all__ = ["accumulate_lanes", "chain_of", "collapse", "hoist", "mark", "reorder", "sink", "split", "split_reduction", "stage", "stageable",
-           "volume"]
+__all__ = ["Body", "accumulate_lanes", "chain_of", "collapse", "find", "hoist", "mark", "reorder", "sink", "split",
+           "split_reduction", "stage", "stageable", "volume"]
 
 Body = tuple[Statement, ...]
 
@@ -182,8 +183,10 @@ def accumulate_lanes(body: Body, a: Axis, lanes: int) -> Body:
     """
     lane = Axis(f"{a}l", lanes)
 
-    def one(loop: For, wide: Buffer) -> Body:
+    def one(wide: Buffer, loop: For) -> Body | None:
         """The blocks and the rest of the loop over `a`, adding into lanes; a rest of one adds into the register."""
+        if loop.axis != a:
+            return None
         cut, _, block, rest = split((loop,), a, lanes)
 
         def over_lanes(s: For) -> Body | None:
@@ -206,7 +209,7 @@ def accumulate_lanes(body: Body, a: Axis, lanes: int) -> Body:
             wide = Buffer(update.buffer.name + "v", update.buffer.dtype, (lanes,), "local")
             identity = const(REDUCTIONS[update.op][1](update.buffer.dtype), update.buffer.dtype)
             result.append(For(lane, (Store(wide, (axis(lane),), identity),), "vector"))
-            result.extend(map_loops((s,), lambda f, w=wide: one(f, w) if f.axis == a else None))
+            result.extend(map_loops((s,), partial(one, wide)))
             total = load(wide, (axis(lane),), wide.dtype)
             result.append(For(lane, (Update(update.buffer, update.index, update.op, total),), "vector"))
         return tuple(result)
@@ -231,10 +234,11 @@ def split_reduction(loops: Loops, a: Axis, chunks: int, blocked: Sequence[Axis] 
     The number of threads does not change the result. Where inner reduction axes are `blocked`, they are summed in
     registers for each iteration of `a` and added to the partial results in scratch, so that operands stay in cache.
 
-    for j {                              for c in 16 { for j {
-      s[] = 0                              s[] = 0; for n in N*(c+1)//16 - N*c//16 { s[] sum= x[.., j] }; p[c, j] = s[] } }
-      for n in N { s[] sum= x[n, j] } -> barrier
-      y[j] = s[] }                       for j { s[] = 0; for c in 16 { s[] sum= p[c, j] }; y[j] = s[] }
+    for j {                                for c in 16 { for j {
+      s[] = 0                                s[] = 0; for n in N*(c+1)//16 - N*c//16 { s[] sum= x[.., j] }
+      for n in N { s[] sum= x[n, j] }        p[c, j] = s[] } }
+      y[j] = s[]                      ->   barrier
+    }                                      for j { s[] = 0; for c in 16 { s[] sum= p[c, j] }; y[j] = s[] }
     """
     chain, inner = chain_of(loops.body)
     init, reduction, rest = inner[0], inner[1], inner[2:]
@@ -247,7 +251,7 @@ def split_reduction(loops: Loops, a: Axis, chunks: int, blocked: Sequence[Axis] 
     last = scalar("floordiv", axis(chunk) * extent + extent, const(chunks))
     part_axis = Axis(f"{a}c", last - first)
     shape = tuple(c.axis.extent for c in chain)
-    partial = Buffer(f"p{len(loops.scratch)}", update.buffer.dtype, (chunks, *shape), "scratch")  # type: ignore
+    parts = Buffer(f"p{len(loops.scratch)}", update.buffer.dtype, (chunks, *shape), "scratch")  # type: ignore
     where = (axis(chunk), *(axis(c.axis) for c in chain))
 
     def around(outer: Iterable[For], body: Body) -> Body:
@@ -262,15 +266,15 @@ def split_reduction(loops: Loops, a: Axis, chunks: int, blocked: Sequence[Axis] 
     if blocked:
         registers = [c for c in inner_axes if c.axis in blocked]
         outside = [c for c in inner_axes if c.axis not in blocked]
-        once = (init, *around(registers, adding), Update(partial, where, update.op, formed))
-        nests = (*around(chain, (Store(partial, where, init.value),)), For(part_axis, around((*outside, *chain), once)))
+        once = (init, *around(registers, adding), Update(parts, where, update.op, formed))
+        nests = (*around(chain, (Store(parts, where, init.value),)), For(part_axis, around((*outside, *chain), once)))
     else:
-        once = (init, For(part_axis, around(inner_axes, adding)), Store(partial, where, formed))
+        once = (init, For(part_axis, around(inner_axes, adding)), Store(parts, where, formed))
         nests = around(chain, once)
     first_phase = For(chunk, nests)
-    total = (init, For(chunk, (Update(update.buffer, (), update.op, load(partial, where, partial.dtype)),)), *rest)
+    total = (init, For(chunk, (Update(update.buffer, (), update.op, load(parts, where, parts.dtype)),)), *rest)
     body = (first_phase, Barrier(), *around(chain, total))
-    return replaced(loops, body=body, scratch=(*loops.scratch, partial)), chunk
+    return replaced(loops, body=body, scratch=(*loops.scratch, parts)), chunk
 
 
 def chain_of(body: Body) -> tuple[list[For], Body]:
@@ -356,13 +360,13 @@ def hoist(body: Body, prefix: str = "h") -> Body:
             if s.kind not in ("vector", "unroll"):
                 written = {t.buffer for t in walk(s.body) if not isinstance(t, For | Barrier)}
                 fixed = _invariant(s, axes, written)
-                stored = {}
+                stored: dict[Expr, Expr] = {}
                 for e in fixed:
                     register = Buffer(f"{prefix}{next(names)}", e.dtype, (), "local")
                     result.append(Store(register, (), replace(e, stored)))
                     stored[e] = load(register, (), e.dtype)
                 if stored:
-                    s = replaced(s, body=map_expressions(s.body, lambda e, m=stored: replace(e, m)))
+                    s = replaced(s, body=map_expressions(s.body, partial(replace, values=stored)))
                 s = replaced(s, body=visit(s.body, axes | {s.axis}))
             result.append(s)
         return tuple(result)
@@ -400,7 +404,7 @@ def _invariant(loop: For, axes: frozenset[Axis], written: set[Buffer]) -> list[E
 
 def volume(axes: Iterable[Axis], nominal: int = 32) -> int:
     """The number of iterations of nested loops, symbolic sizes counted as `nominal`."""
-    total = product(a.extent for a in axes)  # type: ignore[arg-type]
+    total = product(a.extent for a in axes)  # type: ignore[misc]
     if isinstance(total, Dim):
         return sum(c * nominal ** len(m) for m, c in total.terms)
     return int(total)

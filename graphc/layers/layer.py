@@ -189,7 +189,7 @@ class Layer:
                 raise
             named = type(error)(f"The layer {self.name!r} ({type(self).__name__}, made at {self.made_at}) received "
                                 f"{_types(inputs)}: {error}")
-            named.layer = self.name  # type: ignore[attr-defined]
+            named.layer = self.name  # type: ignore[union-attr]
             raise named from error
 
     def ensure_built(self, inputs: Any) -> None:

@@ -13,8 +13,8 @@ from graphc.ir.types import DTYPES, DType, TensorType
 
 __all__ = ["Absolute", "Add", "Cast", "Cos", "Divide", "Equal", "Erf", "Exp", "Floor", "Less", "LessEqual", "Log",
            "Log1p", "LogicalAnd", "LogicalNot", "LogicalOr", "Maximum", "Minimum", "Multiply", "Negative",
-           "NotEqual", "Power", "Relu", "Sigmoid", "Sign", "Sin", "Softplus", "Sqrt", "StopGradient", "Subtract", "Tanh",
-           "Where"]
+           "NotEqual", "Power", "Relu", "Sigmoid", "Sign", "Sin", "Softplus", "Sqrt", "StopGradient", "Subtract",
+           "Tanh", "Where"]
 
 BOOL = DTYPES["bool"]
 

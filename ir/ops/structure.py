@@ -36,7 +36,8 @@ class Gradient(Structural):
     gradient(f32[2], f32[2]) -> ShapeError: The gradient needs a scalar floating-point loss
     """
 
-    def infer(self, loss: Any, *wrt: Any):
+    def infer(self, *operands):
+        loss, *wrt = operands
         if not isinstance(loss, TensorType) or loss.shape or not loss.dtype.is_float:
             raise ShapeError(f"The gradient needs a scalar floating-point loss, received {loss}.")
         return TupleType(tuple(wrt))

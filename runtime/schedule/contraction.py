@@ -63,6 +63,12 @@ def analyse(loops: Loops) -> Contraction | None:
     return Contraction(tuple(c.axis for c in chain), tuple(c.axis for c in reduction), x, y, last[0].value)
 
 
+def _contraction(loops: Loops) -> Contraction:
+    found = analyse(loops)
+    assert found is not None, f"{loops.name} is no contraction"
+    return found
+
+
 def matches(loops: Loops, machine: Machine) -> bool:
     """Whether loops are a contraction with columns enough for vectors and operands that can be staged."""
     c = analyse(loops)
@@ -81,11 +87,10 @@ def _needs_stage(c: Contraction) -> bool:
 
 def apply(loops: Loops, machine: Machine) -> Loops:
     """Stage what can't be read directly, split the reduction where outputs are few, and tile registers."""
-    c = analyse(loops)
-    assert c is not None
+    c = _contraction(loops)
     before: Body = ()
-    product = c.shared * c.columns
-    loops = replace(loops, body=map_expressions(loops.body, lambda e: product if e is c.product else e))
+    old, new = c.product, c.shared * c.columns
+    loops = replace(loops, body=map_expressions(loops.body, lambda e: new if e is old else e))
     v = c.outputs[-1]
     if not _plain(c.shared):
         loops, nest = stage(loops, c.shared)
@@ -93,8 +98,7 @@ def apply(loops: Loops, machine: Machine) -> Loops:
     if _needs_stage(c):
         loops, nest = stage(loops, c.columns, v)
         before += _copy(nest, machine)
-    c = analyse(loops)
-    assert c is not None
+    c = _contraction(loops)
     free = [a for a in c.outputs[:-1] if a not in c.columns.axes]
     few = all(isinstance(a.extent, int) for a in c.outputs) and volume(c.outputs) <= 1 << 18
     if few and len(c.reduced) > 1 and isinstance(c.reduced[0].extent, Dim):

@@ -46,14 +46,14 @@ def _columns(body: Body, a: Axis, lanes: int) -> Body:
                 body = mark(sink(body, part), part, "vector")
             else:
                 body = _masked(body, part, lanes)
-    if isinstance(a.extent, int) and a.extent <= 4 * lanes and outer.extent != 1:
+    if isinstance(a.extent, int) and inner is not None and 1 < a.extent // lanes <= 4:
         body = mark(sink(body, outer), outer, "unroll")
     return body
 
 
 def _masked(body: Body, a: Axis, lanes: int) -> Body:
     """A vector loop of a computed extent below `lanes`: where its body has no loops, masked lanes will do."""
-    simple = all(not isinstance(t, For) and t.buffer.space != "local"
+    simple = all(isinstance(t, Store | Update) and t.buffer.space != "local"
                  for s in walk(body) if isinstance(s, For) and s.axis == a for t in s.body)
     return mark(body, a, "vector") if simple else body
 
@@ -63,6 +63,7 @@ def rows(body: Body, a: Axis, count: int) -> Body:
     if count <= 1:
         return body
     body, _, inner, rest = split(body, a, count)
+    assert inner is not None, f"{a} has fewer than {count} rows"
     body = mark(sink(body, inner), inner, "unroll")
     if rest is None or rest.extent == 1:
         return body
@@ -76,9 +77,7 @@ def parallelise(body: Body) -> Body:
     result: list[Statement] = []
     for s in body:
         if isinstance(s, For) and s.kind == "serial" and s.axis.extent != 1 and _independent(s):
-            work = max(1, _work(s.body))
-            body_ = mark((s,), s.axis, "parallel", max(1, GRAIN // work))
-            result.extend(body_)
+            result.extend(mark((s,), s.axis, "parallel", max(1, GRAIN // max(1, _work(s.body)))))
         else:
             result.append(s)
     return tuple(result)

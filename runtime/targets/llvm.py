@@ -19,7 +19,7 @@ from llvmlite import ir
 from graphc.ir.errors import LoweringError
 from graphc.ir.expr import REDUCTIONS, Axis, Expr, bounds, linear, load, position, postorder, size
 from graphc.ir.types import Dim, DType, at_least_zero
-from graphc.runtime.loops import Barrier, Buffer, For, Loops, Statement, Update, expressions, walk
+from graphc.runtime.loops import Barrier, Buffer, For, Loops, Statement, Store, Update, expressions, walk
 
 __all__ = ["call_address", "emit", "symbols"]
 
@@ -110,7 +110,7 @@ class _Emitter:
                 call_address(b, self.barrier_address, [self.team, self.threads])
             elif isinstance(s, For) and s.kind == "parallel":
                 self.parallel(s)
-            elif any(not isinstance(t, For) and t.buffer.space != "local" for t in walk([s])):
+            elif any(isinstance(t, Store | Update) and t.buffer.space != "local" for t in walk([s])):
                 with b.if_then(b.icmp_signed("==", self.thread, I64(0))):
                     self.kept = {}
                     self.statement(s)
