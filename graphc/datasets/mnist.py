@@ -7,6 +7,8 @@ import os
 import shutil
 import tempfile
 import urllib.request
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +25,8 @@ def load_data(path: str = "mnist.npz") -> tuple[Pair, Pair]:
     """(x_train, y_train), (x_test, y_test): images uint8 (n,28,28) with values 0 to 255, labels uint8 (n,).
 
     The file is looked for as an absolute `path`, in ~/.keras/datasets, and in the folder that GRAPHC_DATA names;
-    if it is in none of them it is downloaded to ~/.keras/datasets. A download or a cached file of Keras's name
-    whose SHA-256 is wrong raises ValueError; no file and no network raise FileNotFoundError.
+    if it is in none of them it is downloaded to ~/.keras/datasets. A download whose SHA-256 is wrong and a file that
+    does not hold the four arrays raise ValueError; no file and no network raise FileNotFoundError.
     """
     cache = Path.home() / ".keras" / "datasets" / Path(path).name
     folder = os.environ.get("GRAPHC_DATA")
@@ -33,18 +35,13 @@ def load_data(path: str = "mnist.npz") -> tuple[Pair, Pair]:
     if found is None:
         _download(cache)
         found = cache
-    elif not Path(path).is_absolute():
-        _verify(found)
-    with np.load(found, allow_pickle=False) as arrays:
-        x_train, y_train, x_test, y_test = (arrays[key] for key in _KEYS)
+    try:
+        with np.load(found, allow_pickle=False) as arrays:
+            x_train, y_train, x_test, y_test = (arrays[key] for key in _KEYS)
+    except (KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{found} does not hold the arrays {', '.join(_KEYS)} ({error}). It is damaged or another "
+                         f"file: delete it, or put the file from {_URL} there.") from None
     return (x_train, y_train), (x_test, y_test)
-
-
-def _verify(file: Path) -> None:
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    if digest != _SHA256:
-        raise ValueError(f"{file} has the SHA-256 {digest}, expected {_SHA256}. It is damaged or another file: delete "
-                         f"it, or put the file from {_URL} there.")
 
 
 def _download(target: Path) -> None:
@@ -59,5 +56,7 @@ def _download(target: Path) -> None:
             raise FileNotFoundError(
                 f"mnist.npz is not in {target.parent} and could not be downloaded from {_URL} ({error}). Put the file "
                 f"there or into the folder that the variable GRAPHC_DATA names; its SHA-256 is {_SHA256}.") from None
-        _verify(part)
+        digest = hashlib.sha256(part.read_bytes()).hexdigest()
+        if digest != _SHA256:
+            raise ValueError(f"The download from {_URL} has the SHA-256 {digest}, expected {_SHA256}. Try again.")
         part.replace(target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 
@@ -80,8 +81,22 @@ def test_mnist_from_a_file(tmp_path, monkeypatch):
     assert x.shape == (6, 28, 28) and list(y) == list(range(6)) and len(x_test) == 2
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("GRAPHC_DATA", str(tmp_path))
+    assert mnist.load_data()[0][0].shape == (6, 28, 28)
+    np.savez(tmp_path / "mnist.npz", x_train=arrays["x_train"])
+    with pytest.raises(ValueError, match="does not hold the arrays"):
+        mnist.load_data()
+    (tmp_path / "mnist.npz").write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(ValueError, match="damaged"):
+        mnist.load_data()
+
+
+def test_mnist_download_is_checked(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("GRAPHC_DATA", raising=False)
+    monkeypatch.setattr("urllib.request.urlopen", lambda *a, **k: io.BytesIO(b"something else"))
     with pytest.raises(ValueError, match="SHA-256"):
         mnist.load_data()
+    assert [p.name for p in (tmp_path / ".keras" / "datasets").iterdir()] == []
 
 
 def test_mnist_without_file_and_network(tmp_path, monkeypatch):
