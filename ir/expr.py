@@ -14,11 +14,13 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
 
+from graphc.ir import traverse
 from graphc.ir.errors import DTypeError
 from graphc.ir.types import DTYPES, Dim, DType, at_least_zero
 
@@ -193,6 +195,7 @@ def text(e: Expr, names: Mapping[Expr, str] | None = None) -> str:
 
 _INTERNED: WeakValueDictionary[Any, Expr] = WeakValueDictionary()
 _FRESH = itertools.count()
+_ARGS = attrgetter("args")
 
 
 def _make(op: str, args: tuple[Expr, ...], dtype: DType, attr: Any = None) -> Expr:
@@ -576,16 +579,7 @@ def _greatest(a: Bound, b: Bound, all_needed: bool) -> Bound:
 
 def postorder(roots: Iterable[Expr]) -> list[Expr]:
     """Every node below the roots once, operands before users."""
-    seen: dict[Expr, None] = {}
-    stack = [(r, False) for r in reversed(list(roots))]
-    while stack:
-        node, done = stack.pop()
-        if done:
-            seen.setdefault(node)
-        elif node not in seen:
-            stack.append((node, True))
-            stack.extend((a, False) for a in reversed(node.args))
-    return list(seen)
+    return traverse.postorder(roots, _ARGS)
 
 
 def rewrite(root: Expr, change: Callable[[Expr], Expr | None]) -> Expr:

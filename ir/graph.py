@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -16,10 +17,12 @@ import networkx as nx
 
 from graphc.ir.op import Op
 from graphc.ir.printer import print_graph
+from graphc.ir.traverse import postorder
 from graphc.ir.types import DType, Shape, TensorType, TupleType
 
 __all__ = ["Graph", "Value", "apply", "current_origin", "origin", "topological"]
 
+_OPERANDS = attrgetter("operands")
 _ORIGIN: ContextVar[str] = ContextVar("origin", default="")
 _VALUES: WeakValueDictionary[Any, Value] = WeakValueDictionary()
 
@@ -96,16 +99,7 @@ def apply(op: Op, *operands: Value, origin: str | None = None) -> Value:
 
 def topological(roots: Iterable[Value]) -> list[Value]:
     """Every value below the roots once, operands before users, in a stable order."""
-    seen: dict[Value, None] = {}
-    stack = [(r, False) for r in reversed(list(roots))]
-    while stack:
-        value, done = stack.pop()
-        if done:
-            seen.setdefault(value)
-        elif value not in seen:
-            stack.append((value, True))
-            stack.extend((o, False) for o in reversed(value.operands))
-    return list(seen)
+    return postorder(roots, _OPERANDS)
 
 
 @dataclass(frozen=True, eq=False)
