@@ -12,7 +12,6 @@ from graphc.ir import functions as f
 from graphc.ir.graph import Graph
 from graphc.ir.types import dim
 from graphc.passes.pipeline import PIPELINE, run
-from graphc.passes.plan import plan
 from graphc.runtime.loops import verify_loops
 from graphc.runtime.lower import lower
 from graphc.runtime.targets.interpreter import interpret
@@ -22,8 +21,7 @@ from graphc.runtime.transform import chain_of, mark, sink, split
 def naive_loops():
     """relu(x @ w) as a kernel's naive loops."""
     x, w = f.input("x", (dim("N"), 6)), f.input("w", (6, 16))
-    graph = run(Graph("step", (x, w), (), (("y", f.relu(f.matmul(x, w))),)), PIPELINE)
-    (kernel,) = plan(graph).steps
+    (kernel,) = run(Graph("step", (x, w), (), (("y", f.relu(f.matmul(x, w))),)), PIPELINE).steps
     return lower(kernel.op.body, kernel.op.body.name)
 
 

@@ -14,7 +14,6 @@ from graphc.layers import Dense
 from graphc.models import Sequential
 from graphc.optimizers import Adam
 from graphc.passes.pipeline import PIPELINE, run
-from graphc.passes.plan import plan
 from graphc.runtime import counters
 from graphc.runtime.lower import lower
 from graphc.runtime.targets.interpreter import interpret
@@ -48,7 +47,7 @@ def main():
     arrays = {"x": x} | {v.label: v.array for v in graph.state}
 
     results = {rung.__name__: evaluate(graph, arrays, rung)[0]["prediction"] for rung in (by_reference, by_definition)}
-    (kernel,) = plan(run(graph, PIPELINE)).steps  # the product, the bias and the op are one kernel
+    (kernel,) = run(graph, PIPELINE).steps  # the product, the bias and the op are one kernel
     loops = lower(kernel.op.body, kernel.op.body.name)
     print(loops)
     results["loops"] = np.zeros((64, 4), "float32")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from graphc.ir.errors import GraphcError
 from graphc.ir.graph import Graph
@@ -10,20 +11,24 @@ from graphc.ir.verify import verify
 from graphc.passes.differentiate import differentiate
 from graphc.passes.fuse import fuse
 from graphc.passes.infer import infer
+from graphc.passes.plan import plan
 from graphc.passes.simplify import simplify
 from graphc.passes.stabilize import stabilize
 
 __all__ = ["GRAPH_PASSES", "PIPELINE", "run"]
 
-Pass = Callable[[Graph], Graph]
+Pass = Callable[[Graph], Any]
 
-GRAPH_PASSES: tuple[Pass, ...] = (infer, stabilize, differentiate, simplify)
-PIPELINE: tuple[Pass, ...] = (*GRAPH_PASSES, fuse)
+# from a traced graph to kernels, their order and the place of every value
+PIPELINE: tuple[Pass, ...] = (infer, stabilize, differentiate, simplify, fuse, plan)
+GRAPH_PASSES = PIPELINE[:PIPELINE.index(fuse)]
 
 
 def run(graph: Graph, passes: Sequence[Pass] = GRAPH_PASSES,
-        observe: Callable[[str, Graph], None] | None = None, check: bool = False) -> Graph:
-    """The graph after the passes; `observe(name, graph)` sees each result, `check` verifies it.
+        observe: Callable[[str, Any], None] | None = None, check: bool = False) -> Any:
+    """What the passes make of a graph: a graph, or a Plan where the last is `plan`.
+
+    `observe(name, result)` sees what each made; `check` verifies every graph (a plan always is).
 
     An error names the pass in which it came up, in a note where its message is not graphc's own.
     """
@@ -34,7 +39,7 @@ def run(graph: Graph, passes: Sequence[Pass] = GRAPH_PASSES,
         differentiated |= step is differentiate
         try:
             graph = step(graph)
-            if check:
+            if check and isinstance(graph, Graph):
                 verify(graph, differentiated)
         except GraphcError as error:
             error.args = (f"In the pass {step.__name__}: {error}",)

@@ -86,7 +86,7 @@ class NativeProgram(Program):
 
     def __init__(self, graph: Graph, state: Mapping[str, np.ndarray], cpu: str, threads: int | None,
                  check: bool = False):
-        from graphc.runtime.compile import Native, compile_graph
+        from graphc.runtime.native import Native, compile_graph
         from graphc.runtime.targets.machine import Machine
         from graphc.runtime.targets.team import team
 

@@ -22,7 +22,7 @@ def apply(loops: Loops, machine: Machine) -> Loops:
     chain, _ = _output_axes(loops)
     body = loops.body
     if _pointwise(loops):
-        body, chain = _flatten(body, chain)
+        body, chain = _flatten(body, chain, machine.lanes)
     inner = _contiguous_reductions(body, chain[-1] if chain else None)
     for a in inner:
         if isinstance(a.extent, Dim) or 2 * a.extent >= machine.lanes:
@@ -52,9 +52,15 @@ def _pointwise(loops: Loops) -> bool:
     return not any(isinstance(s, Update) for s in walk(loops.body))
 
 
-def _flatten(body: Body, chain: list[Axis]) -> tuple[Body, list[Axis]]:
-    """Join trailing axes while every access stays affine: whole rows become one vector loop."""
+def _flatten(body: Body, chain: list[Axis], lanes: int) -> tuple[Body, list[Axis]]:
+    """Join trailing axes while every access stays affine: whole rows become one vector loop.
+
+    Not where rows of unknown number are of an unknown length or a part of a vector: then no bound could be proved.
+    """
     while len(chain) > 1 and not isinstance(chain[-1].extent, Expr):
+        rows, row = chain[-2].extent, chain[-1].extent
+        if isinstance(row, Dim) or (isinstance(rows, Dim) and row < lanes and lanes % row == 0):
+            break
         joined, a = collapse(body, chain[-2], chain[-1])
         places = [e for s in walk(joined) for e in _places(s)]
         if joined == body or any(stride(p, a) is None for p in places):

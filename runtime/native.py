@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
-from graphc.ir.errors import LoweringError
+from graphc.ir.errors import InvalidGraph, LoweringError
 from graphc.ir.graph import Graph, Value
 from graphc.ir.types import TensorType
 from graphc.passes.pipeline import PIPELINE, run
-from graphc.passes.plan import Place, Plan, bytes_of, plan, source
+from graphc.passes.plan import Place, Plan, bytes_of, source
 from graphc.passes.structure import structure
 from graphc.runtime.counters import count
 from graphc.runtime.loops import Loops, verify_loops
@@ -65,8 +65,8 @@ def compile_graph(graph: Graph, machine: Machine, barrier: int, check: bool = Fa
         return found
 
 
-def _compile(graph: Graph, machine: Machine, barrier: int) -> Compiled:
-    made = plan(graph)
+def _compile(made: Plan, machine: Machine, barrier: int) -> Compiled:
+    graph = made.graph
     lowered: dict[Value, Loops | None] = {step: _shape(step, machine) for step in made.steps}
     codes = _codes([loops for loops in lowered.values() if loops], machine, barrier)
     regions, scratch = made.regions(), _scratch([loops for loops in lowered.values() if loops])
@@ -97,15 +97,15 @@ def _compile(graph: Graph, machine: Machine, barrier: int) -> Compiled:
 
 
 def _shape(step: Value, machine: Machine) -> Loops | None:
-    """The scheduled and verified loops of a kernel; None, with one warning, where it can't be lowered."""
+    """The scheduled loops of a kernel, proved in bounds; None, with one warning, where that can't be done."""
     body: Graph = step.op.body  # type: ignore[attr-defined]
     try:
         loops = schedule(lower(body, body.name), machine)
-    except LoweringError as error:
+        verify_loops(loops)
+    except (LoweringError, InvalidGraph) as error:
         where = f" of {step.origin}" if step.origin else ""
         warnings.warn(f"The kernel {body.name}{where} runs on NumPy: {error}", RuntimeWarning, stacklevel=2)
         return None
-    verify_loops(loops)
     return loops
 
 
