@@ -10,19 +10,17 @@ from dataclasses import dataclass, replace
 
 from graphc.ir.expr import Axis, Expr, const, select
 from graphc.ir.types import Dim
-from graphc.runtime.loops import Barrier, For, Loops, Store, Update, map_expressions
-from graphc.runtime.schedule.tile import best_tile, parallelise, rows, stride, vectorise
+from graphc.runtime.loops import Barrier, Loops, map_expressions
+from graphc.runtime.schedule.tile import CHUNKS, best_tile, parallelise, rows, single_reduction, stride, vectorise
 from graphc.runtime.targets.machine import Machine
 from graphc.runtime.transform import Body, chain_of, mark, split_reduction, stage, stageable, volume
 
 __all__ = ["apply", "matches"]
 
-CHUNKS = 16  # parts of a reduction that run in parallel; fixed, so that results do not depend on threads
-
 
 @dataclass(frozen=True)
 class Contraction:
-    """The parts of `for outputs { s = 0; for reduced { s += shared * columns }; stores }`."""
+    """A sum of products: the two operands, and the expression of the product in the loops."""
 
     outputs: tuple[Axis, ...]
     reduced: tuple[Axis, ...]
@@ -33,21 +31,16 @@ class Contraction:
 
 def analyse(loops: Loops) -> Contraction | None:
     """The contraction that loops are, or None."""
-    chain, inner = chain_of(loops.body)
-    if not chain or len(inner) < 3 or not isinstance(inner[0], Store) or not isinstance(inner[1], For):
+    found = single_reduction(loops.body)
+    if found is None or not found.outputs or found.update.op != "sum":
         return None
-    if not all(isinstance(s, Store) for s in inner[2:]):
-        return None
-    reduction, last = chain_of((inner[1],))
-    if len(last) != 1 or not isinstance(last[0], Update) or last[0].op != "sum":
-        return None
-    value, conditions = last[0].value, []
+    value, conditions = found.update.value, []
     while value.op == "select" and value.args[2].op == "const" and value.args[2].attr == 0:
         conditions.append(value.args[0])
         value = value.args[1]
     if value.op != "mul" or not value.dtype.is_float:
         return None
-    v = chain[-1].axis
+    v = found.outputs[-1]
     x, y = value.args
     if v in x.axes:
         x, y = y, x
@@ -60,7 +53,7 @@ def analyse(loops: Loops) -> Contraction | None:
             y = select(c, y, const(0, y.dtype))
         else:
             return None
-    return Contraction(tuple(c.axis for c in chain), tuple(c.axis for c in reduction), x, y, last[0].value)
+    return Contraction(found.outputs, found.reduced, x, y, found.update.value)
 
 
 def _contraction(loops: Loops) -> Contraction:

@@ -7,20 +7,17 @@ from dataclasses import replace
 from graphc.ir.expr import Axis, Expr, load, postorder
 from graphc.ir.types import Dim
 from graphc.runtime.loops import For, Loops, Statement, Store, Update, expressions, walk
-from graphc.runtime.schedule.tile import parallelise, stride, vectorise
+from graphc.runtime.schedule.tile import CHUNKS, parallelise, single_reduction, stride, vectorise
 from graphc.runtime.targets.machine import Machine
-from graphc.runtime.transform import Body, accumulate_lanes, chain_of, collapse, mark, split_reduction, volume
+from graphc.runtime.transform import Body, accumulate_lanes, collapse, mark, split_reduction, volume
 
 __all__ = ["apply"]
-
-CHUNKS = 16
 
 
 def apply(loops: Loops, machine: Machine) -> Loops:
     """Vectors along the last output axis, or along a reduction where that is what lies contiguous."""
     loops = _split_few(loops)
-    chain, _ = _output_axes(loops)
-    body = loops.body
+    chain, body = _output_axes(loops), loops.body
     if _pointwise(loops):
         body, chain = _flatten(body, chain, machine.lanes)
     inner = _contiguous_reductions(body, chain[-1] if chain else None)
@@ -41,11 +38,11 @@ def _innermost(loop: For) -> bool:
     return all(not isinstance(t, For) or t.kind in ("unroll", "vector") for t in walk(loop.body))
 
 
-def _output_axes(loops: Loops) -> tuple[list[Axis], Body]:
+def _output_axes(loops: Loops) -> list[Axis]:
     """The axes of the longest output, in order."""
     stores = [s for s in walk(loops.body) if isinstance(s, Store) and s.buffer in loops.params]
     longest = max(stores, key=lambda s: len(s.index))
-    return [i.attr for i in longest.index if i.op == "axis"], loops.body
+    return [i.attr for i in longest.index if i.op == "axis"]
 
 
 def _pointwise(loops: Loops) -> bool:
@@ -100,18 +97,9 @@ def _reduces_contiguously(body: Body, output: Axis, inner: list[Axis]) -> bool:
 
 def _split_few(loops: Loops) -> Loops:
     """Cut a long reduction with few outputs into chunks, so that threads can share it."""
-    chain, inner = chain_of(loops.body)
-    whole = inner if chain else loops.body
-    if len(whole) < 3 or not isinstance(whole[0], Store) or not isinstance(whole[1], For):
+    found = single_reduction(loops.body)
+    if found is None or any(not isinstance(a.extent, int) for a in found.outputs):
         return loops
-    if not all(isinstance(s, Store) for s in whole[2:]):
-        return loops
-    reduced, update = chain_of((whole[1],))
-    if len(update) != 1 or not isinstance(update[0], Update):
-        return loops
-    outputs = [c.axis for c in chain]
-    if any(not isinstance(a.extent, int) for a in outputs) or not isinstance(reduced[0].axis.extent, Dim):
-        return loops
-    if volume(outputs) > 4096 or volume([*outputs, *(r.axis for r in reduced)]) < 32768:
-        return loops
-    return split_reduction(loops, reduced[0].axis, CHUNKS)[0]
+    first = found.reduced[0]
+    few, long = volume(found.outputs) <= 4096, volume(found.outputs + found.reduced) >= 32768
+    return split_reduction(loops, first, CHUNKS)[0] if few and long and isinstance(first.extent, Dim) else loops

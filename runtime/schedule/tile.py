@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from graphc.ir.expr import Axis, Expr, linear, position, postorder
 from graphc.ir.types import Dim
 from graphc.runtime.loops import For, Statement, Store, Update, expressions, walk
 from graphc.runtime.targets.machine import Machine
-from graphc.runtime.transform import Body, mark, sink, split, volume
+from graphc.runtime.transform import Body, chain_of, mark, sink, split, volume
 
-__all__ = ["GRAIN", "parallelise", "rows", "stride", "vectorise"]
+__all__ = ["CHUNKS", "Reduction", "best_tile", "parallelise", "rows", "single_reduction", "stride", "vectorise"]
 
 GRAIN = 16384  # scalar operations worth handing to another thread
+CHUNKS = 16  # parts of a reduction that run in parallel; fixed, so that results do not depend on threads
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """The parts of loops that are `for outputs { s = identity; for reduced { s op= value }; stores }`."""
+
+    outputs: tuple[Axis, ...]
+    reduced: tuple[Axis, ...]
+    update: Update
+
+
+def single_reduction(body: Body) -> Reduction | None:
+    """The one reduction that loops consist of, at their innermost level; None if they are something else."""
+    chain, inner = chain_of(body)
+    if len(inner) < 3 or not isinstance(inner[1], For) or not all(isinstance(s, Store) for s in (inner[0], *inner[2:])):
+        return None
+    reduced, last = chain_of((inner[1],))
+    if len(last) != 1 or not isinstance(last[0], Update):
+        return None
+    return Reduction(tuple(c.axis for c in chain), tuple(c.axis for c in reduced), last[0])
 
 
 def stride(place: Expr, a: Axis) -> int | Dim | None:

@@ -458,7 +458,7 @@ class _Emitter:
                 return self.intrinsic("fabs", args)
             if op == "fma":
                 return self.intrinsic("fmuladd", args)
-            return self.library(op + ("" if dtype.size == 8 else "f"), args)
+            return self.libm(op + ("" if dtype.size == 8 else "f"), args)
         integer: dict[str, Callable[..., Any]] = {"and": b.and_, "or": b.or_, "xor": b.xor, "shl": b.shl,
                                                   "shr": b.ashr if signed else b.lshr, "not": b.not_}
         if op in integer:
@@ -502,13 +502,13 @@ class _Emitter:
             return b.trunc(value, t)
         return b.sext(value, t) if source.kind == "i" else b.zext(value, t)
 
-    def library(self, name: str, args: Sequence[Any]) -> Any:
+    def libm(self, name: str, args: Sequence[Any]) -> Any:
         """A call of the C mathematics library, lane by lane."""
         b = self.builder
         if _is_vector(args[0]):
             result: Any = ir.Constant(args[0].type, ir.Undefined)
             for i in range(self.lanes):
-                lane = self.library(name, [b.extract_element(a, I32(i)) for a in args])
+                lane = self.libm(name, [b.extract_element(a, I32(i)) for a in args])
                 result = b.insert_element(result, lane, I32(i))
             return result
         return call_address(b, libm_address(name), args, args[0].type)
