@@ -125,7 +125,7 @@ class _Fusion:
         """Whether computing a value inside a group that reads it costs no more than its memory traffic."""
         if v in self.constant or v in self.cheap:
             return True
-        if isinstance(v.op, Structural):
+        if isinstance(v.op, Structural) or structure(v).opaque or any(structure(u).opaque for u in g.evaluations):
             return False
         s, count, times = structure(v), elements(v.shape), self.evaluations(v, g)
         if s.moves:
@@ -199,6 +199,8 @@ class _Fusion:
         if long[:len(short)] != short or (len(short) < len(long) and not short) or not long:
             return False
         if len(set(self.operands(a) + self.operands(b))) + len(a.roots + b.roots) > MOST_OPERANDS:
+            return False
+        if any(structure(v).opaque for g in (a, b) for v in g.evaluations):
             return False
         heavy = [g for g in (a, b) if any(structure(v).contracts for v in self.reductions(g))]
         if heavy and (len(heavy) == 2 or short != long or self.reductions(a if heavy[0] is b else b)):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import networkx as nx
 
-from graphc.ir.errors import InvalidGraph
+from graphc.ir.errors import InvalidGraph, LoweringError
 from graphc.ir.graph import Graph, Value
 from graphc.ir.ops.structure import Item, Kernel
 from graphc.ir.types import Dim, Shape, TensorType, product
@@ -116,9 +116,25 @@ def plan(graph: Graph) -> Plan:
             copies.append((v, Place("output", i)))
     position = {k: i for i, k in enumerate(kernels)}
     steps = tuple(nx.lexicographical_topological_sort(flow, key=position.__getitem__))
-    made = Plan(graph, steps, _allocate(graph, steps, places, copies), tuple(copies))
+    places = _allocate(graph, steps, places, copies)
+    made = Plan(graph, steps, places, tuple(_in_order(copies, places)))
     verify_plan(made)
     return made
+
+
+def _in_order(copies: list[tuple[Value, Place]], places: dict[Value, Place]) -> list[tuple[Value, Place]]:
+    """The copies in an order in which every old state is read before a new one takes its place."""
+    ordered = [c for c in copies if c[1].space == "output"]
+    todo = [c for c in copies if c[1].space != "output"]
+    while todo:
+        free = [c for c in todo if not any(places[source(v)] == c[1] for v, to in todo if to != c[1])]
+        if not free:
+            labels = ", ".join(source(v).op.label for v, _ in todo)  # type: ignore[attr-defined]
+            raise LoweringError(f"The states {labels} exchange their values, which needs a place in between: "
+                                "give one of them a computed value.")
+        ordered += free
+        todo = [c for c in todo if c not in free]
+    return ordered
 
 
 def _readers(graph: Graph) -> dict[Value, list[Value]]:

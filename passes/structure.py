@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
+from graphc.ir.errors import LoweringError
 from graphc.ir.expr import Axis, Expr, axis, load, position
 from graphc.ir.graph import Value
 from graphc.ir.op import Op, Operand, Structural
@@ -27,6 +28,7 @@ class Structure:
     read only at the result's own index. `prefix[k]`: only at the leading part of it. `work`: scalar operations.
     `reduces`: there is a reduction; `contracts`: it is a sum of products of two operands; `sums`: it is a sum.
     `moves`: each element is one operand element. `view`: at the same row-major position, so no copy is needed.
+    `opaque`: nothing is known, since the op has no definition that can be lowered.
     """
 
     visits: tuple[int, ...]
@@ -38,6 +40,7 @@ class Structure:
     sums: bool
     moves: bool
     view: bool
+    opaque: bool = False
 
 
 def elements(shape: Shape) -> int:
@@ -62,7 +65,10 @@ def _structure(op: Op, operands: tuple[TensorType, ...], shape: Shape) -> Struct
         return Structure((0,) * n, (False,) * n, (False,) * n, 0, False, False, False, False, False)
     index = tuple(axis(Axis(f"i{k}", e)) for k, e in enumerate(shape))
     readers = [Operand(t, partial(load, k, dtype=t.dtype)) for k, t in enumerate(operands)]
-    root = op.define(index, *readers)
+    try:
+        root = op.define(index, *readers)
+    except LoweringError:  # it will run on NumPy, and takes nothing else there with it
+        return Structure((0,) * n, (False,) * n, (False,) * n, 0, True, False, False, False, False, opaque=True)
     visits, work = [0] * n, 0
     same, prefix = [True] * n, [True] * n
     stack: list[tuple[Expr, int]] = [(root, _volume(shape))]

@@ -76,9 +76,10 @@ class NumpyProgram(Program):
         leaves = self.graph.inputs + self.graph.state
         arrays = {v.op.label: a for v, a in zip(leaves, (*inputs, *self.state), strict=True)}  # type: ignore
         outputs, updates = evaluate(self.simplified, arrays)
-        for label, new in updates.items():
+        results = tuple(np.array(a, order="C") for a in outputs.values())  # both may be views of the state
+        for label, new in [(label, np.array(a)) for label, a in updates.items()]:
             arrays[label][...] = new
-        return tuple(outputs.values())
+        return results
 
 
 class NativeProgram(Program):

@@ -145,7 +145,8 @@ def sink(body: Body, a: Axis) -> Body:
 def _distribute(loop: For) -> Body:
     a, extent = loop.axis, loop.axis.extent
     assert isinstance(extent, int), f"the registers along {a} need a known extent"
-    made = {t.buffer for t in walk(loop.body) if isinstance(t, Store) and t.buffer.space == "local"}
+    made = {t.buffer for t in walk(loop.body) if isinstance(t, Store) and t.buffer.space == "local"
+            and not any(a in i.axes for i in t.index)}
     arrays = {b: Buffer(b.name, b.dtype, (*b.shape, extent), "local") for b in made}
 
     def widen(e: Expr) -> Expr:
@@ -298,7 +299,9 @@ def stage(loops: Loops, part: Expr, last: Axis | None = None) -> tuple[Loops, Bo
     """
     forms: dict[frozenset, Expr] = {}
     found: dict[Expr, frozenset] = {}
-    for e in _affine(part):
+    # the axes in the order of what is read, so that the copy lies as its source does
+    reads = [i for e in postorder([part]) if e.op == "load" for i in e.args]
+    for e in dict.fromkeys([a for i in reads for a in _affine(i)] + _affine(part)):
         terms, constant = linear(e)
         key = frozenset(terms.items())
         found[e] = key
@@ -315,8 +318,8 @@ def stage(loops: Loops, part: Expr, last: Axis | None = None) -> tuple[Loops, Bo
     nest: Body = (Store(buffer, tuple(axis(axes[k]) for k in keys), replace(part, moved)),)
     for key in reversed(keys):
         nest = (For(axes[key], nest),) if axes[key].extent != 1 else nest
-    reads = load(buffer, tuple(forms[k] - size(lows[k]) for k in keys), part.dtype)
-    body = map_expressions(loops.body, lambda e: replace(e, {part: reads}))
+    staged = load(buffer, tuple(forms[k] - size(lows[k]) for k in keys), part.dtype)
+    body = map_expressions(loops.body, lambda e: replace(e, {part: staged}))
     return replaced(loops, body=body, scratch=(*loops.scratch, buffer)), nest
 
 

@@ -180,7 +180,8 @@ class _Emitter:
         b, n = self.builder, s.axis.extent
         self.lane, self.mask = s.axis, None
         if n != self.lanes:
-            if isinstance(n, int) and n > self.lanes:
+            _, most = bounds(s.extent)
+            if not isinstance(most, int) or most > self.lanes:
                 raise LoweringError(f"a vector loop of {n} does not fit {self.lanes} lanes")
             if s.axis not in self.kept:
                 limit = b.trunc(self.scalar_value(s.extent), I32) if not isinstance(n, int) else I32(n)

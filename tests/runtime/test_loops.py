@@ -18,7 +18,7 @@ from graphc.runtime.targets.interpreter import interpret
 
 F32, I32 = DTYPES["f32"], DTYPES["i32"]
 N = dim("N")
-I, J = Axis("i", N), Axis("j", 10)
+ROW, COLUMN = Axis("i", N), Axis("j", 10)
 X, Y = Buffer("x", F32, (N, 10)), Buffer("y", F32, (N, 10))
 S = Buffer("s", F32, (), "local")
 
@@ -36,9 +36,9 @@ def refuses(rule, *body, words="", **options):
         verify_loops(kernel(*body, **options))
 
 
-def copy(i=None, j=None, around=(I, J)):
-    i, j = axis(I) if i is None else i, axis(J) if j is None else j
-    body = (Store(Y, (axis(I), axis(J)), at(X, i, j)),)
+def copy(i=None, j=None, around=(ROW, COLUMN)):
+    i, j = axis(ROW) if i is None else i, axis(COLUMN) if j is None else j
+    body = (Store(Y, (axis(ROW), axis(COLUMN)), at(X, i, j)),)
     for a in reversed(around):
         body = (For(a, body),)
     return body
@@ -69,7 +69,7 @@ kernel kernel(x: f32[N,10], out0: f32[N,10]) writes 1 {
 def test_kinds_grains_scratch_and_barriers_print():
     p = Buffer("p", F32, (16,), "scratch")
     lane = Axis("l", 8)
-    loops = kernel(For(I, (For(lane, (Store(Y, (axis(I), axis(lane)), const(0, F32)),), "vector"),), "parallel", 7),
+    loops = kernel(For(ROW, (For(lane, (Store(Y, (axis(ROW), axis(lane)), const(0, F32)),), "vector"),), "parallel", 7),
                    Barrier(), For(Axis("u", 2), (), "unroll"), scratch=(p,))
     assert str(loops) == """\
 kernel k(x: f32[N,10], y: f32[N,10]) writes 1 scratch(p: f32[16]) {
@@ -85,11 +85,11 @@ kernel k(x: f32[N,10], y: f32[N,10]) writes 1 scratch(p: f32[16]) {
 
 
 def test_what_a_store_uses_twice_is_written_once():
-    e = scalar("exp", at(X, axis(I), axis(J)))
+    e = scalar("exp", at(X, axis(ROW), axis(COLUMN)))
     value = (e + 1.0) * (e + 1.0)
     assert shared(value) == [e + 1.0]
-    body = (Store(Y, (axis(I), axis(J)), value),)
-    text = str(kernel(For(I, (For(J, body),))))
+    body = (Store(Y, (axis(ROW), axis(COLUMN)), value),)
+    text = str(kernel(For(ROW, (For(COLUMN, body),))))
     assert "let t0 = (exp(x[i, j]) + 1.0)" in text and "y[i, j] = (t0 * t0)" in text and text.count("exp") == 1
 
 
@@ -102,24 +102,24 @@ def test_walk_is_outer_first():
 
 def test_good_kernels_pass():
     verify_loops(kernel(*copy()))
-    verify_loops(kernel(*copy(j=scalar("mod", axis(J) + 3, const(10)))))
-    low = scalar("max", axis(J) - 1, const(0))
+    verify_loops(kernel(*copy(j=scalar("mod", axis(COLUMN) + 3, const(10)))))
+    low = scalar("max", axis(COLUMN) - 1, const(0))
     verify_loops(kernel(*copy(j=low)))
-    verify_loops(kernel(*copy(i=size(N) - 1 - axis(I))))
-    verify_loops(kernel(*copy(i=scalar("min", scalar("max", axis(I) - 2, const(0)), size(N) - 1))))
+    verify_loops(kernel(*copy(i=size(N) - 1 - axis(ROW))))
+    verify_loops(kernel(*copy(i=scalar("min", scalar("max", axis(ROW) - 2, const(0)), size(N) - 1))))
 
 
 @pytest.mark.parametrize("index", [
-    lambda: axis(J) + 1,
-    lambda: axis(J) - 1,
-    lambda: axis(J) * 2,
-    lambda: axis(I),
-    lambda: scalar("max", axis(J), const(10)),
-    lambda: scalar("min", axis(J), const(-1)),
-    lambda: scalar("floordiv", axis(J), const(1)) + scalar("mod", axis(J), const(2)),
+    lambda: axis(COLUMN) + 1,
+    lambda: axis(COLUMN) - 1,
+    lambda: axis(COLUMN) * 2,
+    lambda: axis(ROW),
+    lambda: scalar("max", axis(COLUMN), const(10)),
+    lambda: scalar("min", axis(COLUMN), const(-1)),
+    lambda: scalar("floordiv", axis(COLUMN), const(1)) + scalar("mod", axis(COLUMN), const(2)),
     lambda: const(10),
     lambda: const(-1),
-    lambda: cast(at(Buffer("k", I32, (10,)), axis(J)), DTYPES["i64"]),
+    lambda: cast(at(Buffer("k", I32, (10,)), axis(COLUMN)), DTYPES["i64"]),
 ])
 def test_l1_an_index_must_be_provably_inside(index):
     refuses("L1", *copy(j=index()), words="can't be proved within 10")
@@ -127,16 +127,16 @@ def test_l1_an_index_must_be_provably_inside(index):
 
 def test_l1_a_store_must_be_inside_and_have_all_axes():
     value = const(0, F32)
-    refuses("L1", For(I, (Store(Y, (axis(I), const(10)), value),)))
-    refuses("L1", For(I, (Store(Y, (axis(I) + 1, const(0)), value),)), words="within N")
-    refuses("L1", For(I, (Store(Y, (axis(I),), value),)), words="y has 2 axes, not 1")
-    refuses("L1", For(I, (Update(Y, (axis(I), const(-1)), "sum", value),)))
+    refuses("L1", For(ROW, (Store(Y, (axis(ROW), const(10)), value),)))
+    refuses("L1", For(ROW, (Store(Y, (axis(ROW) + 1, const(0)), value),)), words="within N")
+    refuses("L1", For(ROW, (Store(Y, (axis(ROW),), value),)), words="y has 2 axes, not 1")
+    refuses("L1", For(ROW, (Update(Y, (axis(ROW), const(-1)), "sum", value),)))
 
 
 def test_l1_a_selection_protects_no_load():
-    inside = axis(J) + 1 < const(10)
-    read = select(inside, at(X, axis(I), axis(J) + 1), const(0, F32))
-    refuses("L1", For(I, (For(J, (Store(Y, (axis(I), axis(J)), read),)),)))
+    inside = axis(COLUMN) + 1 < const(10)
+    read = select(inside, at(X, axis(ROW), axis(COLUMN) + 1), const(0, F32))
+    refuses("L1", For(ROW, (For(COLUMN, (Store(Y, (axis(ROW), axis(COLUMN)), read),)),)))
 
 
 def test_l1_symbolic_blocks_and_rests():
@@ -154,46 +154,46 @@ def test_l1_symbolic_blocks_and_rests():
 
 def test_l1_holds_for_scratch_and_registers():
     p, v = Buffer("p", F32, (4,), "scratch"), Buffer("v", F32, (8,), "local")
-    refuses("L1", For(J, (Store(p, (axis(J),), const(0, F32)),)), scratch=(p,))
-    refuses("L1", For(J, (Store(v, (axis(J),), const(0, F32)),), "vector"))
+    refuses("L1", For(COLUMN, (Store(p, (axis(COLUMN),), const(0, F32)),)), scratch=(p,))
+    refuses("L1", For(COLUMN, (Store(v, (axis(COLUMN),), const(0, F32)),), "vector"))
 
 
 def test_l2_axes_must_be_bound():
-    refuses("L2", *copy(around=(I,)), words="['j'] are not bound")
-    refuses("L2", *copy(around=(J,)))
-    inner = Axis("n", axis(I) + 1)
+    refuses("L2", *copy(around=(ROW,)), words="['j'] are not bound")
+    refuses("L2", *copy(around=(COLUMN,)))
+    inner = Axis("n", axis(ROW) + 1)
     refuses("L2", For(inner, ()), words="['i']")
-    verify_loops(kernel(For(I, (For(inner, ()),))))
+    verify_loops(kernel(For(ROW, (For(inner, ()),))))
 
 
 def test_l3_an_unrolled_loop_has_a_known_extent():
-    refuses("L3", For(I, (), "unroll"), words="known extent")
+    refuses("L3", For(ROW, (), "unroll"), words="known extent")
     refuses("L3", For(Axis("r", scalar("mod", size(N), const(4))), (), "unroll"))
     verify_loops(kernel(For(Axis("u", 3), (), "unroll")))
 
 
 def test_l4_where_kinds_may_stand():
     lane = Axis("l", 8)
-    refuses("L4", For(I, (For(J, (), "parallel"),)), words="a parallel loop can't stand here")
-    refuses("L4", For(lane, (For(J, ()),), "vector"), words="a serial loop can't stand here")
-    refuses("L4", For(lane, (For(J, (), "vector"),), "vector"))
-    refuses("L4", For(I, (Barrier(),)), words="a barrier")
+    refuses("L4", For(ROW, (For(COLUMN, (), "parallel"),)), words="a parallel loop can't stand here")
+    refuses("L4", For(lane, (For(COLUMN, ()),), "vector"), words="a serial loop can't stand here")
+    refuses("L4", For(lane, (For(COLUMN, (), "vector"),), "vector"))
+    refuses("L4", For(ROW, (Barrier(),)), words="a barrier")
     verify_loops(kernel(For(lane, (For(Axis("u", 2), (), "unroll"),), "vector")))
-    verify_loops(kernel(For(I, (), "parallel"), Barrier(), For(I, (), "parallel")))
+    verify_loops(kernel(For(ROW, (), "parallel"), Barrier(), For(ROW, (), "parallel")))
 
 
 def test_l5_only_results_scratch_and_registers_are_written():
-    body = (For(I, (Store(X, (axis(I), const(0)), const(0, F32)),)),)
+    body = (For(ROW, (Store(X, (axis(ROW), const(0)), const(0, F32)),)),)
     refuses("L5", *body, words="x is not writable")
     verify_loops(kernel(*body, outputs=2))
     stranger = Buffer("z", F32, (N, 10))
-    refuses("L5", For(I, (Store(stranger, (axis(I), const(0)), const(0, F32)),)))
+    refuses("L5", For(ROW, (Store(stranger, (axis(ROW), const(0)), const(0, F32)),)))
     refuses("L5", Store(Buffer("p", F32, (), "scratch"), (), const(0, F32)))
 
 
 def test_an_error_shows_the_rule_the_kernel_and_the_statement():
     with pytest.raises(InvalidGraph) as caught:
-        verify_loops(kernel(*copy(j=axis(J) + 1)))
+        verify_loops(kernel(*copy(j=axis(COLUMN) + 1)))
     assert "in the kernel k:" in str(caught.value) and "y[i, j] = x[i, j+1]" in str(caught.value).replace(
         "(j + 1)", "j+1")
 
@@ -203,14 +203,14 @@ def test_an_error_shows_the_rule_the_kernel_and_the_statement():
 def test_the_interpreter_checks_every_access():
     x, y = np.zeros((3, 10), np.float32), np.zeros((3, 10), np.float32)
     with pytest.raises(IndexError, match="outside its shape"):
-        interpret(kernel(*copy(j=axis(J) + 1)), [x, y], {"N": 3})
+        interpret(kernel(*copy(j=axis(COLUMN) + 1)), [x, y], {"N": 3})
     with pytest.raises(IndexError, match="outside its shape"):
-        interpret(kernel(*copy(i=axis(I) - 1)), [x, y], {"N": 3})
+        interpret(kernel(*copy(i=axis(ROW) - 1)), [x, y], {"N": 3})
 
 
 def test_the_interpreter_poisons_what_was_never_written():
     y = np.zeros((3, 10), np.float32)
-    interpret(kernel(For(I, (Update(S, (), "sum", const(1, F32)), Store(Y, (axis(I), const(0)), at(S))))),
+    interpret(kernel(For(ROW, (Update(S, (), "sum", const(1, F32)), Store(Y, (axis(ROW), const(0)), at(S))))),
               [np.zeros((3, 10), np.float32), y], {"N": 3})
     assert np.isnan(y[0, 0])
 

@@ -13,7 +13,7 @@ from graphc.ir import functions as f
 from graphc.ir.evaluate import evaluate
 from graphc.ir.ops.rowwise import Softmax
 from graphc.ir.types import dim
-from graphc.runtime.loops import For, Update, walk
+from graphc.runtime.loops import For, Store, Update, walk
 
 N = dim("N")
 ROWS = (1, 2, 5, 17, 64)
@@ -58,7 +58,8 @@ def crossentropy(classes):
 
 
 def dropout():
-    return f.dropout(x(N, 13), 0.3, f.input("key", (2,), "u32"), 5), f.random_bits(f.input("key", (2,), "u32"), (N, 13), 5)
+    key = f.input("key", (2,), "u32")
+    return f.dropout(x(N, 13), 0.3, key, 5), f.random_bits(key, (N, 13), 5)
 
 
 def argmax_pool():
@@ -108,7 +109,7 @@ KERNELS = {
     "conv same dilated": conv(7, 2, 3, 9, dilation_rate=2, padding="same"),
     "conv line": lambda: (f.conv(x(N, 12, 3), w(5, 3, 17)),),
     "conv volume": lambda: (f.conv(x(N, 4, 4, 4, 2), w(2, 2, 2, 2, 9)),),
-    "conv of unknown width": lambda: (f.conv(x(N, dim("T") + 4, 3), w(5, 3, 17)),),
+    "conv of unknown width": lambda: (f.conv(x(N, dim("T"), 3), w(5, 3, 17), padding="same"),),
     "filter gradient": lambda: filter_gradient(7, 3, 3, 18),
     "filter gradient 1 channel": lambda: filter_gradient(8, 1, 3, 32),
     "filter gradient 1x1": lambda: filter_gradient(5, 4, 1, 16),
@@ -116,12 +117,12 @@ KERNELS = {
     "filter gradient dilated": lambda: filter_gradient(9, 2, 3, 10, dilation=2),
     "filter gradient same": lambda: (f.einsum("nhwuvc,nhwo->uvco", f.windows(f.pad(
         x(N, 6, 6, 2), ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), (1, 1), (1, 1)), f.input("g", (N, 6, 6, 16))),),
-    "image gradient": lambda: image_gradient(7, 3, 3, 18),
-    "image gradient wide": lambda: image_gradient(6, 24, 3, 5),
-    "image gradient 1x1": lambda: image_gradient(5, 16, 1, 4),
-    "image gradient strided": lambda: image_gradient(9, 8, 3, 4, strides=2),
-    "image gradient strided 3": lambda: image_gradient(10, 8, 4, 3, strides=3),
-    "image gradient dilated": lambda: image_gradient(9, 8, 3, 4, dilation=2),
+    "image gradient": lambda: image_gradient(5, 3, 3, 6),
+    "image gradient wide": lambda: image_gradient(5, 20, 3, 2),
+    "image gradient 1x1": lambda: image_gradient(4, 16, 1, 3),
+    "image gradient strided": lambda: image_gradient(7, 8, 3, 2, strides=2),
+    "image gradient strided 3": lambda: image_gradient(10, 8, 4, 1, strides=3),
+    "image gradient dilated": lambda: image_gradient(7, 8, 3, 2, dilation=2),
     # rows
     "softmax": lambda: (f.softmax(x(N, 10)),),
     "softmax 37": lambda: (f.softmax(x(N, 37)),),
@@ -145,6 +146,15 @@ KERNELS = {
     "global average": lambda: (f.mean(x(N, 6, 6, 17), (1, 2)),),
     # elementwise, moved and broadcast reads
     "chain": lambda: (f.tanh(x(N, 13) * 0.5) + f.exp(-f.square(x(N, 13))), f.sigmoid(x(N, 13))),
+    "chain of 2": lambda: (f.exp(x(N, 2)),),
+    "chain of 4": lambda: (x(N, 4) * x(N, 4) + 1.0,),
+    "chain of 8": lambda: (f.maximum(x(N, 8), w(8)),),
+    "chain of 1": lambda: (f.exp(x(N, 1)),),
+    "chain of 3 axes": lambda: (f.exp(x(N, 3, 2)), x(N, 3, 2) * 2.0),
+    "chain of 6": lambda: (f.exp(x(N, 6)),),
+    "chain of N": lambda: (f.exp(x(N)),),
+    "chain of unknown rows": lambda: (f.exp(x(N, dim("T"))),),
+    "chain of unknown inner rows": lambda: (f.exp(x(N, dim("T"), 8)),),
     "chain of one number": lambda: (f.exp(x() * 2.0),),
     "transposed": lambda: (f.transpose(x(N, 21)) * 2.0,),
     "transposed known": lambda: (f.transpose(x(9, 21)),),
@@ -207,13 +217,14 @@ def agree(found, expected, what):
 
 
 def check(graph, machine, rng, rows=ROWS, interpreted=2):
-    """Scheduled loops, interpreted at one size and native at all, against the reference."""
+    """Scheduled loops, native at all sizes and interpreted at one if any, against the reference."""
     loops = lowered(graph, machine)
-    for n in dict.fromkeys((interpreted, *rows)) if "N" in graph.symbols() else (1,):
+    known = "N" not in graph.symbols()
+    for n in (interpreted or 1,) if known else dict.fromkeys((interpreted, *rows)) if interpreted else rows:
         arrays = arrays_of(graph, n, rng)
         expected, _ = evaluate(graph, arrays)
         what = f"{n} rows, for {machine}:\n{loops}"
-        if n == interpreted or n == 1 and rows == (1,):
+        if n == interpreted:
             agree(run_interpreted(graph, loops, arrays), expected, "interpreted, " + what)
         agree(run_native(graph, loops, machine, arrays), expected, "native, " + what)
 
@@ -221,17 +232,16 @@ def check(graph, machine, rng, rows=ROWS, interpreted=2):
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("name", KERNELS)
 def test_kernel(name, machine, rng):
-    check(region(*KERNELS[name]()), machine, rng)
+    check(region(*KERNELS[name]()), machine, rng, interpreted=2 if machine == "host" else 0)
 
 
-@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("machine", MACHINES[:2])
 @pytest.mark.parametrize("first", range(1, 41, 8))
 def test_every_extent_of_rows_and_columns(first, machine, rng):
-    """Products and sums of 1 .. 40 columns, deep or long, elementwise chains and rows."""
-    for n in range(first, first + 8):
-        for outputs in ((x(N, 3) @ w(3, n),), (f.softmax(x(N, n)) if n > 1 else f.exp(x(N, n)),),
-                        (f.sum(x(N, n), 1),), (f.sum(x(N, n), 0),)):
-            check(region(*outputs), machine, rng, rows=(1, 5), interpreted=3)
+    """Products of 1 .. 40 columns, elementwise chains, and sums both ways."""
+    for n in range(first, first + 8, 1 if machine == "host" else 3):
+        for outputs in ((x(N, 3) @ w(3, n),), (f.exp(x(N, n)),), (f.sum(x(N, n), 1),), (f.sum(x(N, n), 0),)):
+            check(region(*outputs), machine, rng, rows=(1, 5), interpreted=1 if n % 5 else 3)
 
 
 @pytest.mark.parametrize("first", range(1, 51, 10))
@@ -246,15 +256,15 @@ def test_every_length_of_a_row(first, rng):
 def test_every_depth_and_row_count(machine, rng):
     for k in (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 40):
         check(region(x(k, 5) @ w(5, 33)), machine, rng)
-        check(region(f.einsum("ni,nj->ij", x(N, k), f.input("g", (N, 11)))), machine, rng, rows=(1, 19), interpreted=3)
+        check(region(f.einsum("ni,nj->ij", x(N, k), f.input("g", (N, 11)))), machine, rng, rows=(1, 19), interpreted=1)
 
 
 @pytest.mark.parametrize("axes", [a for n in range(1, 4) for a in itertools.combinations(range(3), n)], ids=str)
 def test_reductions_over_every_subset_of_axes(axes, rng):
     for machine in MACHINES:
-        check(region(f.sum(x(N, 5, 18), axes)), machine, rng, interpreted=2)
+        check(region(f.sum(x(N, 5, 18), axes)), machine, rng, interpreted=1)
     check(region(f.max(x(N, 5, 18), axes)), "host", rng)
-    check(region(f.argmax_over(x(N, 5, 18), axes, "i32")), "host", rng, rows=(1, 5))
+    check(region(f.argmax_over(x(N, 5, 18), axes, "i32")), "host", rng, rows=(1, 5), interpreted=1)
     check(region(f.sum(x(4, 5, 3), axes)), "host", rng)
 
 
@@ -270,13 +280,12 @@ def test_special_numbers_in_reductions(machine, rng):
     agree(run_native(graph, loops, machine, {"x": array}), expected, str(loops))
 
 
-def test_long_sums_are_exact_enough():
-    """One million ones: lanes and chunks add up better than one running sum."""
+def test_long_sums_are_exact_enough(rng):
     graph = region(f.sum(x(N)))
     loops = lowered(graph, "host")
-    array = np.full(1 << 20, 0.1, np.float32)
+    array = rng.random(1 << 20, np.float32)
     found = run_native(graph, loops, "host", {"x": array})["y0"]
-    assert abs(found / (array.astype(float).sum()) - 1) < 1e-4
+    assert abs(found / (array.astype(float).sum()) - 1) < 1e-5
 
 
 def test_what_is_parallel_writes_no_shared_register():
@@ -284,7 +293,7 @@ def test_what_is_parallel_writes_no_shared_register():
         for machine in MACHINES:
             for s in lowered(region(*make()), machine).body:
                 if isinstance(s, For) and s.kind == "parallel":
-                    stored = {t.buffer for t in walk(s.body) if not isinstance(t, For | Update) and hasattr(t, "buffer")}
+                    stored = {t.buffer for t in walk(s.body) if isinstance(t, Store)}
                     for t in walk(s.body):
                         if isinstance(t, Update) and t.buffer.space == "local":
                             assert t.buffer in stored, t
