@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 def pytest_addoption(parser):
     parser.addoption("--update", action="store_true", help="rewrite the expected text of text cases")
-    parser.addoption("--seed", type=int, help="seed of random tests; a failing one shows its own")
+    parser.addoption("--seed", help="seed of random tests: a number, or `random`; by default each test has its own")
 
 
 @pytest.fixture
@@ -23,8 +24,11 @@ def update(request):
 @pytest.fixture
 def rng(request):
     """Random numbers from a seed that a failing test shows."""
-    seed = request.config.getoption("--seed")
-    seed = int.from_bytes(os.urandom(4), "little") if seed is None else seed
+    given = request.config.getoption("--seed")
+    if given is None:
+        seed = zlib.crc32(request.node.nodeid.encode())
+    else:
+        seed = int.from_bytes(os.urandom(4), "little") if given == "random" else int(given)
     print(f"random numbers: repeat with --seed {seed}")
     return np.random.default_rng(seed)
 

@@ -6,6 +6,7 @@ import ctypes
 from functools import cache
 
 import numpy as np
+import pytest
 
 from graphc.ir.evaluate import bind_arguments
 from graphc.ir.graph import Graph, topological
@@ -33,6 +34,8 @@ def _runs(name: str) -> bool:
 
 LEVELS = {"avx2": "x86-64-v3", "sse": "x86-64-v2"}
 MACHINES = ["host", *(level for level in LEVELS.values() if _runs(level))]
+# for sweeps: the host in the fast tests, the others in all
+TARGETS = [pytest.param(m, marks=[] if m == "host" else [pytest.mark.slow]) for m in MACHINES]
 
 
 def region(*outputs, name="k") -> Graph:

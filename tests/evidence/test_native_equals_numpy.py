@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernels import MACHINES
+from kernels import TARGETS
 from samples import graph_of, weighted_sum
 from whole_models import models, train
 
@@ -17,7 +17,7 @@ from graphc.runtime import compile, counters
 N = dim("N")
 
 
-@pytest.mark.parametrize("cpu", MACHINES[:2])
+@pytest.mark.parametrize("cpu", TARGETS[:2])
 @pytest.mark.parametrize("name", models())
 def test_three_training_steps(name, cpu):
     before = counters()
@@ -63,7 +63,7 @@ def _nets():
     yield "strided and dilated", weighted_sum(rng, h, arrays), arrays
 
 
-@pytest.mark.parametrize("cpu", MACHINES)
+@pytest.mark.parametrize("cpu", TARGETS)
 @pytest.mark.parametrize(("name", "loss", "arrays"), list(_nets()), ids=[name for name, *_ in _nets()])
 def test_gradients_are_finite_differences(name, loss, arrays, cpu):
     """Both the loss and its gradients are native code, in float64."""

@@ -103,6 +103,7 @@ def equal(found, expected, tolerance, what):
         np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance * scale, err_msg=f"{name} {what}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(24))
 def test_many_shapes(seed):
     print(f"seed {seed}")

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from kernels import MACHINES, lowered, region, run_interpreted, run_native
+from kernels import MACHINES, TARGETS, lowered, region, run_interpreted, run_native
 from samples import sample
 
 from graphc.ir import functions as f
@@ -205,36 +205,40 @@ def arrays_of(graph, n, rng):
     return {v.op.label: sample(rng, v.type, sizes) for v in graph.inputs}
 
 
-def agree(found, expected, what):
+def agree(found, expected, what, terms=None):
+    """Equal up to rounding; that of a sum is relative to its `terms`, since it may cancel."""
     for name, y in expected.items():
         assert found[name].dtype == y.dtype and found[name].shape == y.shape, what
         if y.dtype.kind != "f":
             np.testing.assert_array_equal(found[name], y, err_msg=what)
             continue
         tolerance = 1e-5 if y.dtype.itemsize == 4 else 1e-12
-        scale = max(1.0, float(np.abs(y[np.isfinite(y)]).max(initial=0)))
+        large = y if terms is None else terms[name]
+        scale = max(1.0, float(np.abs(large[np.isfinite(large)]).max(initial=0)))
         np.testing.assert_allclose(found[name], y, rtol=tolerance, atol=tolerance * scale, err_msg=what)
 
 
-def check(graph, machine, rng, rows=ROWS, interpreted=2):
+def check(graph, machine, rng, rows=ROWS, interpreted=2, linear=False):
     """Scheduled loops, native at all sizes and interpreted at one if any, against the reference."""
     loops = lowered(graph, machine)
     known = "N" not in graph.symbols()
     for n in (interpreted or 1,) if known else dict.fromkeys((interpreted, *rows)) if interpreted else rows:
         arrays = arrays_of(graph, n, rng)
         expected, _ = evaluate(graph, arrays)
+        terms = evaluate(graph, {k: np.abs(a) for k, a in arrays.items()})[0] if linear else None
         what = f"{n} rows, for {machine}:\n{loops}"
         if n == interpreted:
-            agree(run_interpreted(graph, loops, arrays), expected, "interpreted, " + what)
-        agree(run_native(graph, loops, machine, arrays), expected, "native, " + what)
+            agree(run_interpreted(graph, loops, arrays), expected, "interpreted, " + what, terms)
+        agree(run_native(graph, loops, machine, arrays), expected, "native, " + what, terms)
 
 
-@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("machine", TARGETS)
 @pytest.mark.parametrize("name", KERNELS)
 def test_kernel(name, machine, rng):
     check(region(*KERNELS[name]()), machine, rng, interpreted=2 if machine == "host" else 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", MACHINES[:2])
 @pytest.mark.parametrize("first", range(1, 41, 8))
 def test_every_extent_of_rows_and_columns(first, machine, rng):
@@ -244,6 +248,7 @@ def test_every_extent_of_rows_and_columns(first, machine, rng):
             check(region(*outputs), machine, rng, rows=(1, 5), interpreted=1 if n % 5 else 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", range(1, 51, 10))
 def test_every_length_of_a_row(first, rng):
     for n in range(first, first + 10):
@@ -252,6 +257,7 @@ def test_every_length_of_a_row(first, rng):
         check(region(*crossentropy(n)), "host", rng, rows=(1, 5), interpreted=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", MACHINES)
 def test_every_depth_and_row_count(machine, rng):
     for k in (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 40):
@@ -262,13 +268,13 @@ def test_every_depth_and_row_count(machine, rng):
 @pytest.mark.parametrize("axes", [a for n in range(1, 4) for a in itertools.combinations(range(3), n)], ids=str)
 def test_reductions_over_every_subset_of_axes(axes, rng):
     for machine in MACHINES:
-        check(region(f.sum(x(N, 5, 18), axes)), machine, rng, interpreted=1)
+        check(region(f.sum(x(N, 5, 18), axes)), machine, rng, interpreted=1, linear=True)
     check(region(f.max(x(N, 5, 18), axes)), "host", rng)
     check(region(f.argmax_over(x(N, 5, 18), axes, "i32")), "host", rng, rows=(1, 5), interpreted=1)
-    check(region(f.sum(x(4, 5, 3), axes)), "host", rng)
+    check(region(f.sum(x(4, 5, 3), axes)), "host", rng, linear=True)
 
 
-@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("machine", TARGETS)
 def test_special_numbers_in_reductions(machine, rng):
     z = x(N, 37)
     graph = region(f.max(z, 1), f.argmax(z, 1), f.sum(z, 1))
