@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kernels import TARGETS
+from kernels import MACHINES
 
 import graphc
 from graphc.runtime import counters
@@ -18,7 +18,8 @@ cases = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(cases)
 
 
-@pytest.mark.parametrize("cpu", TARGETS[:2])
+@pytest.mark.slow
+@pytest.mark.parametrize("cpu", MACHINES[:2])
 @pytest.mark.parametrize("name", cases.training_cases())
 def test_curve(name, cpu):
     make, optimizer, loss, metrics, x, y = cases.training_cases()[name]
