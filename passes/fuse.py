@@ -61,6 +61,7 @@ class _Fusion:
     # ---------------------------------------------------------------------------------------- joining readers
 
     def classify(self) -> None:
+        """Find the values that depend on no array, or on a few elements only."""
         for v in self.graph.values():
             if v in self.leaves:
                 continue
@@ -72,40 +73,40 @@ class _Fusion:
                                        for o in sources):
                 self.cheap.add(v)
 
+    def light(self, v: Value) -> bool:
+        """Whether a value is computed anew wherever it is read, at no cost that matters."""
+        return v in self.constant or v in self.cheap
+
     def is_view(self, v: Value) -> bool:
         """Whether a value is another name of memory that holds its operand."""
-        return (v not in self.leaves and v not in self.constant and v not in self.cheap and structure(v).view)
+        return v not in self.leaves and not self.light(v) and structure(v).view
 
     def assign(self) -> None:
+        """Put every value into the groups of its readers, or into memory as the root of a group of its own."""
         for v in reversed(self.graph.values()):
             if v in self.leaves:
                 continue
-            readers = [u for u in self.users[v] if not (self.is_view(u))]
+            readers = [u for u in self.users[v] if not self.is_view(u)]
             if len(readers) < len(self.users[v]):
                 self.needed.add(v)
             if self.is_view(v):
-                self.needed.update(o for o in v.operands)
+                self.needed.update(v.operands)
                 self.groups[v] = []
                 continue
             joined = list(dict.fromkeys(g for u in readers for g in self.groups[u] if u in g.evaluations))
             if v in self.needed or not joined or not all(self.joins(v, g) for g in joined) or not (
                     len(joined) == 1 or self.repeats(v)):
                 self.needed.add(v)
-                if v in self.constant or v in self.cheap:  # also computed where it is read
-                    for g in joined:
-                        self.add(v, g)
-                group = Group([v])
-                group.evaluations[v] = elements(v.shape)
-                group.aligned.add(v)
-                self.groups[v] = [*(joined if v in self.constant or v in self.cheap else []), group]
-                continue
+                joined = joined if self.light(v) else []
+                self.groups[v] = [*joined, Group([v], {v: elements(v.shape)}, {v})]
+            else:
+                self.groups[v] = joined
             for g in joined:
                 self.add(v, g)
-            self.groups[v] = joined
 
     def repeats(self, v: Value) -> bool:
         """Whether a value is computed again in each kernel that reads it."""
-        return v in self.constant or v in self.cheap or structure(v).moves
+        return self.light(v) or structure(v).moves
 
     def reads(self, v: Value, g: Group) -> list[tuple[Value, int]]:
         """The members of a group that read a value, and as which operand."""
@@ -123,7 +124,7 @@ class _Fusion:
 
     def joins(self, v: Value, g: Group) -> bool:
         """Whether computing a value inside a group that reads it costs no more than its memory traffic."""
-        if v in self.constant or v in self.cheap:
+        if self.light(v):
             return True
         if isinstance(v.op, Structural) or structure(v).opaque or any(structure(u).opaque for u in g.evaluations):
             return False

@@ -1,7 +1,7 @@
 """The loop IR of a kernel: what a schedule shapes and a target compiles.
 
-    loops := 'kernel' name '(' param, ... ')' ['scratch' '(' buffer, ... ')'] '{' stmt* '}'
-    stmt  := 'for' axis 'in' extent [kind] '{' stmt* '}'      kind: parallel | vector | unroll
+    loops := 'kernel' name '(' param, ... ')' 'writes' count ['scratch' '(' buffer, ... ')'] '{' stmt* '}'
+    stmt  := 'for' axis 'in' extent [kind] ['grain' n] '{' stmt* '}'      kind: parallel | vector | unroll
            | buffer '[' expr, ... ']' '=' expr
            | buffer '[' expr, ... ']' op '=' expr               op: sum | max | min | product
            | 'let' name '=' expr                                (an expression that the next store uses twice or more)
