@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -173,9 +174,10 @@ class NativeProgram(Program):
 def compile(graph: Graph, state: Mapping[str, np.ndarray]) -> Program:
     """A program for a traced graph, which updates the arrays of `state` (by label) in place.
 
-    Native code, or NumPy where llvmlite is not installed or the backend is set to it (`graphc.config`).
+    Native code, or NumPy where the backend is set to it (`graphc.config`), and where llvmlite or POSIX threads are
+    missing.
     """
     switches = current()
-    if switches.backend == "numpy" or find_spec("llvmlite") is None:
+    if switches.backend == "numpy" or find_spec("llvmlite") is None or os.name != "posix":
         return NumpyProgram(graph, state, switches.check)
     return NativeProgram(graph, state, switches.cpu, switches.threads, switches.check)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import types
 import warnings
 
 import numpy as np
@@ -388,8 +389,11 @@ def test_a_users_op_is_fused_like_any_other(rng):
 
 # ------------------------------------------------------------------------------------------- the NumPy backend
 
-def test_without_llvmlite_programs_run_on_numpy(monkeypatch, rng):
-    monkeypatch.setattr(program_module, "find_spec", lambda name: None)
+@pytest.mark.parametrize(("module", "name", "value"), [
+    (program_module, "find_spec", lambda name: None), (program_module, "os", types.SimpleNamespace(name="nt"))],
+    ids=["no llvmlite", "no POSIX"])
+def test_where_native_code_cannot_be_programs_run_on_numpy(module, name, value, monkeypatch, rng):
+    monkeypatch.setattr(module, name, value)
     before = counters()
     program, _, inputs = bound(rng, cnn())
     assert isinstance(program, NumpyProgram)
