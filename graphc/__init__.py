@@ -14,12 +14,15 @@ if TYPE_CHECKING:
         callbacks,
         datasets,
         initializers,
+        ir,
         layers,
         losses,
         metrics,
         models,
         ops,
         optimizers,
+        passes,
+        runtime,
         utils,
     )
     from graphc.layers import Input, Layer
@@ -29,10 +32,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = ["Input", "Layer", "Model", "Sequential", "__version__", "activations", "callbacks", "config", "datasets",
-           "initializers", "layers", "losses", "metrics", "models", "ops", "optimizers", "utils"]
+           "initializers", "ir", "layers", "losses", "metrics", "models", "ops", "optimizers", "passes", "runtime", "utils"]
 
-_SUBMODULES = {"activations", "callbacks", "datasets", "initializers", "layers", "losses", "metrics", "models", "ops",
-               "optimizers", "utils"}
+_SUBMODULES = {"activations", "callbacks", "datasets", "initializers", "ir", "layers", "losses", "metrics", "models",
+               "ops", "optimizers", "passes", "runtime", "utils"}
 _NAMES = {"Input": "graphc.layers", "Layer": "graphc.layers", "Model": "graphc.models",
           "Sequential": "graphc.models", "config": "graphc.runtime.config"}
 

@@ -111,6 +111,17 @@ def test_mnist_without_file_and_network(tmp_path, monkeypatch):
     assert [p.name for p in (tmp_path / ".keras" / "datasets").iterdir()] == [], "no half file stays behind"
 
 
+def test_names_are_reachable_from_the_package():
+    code = ("import sys, graphc\n"
+            "assert not {'llvmlite', 'networkx'} & sys.modules.keys()\n"
+            "print(*(getattr(graphc, name) is not None for name in graphc.__all__))\n"
+            "print(sorted(graphc.runtime.counters()), 'llvmlite' in sys.modules)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found, counted = done.stdout.splitlines()
+    assert set(found.split()) == {"True"}
+    assert counted == "['kernels_compiled', 'native_calls', 'numpy_fallbacks', 'programs_compiled'] False"
+
+
 def test_command_line(capsys):
     assert main(["digits", "--epochs", "1", "--batch-size", "64", "--verbose", "2"]) == 0
     out = capsys.readouterr().out
