@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = ["Input", "Layer", "Model", "Sequential", "__version__", "activations", "callbacks", "config", "datasets",
-           "initializers", "ir", "layers", "losses", "metrics", "models", "ops", "optimizers", "passes", "runtime", "utils"]
+           "initializers", "ir", "layers", "losses", "metrics", "models", "ops", "optimizers", "passes", "runtime",
+           "utils"]
 
 _SUBMODULES = {"activations", "callbacks", "datasets", "initializers", "ir", "layers", "losses", "metrics", "models",
                "ops", "optimizers", "passes", "runtime", "utils"}
