@@ -89,9 +89,10 @@ class Op:
 
     @cached_property
     def _key(self) -> tuple[Any, ...]:
-        # == takes -0.0 for 0.0, True for 1 and a nan for no nan: the text tells them apart
+        # == takes -0.0 for 0.0, True for 1 and a nan for no nan: the text tells them apart. The class, not its name:
+        # a class defined again, as in a notebook, is another op
         attributes = (getattr(self, f.name) for f in fields(self))  # type: ignore[arg-type]
-        return (self.name, *(show(a) if isinstance(a, (bool, float)) else a for a in attributes))
+        return (type(self), *(show(a) if isinstance(a, (bool, float)) else a for a in attributes))
 
     @cached_property
     def _hash(self) -> int:

@@ -95,6 +95,15 @@ def source(v: Value) -> Value:
     return v
 
 
+def results(graph: Graph) -> dict[Value, dict[int, Value]]:
+    """For each kernel, the values of its results that the graph has, by their position."""
+    found: dict[Value, dict[int, Value]] = {}
+    for v in graph.values():
+        if isinstance(v.op, Item):
+            found.setdefault(v.operands[0], {})[v.op.index] = v
+    return found
+
+
 def plan(graph: Graph) -> Plan:
     """Order the kernels of a fused graph and give every value a place."""
     kernels = [v for v in graph.values() if isinstance(v.op, Kernel)]
@@ -192,11 +201,11 @@ def _allocate(graph: Graph, steps: tuple[Value, ...], places: dict[Value, Place]
     readers = _readers(graph)
     kept = {source(v) for v, _ in copies}
     todo = []
+    made = results(graph)
     for step in steps:
-        for k, t in enumerate(step.type.items):  # type: ignore[union-attr]
-            v = next((u for u in graph.values() if u.operands == (step,) and u.op.index == k), None)  # type: ignore
-            if v is not None and v not in places:
-                region, size = extent_in_bytes(t)
+        for v in made[step].values():
+            if v not in places:
+                region, size = extent_in_bytes(v.type)  # type: ignore[arg-type]
                 last = len(steps) if v in kept else max((when[r] for r in readers.get(v, [])), default=when[step])
                 todo.append((v, Place("arena", 0, region, 0, size, when[step], last)))
     taken: list[Place] = []

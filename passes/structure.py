@@ -43,9 +43,10 @@ class Structure:
     opaque: bool = False
 
 
-def elements(shape: Shape) -> int:
-    """The number of elements of a shape, symbolic sizes counted as NOMINAL."""
-    return _volume(shape)
+def elements(shape: Sequence[int | Dim], nominal: int = NOMINAL) -> int:
+    """The number of elements of a shape, symbolic sizes counted as `nominal`."""
+    total = product(shape)
+    return sum(c * nominal ** len(m) for m, c in total.terms) if isinstance(total, Dim) else total
 
 
 def structure(value: Value) -> Structure:
@@ -53,17 +54,13 @@ def structure(value: Value) -> Structure:
     return _structure(value.op, tuple(o.type for o in value.operands), value.shape)  # type: ignore[arg-type]
 
 
-def _volume(extents: Sequence[int | Dim | Expr]) -> int:
-    total = product(extents)  # type: ignore[arg-type]
-    return sum(c * NOMINAL ** len(m) for m, c in total.terms) if isinstance(total, Dim) else total
-
-
 @lru_cache(maxsize=4096)
 def _structure(op: Op, operands: tuple[TensorType, ...], shape: Shape) -> Structure:
     n = len(operands)
     if isinstance(op, Structural):
         return Structure((0,) * n, (False,) * n, (False,) * n, 0, False, False, False, False, False)
-    index = tuple(axis(Axis(f"i{k}", e)) for k, e in enumerate(shape))
+    axes = [Axis(f"i{k}", e) for k, e in enumerate(shape)]
+    index = tuple(map(axis, axes))
     readers = [Operand(t, partial(load, k, dtype=t.dtype)) for k, t in enumerate(operands)]
     try:
         root = op.define(index, *readers)
@@ -71,7 +68,7 @@ def _structure(op: Op, operands: tuple[TensorType, ...], shape: Shape) -> Struct
         return Structure((0,) * n, (False,) * n, (False,) * n, 0, True, False, False, False, False, opaque=True)
     visits, work = [0] * n, 0
     same, prefix = [True] * n, [True] * n
-    stack: list[tuple[Expr, int]] = [(root, _volume(shape))]
+    stack: list[tuple[Expr, int]] = [(root, elements(shape))]
     seen: set[tuple[Expr, int]] = set()
     reductions: list[Expr] = []
     while stack:
@@ -81,8 +78,9 @@ def _structure(op: Op, operands: tuple[TensorType, ...], shape: Shape) -> Struct
         seen.add((e, count))
         if e.op == "reduce":
             reductions.append(e)
-            outer = count if any(a.name.startswith("r") for a in e.axes) else _volume([a.extent for a in e.axes])
-            inner = outer * _volume([a.extent for a in e.attr[1]])
+            # one that varies with the result's axes only is computed once for each of their values
+            outer = elements([a.extent for a in e.axes]) if e.axes <= set(axes) else count
+            inner = outer * elements([a.extent for a in e.attr[1]])
             work += inner
             stack.append((e.args[0], inner))
             continue
@@ -97,8 +95,9 @@ def _structure(op: Op, operands: tuple[TensorType, ...], shape: Shape) -> Struct
     body = root.args[0] if root.op == "reduce" else root
     while body.op == "select" and body.args[2].op == "const":
         body = body.args[1]
-    product = body.op == "mul" and all(a.op == "load" for a in body.args)
+    multiplies = body.op == "mul" and all(a.op == "load" for a in body.args)
     sums = root.op == "reduce" and root.attr[0] == "sum"
     moves = root.op == "load" and n == 1
-    return Structure(tuple(visits), tuple(same), tuple(prefix), work, bool(reductions), sums and product, sums, moves,
-                     moves and position(root.args, operands[0].shape) is position(index, shape))
+    view = moves and position(root.args, operands[0].shape) is position(index, shape)
+    return Structure(tuple(visits), tuple(same), tuple(prefix), work, bool(reductions), sums and multiplies, sums,
+                     moves, view)

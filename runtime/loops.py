@@ -38,8 +38,6 @@ __all__ = [
     "walk",
 ]
 
-KINDS = ("serial", "parallel", "vector", "unroll")
-
 
 @dataclass(frozen=True)
 class Buffer:

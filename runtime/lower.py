@@ -13,7 +13,7 @@ per row:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace as replaced
 
 from graphc.ir.errors import LoweringError
@@ -24,7 +24,6 @@ from graphc.ir.expr import (
     axis,
     const,
     load,
-    postorder,
     rebuild_reduce,
     replace,
     rewrite,
@@ -88,7 +87,7 @@ def lower(body: Graph, name: str = "kernel") -> Loops:
     return Loops(name, (*inputs.values(), *results), len(results), nest(stores))
 
 
-def nest(stores: Sequence[Store], prefix: str = "a") -> tuple[Statement, ...]:
+def nest(stores: Sequence[Store]) -> tuple[Statement, ...]:
     """Loops around stores whose index axes are prefixes of the longest one's."""
     longest = max(stores, key=lambda s: len(s.buffer.shape))
     domain = longest.buffer.shape
@@ -118,7 +117,7 @@ def nest(stores: Sequence[Store], prefix: str = "a") -> tuple[Statement, ...]:
     def accumulate(e: Expr, statements: list[Statement], scopes: Scopes) -> None:
         """Reduce into a local, in the given statements."""
         op, over = e.attr
-        local = Buffer(f"{prefix}{next(names)}", e.dtype, (), "local")
+        local = Buffer(f"a{next(names)}", e.dtype, (), "local")
         locals_[e] = load(local, (), e.dtype)
         inside: list[Statement] = []
         value = placed(e.args[0], ((set(over), inside), *scopes))
@@ -168,8 +167,3 @@ def outer_reductions(root: Expr) -> list[Expr]:
         else:
             stack.extend(reversed(e.args))
     return list(found)
-
-
-def loads(expressions: Iterable[Expr]) -> list[Expr]:
-    """Every load in the expressions once."""
-    return [e for e in postorder(expressions) if e.op == "load"]

@@ -6,14 +6,14 @@ import threading
 import warnings
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
 from graphc.ir.errors import InvalidGraph, LoweringError
 from graphc.ir.graph import Graph, Value
 from graphc.ir.types import TensorType
 from graphc.passes.pipeline import PIPELINE, run
-from graphc.passes.plan import Place, Plan, bytes_of, source
+from graphc.passes.plan import Place, Plan, bytes_of, results, source
 from graphc.passes.structure import structure
 from graphc.runtime.counters import count
 from graphc.runtime.loops import Loops, verify_loops
@@ -28,7 +28,7 @@ __all__ = ["Compiled", "Native", "compile_graph"]
 
 _LOCK = threading.Lock()
 _KERNELS: WeakValueDictionary[tuple[str, Machine], Code] = WeakValueDictionary()
-_PROGRAMS: WeakValueDictionary[tuple[str, Machine], Compiled] = WeakValueDictionary()
+_PROGRAMS: WeakValueDictionary[tuple[str, tuple[type, ...], Machine], Compiled] = WeakValueDictionary()
 _RECENT: deque[Compiled] = deque(maxlen=64)  # code lives with the programs that use it, and a while longer
 
 
@@ -50,12 +50,14 @@ class Compiled:
     regions: dict[tuple[str, ...], int]  # bytes per unit of each region of the memory block
     scratch: dict[tuple[str, ...], int]
     work: int  # scalar operations of a step, symbolic sizes counted as structure.NOMINAL
-    locations: dict[Value, Location] = field(default_factory=dict)
+    locations: dict[Value, Location]
 
 
 def compile_graph(graph: Graph, machine: Machine, barrier: int, check: bool = False) -> Compiled:
     """The native program of a traced graph, from the cache where an equal one was compiled before."""
-    key = (str(graph), machine)
+    # the text names ops; the classes tell a redefined op of the same name from the one compiled before
+    ops = tuple(dict.fromkeys(type(v.op) for v in graph.values()))
+    key = (str(graph), ops, machine)
     with _LOCK:
         found = _PROGRAMS.get(key)
         if found is None:
@@ -150,8 +152,8 @@ class _Layout:
     """Where everything lies: block 0 holds arena and scratch, then one block for each input, state and output."""
 
     def __init__(self, plan: Plan, regions: dict[tuple[str, ...], int]):
-        self.plan, self.regions = plan, regions
         graph = plan.graph
+        self.regions, self.results = regions, results(graph)
         self.first = {"input": 1, "state": 1 + len(graph.inputs), "output": 1 + len(graph.inputs) + len(graph.state)}
         self.blocks = self.first["output"] + len(graph.outputs)
         self.locations = {v: self.location(p) for v, p in plan.places.items()}
@@ -163,10 +165,9 @@ class _Layout:
         return Location(0, (*before, (place.region, place.offset)))
 
     def call(self, step: Value, loops: Loops, address: int) -> Call:
-        items = {u.op.index: u for u in self.plan.graph.values()  # type: ignore[attr-defined]
-                 if u.operands == (step,)}
+        made = self.results[step]
         buffers = [self.locations[source(o)] for o in step.operands]
-        buffers += [self.locations[items[k]] for k in range(loops.outputs)]
+        buffers += [self.locations[made[k]] for k in range(loops.outputs)]
         arena = tuple(self.regions.items())
         used: dict[tuple[str, ...], int] = {}
         whole = _scratch_of(loops)
@@ -184,5 +185,3 @@ class _Layout:
         size = t.size * t.dtype.size
         terms = size.terms if hasattr(size, "terms") else (((), size),)
         return Copy(self.locations[source(value)], self.location(place), terms)  # type: ignore[arg-type]
-
-

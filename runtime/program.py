@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import threading
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -16,7 +18,7 @@ from graphc.ir.evaluate import evaluate, evaluate_values
 from graphc.ir.graph import Graph, Value
 from graphc.ir.types import TensorType, bind_shape, evaluate_dim
 from graphc.passes.pipeline import GRAPH_PASSES, run
-from graphc.passes.plan import source
+from graphc.passes.plan import results, source
 from graphc.passes.structure import NOMINAL
 from graphc.runtime.config import current
 from graphc.runtime.counters import count
@@ -36,7 +38,6 @@ class Program:
     def __init__(self, graph: Graph, state: Mapping[str, np.ndarray]):
         self.graph = graph
         self.state = [state[v.op.label] for v in graph.state]  # type: ignore[attr-defined]
-        self.sizes: dict[str, int] = {}
         for v, a in zip(graph.state, self.state, strict=True):
             self.check(v, a, {})
 
@@ -104,11 +105,11 @@ class NativeProgram(Program):
         self.words = np.zeros(words, np.int64)
         first = 1 + len(graph.inputs)
         self.words[first:first + len(self.state)] = [a.ctypes.data for a in self.state]
-        self.results = [(v.shape, v.dtype.numpy) for _, v in graph.outputs]
+        self.output_types = [(v.shape, v.dtype.numpy) for _, v in graph.outputs]
 
     def __call__(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         sizes = self.bind(inputs)
-        outputs = tuple(np.empty([evaluate_dim(d, sizes) for d in shape], dtype) for shape, dtype in self.results)
+        outputs = tuple(np.empty([evaluate_dim(d, sizes) for d in shape], dtype) for shape, dtype in self.output_types)
         scale = max(sizes.values(), default=NOMINAL) / NOMINAL
         threads = 1 if self.code.work * scale < ALONE else self.threads
         with self.lock:
@@ -129,15 +130,7 @@ class NativeProgram(Program):
 
     def reserve(self, sizes: Mapping[str, int]) -> int:
         """The address of the memory block, grown to what these sizes need."""
-        def total(regions: Mapping[tuple[str, ...], int]) -> int:
-            result = 0
-            for scale, size in regions.items():
-                for name in scale:
-                    size *= sizes[name]
-                result += size
-            return result
-
-        needed = total(self.code.regions) + total(self.code.scratch) + 64
+        needed = _bytes(self.code.regions.items(), sizes) + _bytes(self.code.scratch.items(), sizes) + 64
         if self.memory.size < needed:
             self.memory = np.zeros(needed, np.uint8)
         return (self.memory.ctypes.data + 63) & ~63
@@ -155,29 +148,33 @@ class NativeProgram(Program):
             block = blocks[where.block]
             if block is not None:
                 return block.reshape(shape)
-            offset = int(self.words[0])
-            for scale, size in where.offsets:
-                for name in scale:
-                    size *= sizes[name]
-                offset += size
+            offset = int(self.words[0]) + _bytes(where.offsets, sizes)
             number = int(np.prod(shape, dtype=np.int64))
             raw: Any = (ctypes.c_uint8 * max(1, number * t.dtype.size)).from_address(offset)
             return np.frombuffer(raw, t.dtype.numpy, number).reshape(shape)
 
         known: dict[Value, Any] = {o: array(o) for o in step.operands}
         evaluate_values([step], known, sizes)
-        for v in self.code.plan.graph.values():
-            if v.operands == (step,):
-                array(v)[...] = known[step][v.op.index]  # type: ignore[attr-defined]
+        for k, v in results(self.code.plan.graph)[step].items():
+            array(v)[...] = known[step][k]
+
+
+def _bytes(terms: Iterable[tuple[tuple[str, ...], int]], sizes: Mapping[str, int]) -> int:
+    """The sum of bytes times products of named sizes."""
+    return sum(count * math.prod(sizes[name] for name in scale) for scale, count in terms)
 
 
 def compile(graph: Graph, state: Mapping[str, np.ndarray]) -> Program:
     """A program for a traced graph, which updates the arrays of `state` (by label) in place.
 
-    Native code, or NumPy where the backend is set to it (`graphc.config`), and where llvmlite or POSIX threads are
-    missing.
+    Native code, or NumPy where the backend is set to it (`graphc.config`), and, with a warning, where llvmlite or
+    POSIX threads are missing.
     """
     switches = current()
-    if switches.backend == "numpy" or find_spec("llvmlite") is None or os.name != "posix":
+    missing = "llvmlite" if find_spec("llvmlite") is None else "POSIX threads" if os.name != "posix" else None
+    if missing and switches.backend == "native":
+        warnings.warn(f"Native code needs {missing}, so models run on NumPy. Choose backend='numpy' "
+                      "(GRAPHC_BACKEND) to run without this warning.", RuntimeWarning, stacklevel=2)
+    if missing or switches.backend == "numpy":
         return NumpyProgram(graph, state, switches.check)
     return NativeProgram(graph, state, switches.cpu, switches.threads, switches.check)

@@ -22,7 +22,8 @@ from graphc.ir.expr import (
     size,
     substitute,
 )
-from graphc.ir.types import Dim, product
+from graphc.ir.types import Dim
+from graphc.passes.structure import NOMINAL, elements
 from graphc.runtime.loops import (
     Barrier,
     Buffer,
@@ -347,7 +348,7 @@ def stageable(part: Expr) -> bool:
     return len(used) == len(set(used))
 
 
-def hoist(body: Body, prefix: str = "h") -> Body:
+def hoist(body: Body) -> Body:
     """Compute what a loop does not change before it, in a register.
 
     for i in 8 { y[i] = x[i] * sqrt(a[]) }    ->    h0[] = sqrt(a[]); for i in 8 { y[i] = x[i] * h0[] }
@@ -365,7 +366,7 @@ def hoist(body: Body, prefix: str = "h") -> Body:
                 fixed = _invariant(s, axes, written)
                 stored: dict[Expr, Expr] = {}
                 for e in fixed:
-                    register = Buffer(f"{prefix}{next(names)}", e.dtype, (), "local")
+                    register = Buffer(f"h{next(names)}", e.dtype, (), "local")
                     result.append(Store(register, (), replace(e, stored)))
                     stored[e] = load(register, (), e.dtype)
                 if stored:
@@ -405,9 +406,6 @@ def _invariant(loop: For, axes: frozenset[Axis], written: set[Buffer]) -> list[E
     return list(fixed)
 
 
-def volume(axes: Iterable[Axis], nominal: int = 32) -> int:
+def volume(axes: Iterable[Axis], nominal: int = NOMINAL) -> int:
     """The number of iterations of nested loops, symbolic sizes counted as `nominal`."""
-    total = product(a.extent for a in axes)  # type: ignore[misc]
-    if isinstance(total, Dim):
-        return sum(c * nominal ** len(m) for m, c in total.terms)
-    return int(total)
+    return elements([a.extent for a in axes], nominal)  # type: ignore[misc]

@@ -62,3 +62,13 @@ def weighted_sum(rng, value, arrays):
     weights = f.input("weights", value.shape, value.dtype)
     arrays["weights"] = sample(rng, value.type)
     return f.sum(value * weights)
+
+
+def ulps(got, want):
+    """Errors in float32 ulps at the exact result, where both are finite; 0 or infinity where one isn't."""
+    with np.errstate(all="ignore"):
+        rounded = want.astype(np.float32)
+        ulp = np.spacing(np.maximum(np.abs(rounded), np.float32(2.0**-126))).astype(float)
+        close = np.abs(got.astype(float) - want) / ulp
+    same = (got == rounded) | (np.isnan(got) & np.isnan(want))
+    return np.where(np.isfinite(got) & np.isfinite(rounded), close, np.where(same, 0, np.inf))

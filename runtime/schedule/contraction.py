@@ -11,7 +11,16 @@ from dataclasses import dataclass, replace
 from graphc.ir.expr import Axis, Expr, const, select
 from graphc.ir.types import Dim
 from graphc.runtime.loops import Barrier, Loops, map_expressions
-from graphc.runtime.schedule.tile import CHUNKS, best_tile, parallelise, rows, single_reduction, stride, vectorise
+from graphc.runtime.schedule.tile import (
+    CHUNKS,
+    best_tile,
+    parallelise,
+    rows,
+    single_reduction,
+    stride,
+    tile_registers,
+    vectorise,
+)
 from graphc.runtime.targets.machine import Machine
 from graphc.runtime.transform import Body, chain_of, mark, split_reduction, stage, stageable, volume
 
@@ -115,19 +124,19 @@ def _copy(nest: Body, machine: Machine) -> Body:
 def _tile(body: Body, free: list[Axis], v: Axis, machine: Machine) -> Body:
     """A tile of rows along the axes that share columns, innermost first, and of vectors along `v`."""
     extents = [a.extent if isinstance(a.extent, int) else 64 for a in reversed(free)]
-    columns = v.extent
+    columns, registers = v.extent, tile_registers(machine)
     assert isinstance(columns, int)
     taken: list[tuple[Axis, int]] = []
     count, vectors = 1, min(4, -(-columns // machine.lanes))
     for a, extent in zip(reversed(free), extents, strict=True):
         if extent > 1:
             r, vectors = best_tile(extent, columns, machine) if count == 1 else (
-                min(extent, (machine.registers - 4) // (count * vectors)), vectors)
+                min(extent, registers // (count * vectors)), vectors)
             if count > 1 and r < extent:  # a second axis joins the tile only whole
                 break
             taken.append((a, r))
             count *= r
-            if r < extent or count * vectors >= (machine.registers - 4) // 2:
+            if r < extent or count * vectors >= registers // 2:
                 break
     body = vectorise(body, v, machine.lanes, vectors)
     for a, r in taken:

@@ -10,7 +10,8 @@ from graphc.runtime.loops import For, Statement, Store, Update, expressions, wal
 from graphc.runtime.targets.machine import Machine
 from graphc.runtime.transform import Body, chain_of, mark, sink, split, volume
 
-__all__ = ["CHUNKS", "Reduction", "best_tile", "parallelise", "rows", "single_reduction", "stride", "vectorise"]
+__all__ = ["CHUNKS", "Reduction", "best_tile", "parallelise", "rows", "single_reduction", "stride",
+           "tile_registers", "vectorise"]
 
 GRAIN = 16384  # scalar operations worth handing to another thread
 CHUNKS = 16  # parts of a reduction that run in parallel; fixed, so that results do not depend on threads
@@ -126,13 +127,18 @@ def _work(body: Body) -> int:
     return total
 
 
+def tile_registers(machine: Machine) -> int:
+    """Vector registers for the sums of a tile; the others hold operands."""
+    return machine.registers - 4
+
+
 def best_tile(row_extent: int, column_extent: int, machine: Machine) -> tuple[int, int]:
     """Rows and vectors of the register tile that take the least time over an output of the given extents.
 
     A tile of r rows and v vectors issues r*v multiply-adds, v vector loads and r broadcasts for each step of the
-    reduction; below about 8 independent sums it waits for the adder. Two registers are left for the operands.
+    reduction; below about 8 independent sums it waits for the adder.
     """
-    budget = machine.registers - 4
+    budget = tile_registers(machine)
     vectors = -(-column_extent // machine.lanes)
 
     def cost(r: int, v: int) -> float:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from samples import ulps
 
 from graphc.ir.evaluate import evaluate_expr
 from graphc.ir.expr import SCALARS, Axis, axis, load, postorder, rewrite, scalar
@@ -61,16 +62,6 @@ def apply(op, *arrays):
 def right(op, *arrays):
     with np.errstate(all="ignore"):
         return exact[op](*(a.astype(np.float64) for a in arrays))
-
-
-def ulps(got, want):
-    """Errors in float32 ulps at the exact result, where both are finite; 0 or infinity where one isn't."""
-    with np.errstate(all="ignore"):
-        rounded = want.astype(np.float32)
-        ulp = np.spacing(np.maximum(np.abs(rounded), np.float32(2.0**-126))).astype(float)
-        close = np.abs(got.astype(float) - want) / ulp
-    same = (got == rounded) | (np.isnan(got) & np.isnan(want))
-    return np.where(np.isfinite(got) & np.isfinite(rounded), close, np.where(same, 0, np.inf))
 
 
 def check(op, *arrays, limit=None):

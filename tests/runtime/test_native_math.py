@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from kernels import MACHINES, lowered, region, run_native
+from samples import ulps
 
 from graphc.ir import functions as f
 from graphc.ir.types import dim
@@ -40,16 +41,6 @@ def native(op, machine, *arrays):
 def right(op, *arrays):
     with np.errstate(all="ignore"):
         return EXACT[op](*(a.astype(np.float64) for a in arrays))
-
-
-def ulps(got, want):
-    """Errors in float32 ulps of the exact result where both are finite, else 0 or infinity."""
-    with np.errstate(all="ignore"):
-        rounded = want.astype(np.float32)
-        ulp = np.spacing(np.maximum(np.abs(rounded), np.float32(2.0**-126))).astype(float)
-        close = np.abs(got.astype(float) - want) / ulp
-    same = (got == rounded) | (np.isnan(got) & np.isnan(want))
-    return np.where(np.isfinite(got) & np.isfinite(rounded), close, np.where(same, 0, np.inf))
 
 
 def close(op, machine, *arrays, limit=None):

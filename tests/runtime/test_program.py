@@ -320,6 +320,34 @@ def odd_op():
     del OPS["cube_on_paper"]
 
 
+def _scaled(factor):
+    """An op of one name, as a notebook's cell makes it again and again."""
+    class Rescaled(Elementwise):
+        """factor * x."""
+
+        def reference(self, x):
+            return x * np.float32(factor)
+
+        def scalar(self, x):
+            return x * factor
+
+        def vjp(self, f, g, y, x):
+            return (g * factor,)
+
+    return Rescaled
+
+
+def test_an_op_defined_again_is_compiled_again(rng):
+    array = rng.standard_normal((3, 4)).astype(np.float32)
+    try:
+        for factor in (2.0, 5.0):
+            x = f.input("x", (N, 4))
+            (y,) = compile(Graph("t", (x,), (), (("y", apply(_scaled(factor)(), x)),)), {})(array)
+            np.testing.assert_allclose(y, factor * array, rtol=1e-6)
+    finally:
+        del OPS["rescaled"]
+
+
 def test_what_cannot_be_lowered_runs_on_numpy(odd_op, rng):
     x, w = f.input("x", (N, 6)), f.state("w", (6,))
     h = f.exp(x * w)
@@ -389,14 +417,17 @@ def test_a_users_op_is_fused_like_any_other(rng):
 
 # ------------------------------------------------------------------------------------------- the NumPy backend
 
-@pytest.mark.parametrize(("module", "name", "value"), [
-    (program_module, "find_spec", lambda name: None), (program_module, "os", types.SimpleNamespace(name="nt"))],
-    ids=["no llvmlite", "no POSIX"])
-def test_where_native_code_cannot_be_programs_run_on_numpy(module, name, value, monkeypatch, rng):
-    monkeypatch.setattr(module, name, value)
+@pytest.mark.parametrize(("name", "value", "missing"), [
+    ("find_spec", lambda name: None, "llvmlite"), ("os", types.SimpleNamespace(name="nt"), "POSIX threads")])
+def test_where_native_code_cannot_be_programs_run_on_numpy_and_say_so(name, value, missing, monkeypatch, rng):
+    monkeypatch.setattr(program_module, name, value)
     before = counters()
-    program, _, inputs = bound(rng, cnn())
+    with pytest.warns(RuntimeWarning, match=f"needs {missing}, so models run on NumPy"):
+        program, _, inputs = bound(rng, cnn())
     assert isinstance(program, NumpyProgram)
+    with warnings.catch_warnings(), config(backend="numpy"):
+        warnings.simplefilter("error")  # who asks for NumPy is not told
+        bound(rng, cnn())
     program(*inputs)
     assert delta(before) == {}
 
@@ -416,10 +447,13 @@ print(total, sum(counters().values()), "llvmlite.binding" in sys.modules)
 """
 
 
-def _run(first, **environment):
-    made = subprocess.run([sys.executable, "-W", "error", "-c", _TRAIN.format(first=first)], capture_output=True,
-                          text=True, timeout=100, env={**os.environ, **environment})
+def _run(first, told="", **environment):
+    """Train in a process where every warning but the one told of is an error."""
+    made = subprocess.run([sys.executable, "-W", "error", "-W", "once:Native code needs:RuntimeWarning", "-c",
+                           _TRAIN.format(first=first)], capture_output=True, text=True, timeout=100,
+                          env={**os.environ, **environment})
     assert made.returncode == 0, made.stderr
+    assert made.stderr.count("Native code needs") == bool(told) and told in made.stderr, made.stderr
     total, count, loaded = made.stdout.split()
     return float(total), int(count), loaded == "True"
 
@@ -427,7 +461,7 @@ def _run(first, **environment):
 def test_the_switch_and_a_missing_llvmlite_train_alike():
     total, count, loaded = _run("sys", GRAPHC_BACKEND="native")
     assert count > 6 and loaded
-    for first, environment in (("sys", {"GRAPHC_BACKEND": "numpy"}), ("sys; sys.modules['llvmlite'] = None", {})):
-        environment = {"GRAPHC_BACKEND": "native"} | environment
-        without, count, loaded = _run(first, **environment)
+    for first, told, backend in (("sys", "", "numpy"),
+                                 ("sys; sys.modules['llvmlite'] = None", "Native code needs llvmlite", "native")):
+        without, count, loaded = _run(first, told, GRAPHC_BACKEND=backend)
         assert count == 0 and not loaded and without == pytest.approx(total, rel=1e-4)
