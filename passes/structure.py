@@ -79,7 +79,8 @@ def _structure(op: Op, operands: tuple[TensorType, ...], shape: Shape) -> Struct
         if e.op == "reduce":
             reductions.append(e)
             # one that varies with the result's axes only is computed once for each of their values
-            outer = elements([a.extent for a in e.axes]) if e.axes <= set(axes) else count
+            outer = elements([n for a, n in zip(axes, shape, strict=True) if a in e.axes])
+            outer = outer if e.axes <= set(axes) else count
             inner = outer * elements([a.extent for a in e.attr[1]])
             work += inner
             stack.append((e.args[0], inner))
