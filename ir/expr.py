@@ -24,9 +24,9 @@ from graphc.ir import traverse
 from graphc.ir.errors import DTypeError
 from graphc.ir.types import DTYPES, Dim, DType, at_least_zero
 
-__all__ = ["REDUCTIONS", "SCALARS", "Axis", "Expr", "axis", "bitcast", "bounds", "cast", "const", "linear", "load",
-           "position", "postorder", "rebuild_reduce", "reduce", "replace", "rewrite", "scalar", "select",
-           "size", "substitute", "text"]
+__all__ = ["REDUCTIONS", "SCALARS", "Axis", "Expr", "axis", "bitcast", "bounds", "cast", "const", "from_linear",
+           "linear", "load", "position", "postorder", "rebuild_reduce", "reduce", "replace", "rewrite", "scalar",
+           "select", "size", "substitute", "text"]
 
 F32, I64, BOOL = DTYPES["f32"], DTYPES["i64"], DTYPES["bool"]
 
@@ -499,6 +499,11 @@ def _extremum(e: Expr, upper: bool) -> Bound:
             # an extent such as N - 16*(N//16) must cancel against the other terms before they are bounded
             last = atom.attr.extent - 1 if at_least_zero(k) == upper else const(0)
             return _extremum(substitute(e, {atom.attr: last}), upper)
+        if atom.op == "floordiv" and atom.args[0].op == "axis" and isinstance(atom.args[0].attr.extent, Expr) and (
+                atom.args[1].op == "const" and atom.args[1].attr > 0):
+            last = scalar("floordiv", atom.args[0].attr.extent - 1, atom.args[1])
+            rest = from_linear(({a: c for a, c in terms.items() if a is not atom}, total))
+            return _extremum(rest + (last if at_least_zero(k) == upper else const(0)) * size(k), upper)
     quotients = [a for a, k in terms.items() if _divides(a, k if upper else -1 * k)]
     if quotients:
         # k * (x // c) <= k/c * x for k > 0, >= for k < 0; a quotient of a remainder goes first, so that it
@@ -507,6 +512,14 @@ def _extremum(e: Expr, upper: bool) -> Bound:
         x, c = atom.args
         share = x * (terms.pop(atom) // c.attr)  # type: ignore[operator]
         return _extremum(from_linear((terms, total)) + share, upper)
+    choice = next((a for a in terms if a.op in ("min", "max")), None)
+    if choice is not None and (at_least_zero(terms[choice]) or at_least_zero(-1 * terms[choice])):
+        # x + min(a, b) is the lesser of x + a and x + b: what both sides share cancels before it is bounded
+        k = terms.pop(choice)
+        rest = from_linear((terms, total))
+        ends = [_extremum(rest + a * size(k), upper) for a in choice.args]
+        least = (choice.op == "min") == at_least_zero(k)
+        return (_least if least else _greatest)(*ends, all_needed=least != upper)
     for atom, k in terms.items():
         if not at_least_zero(k) and not at_least_zero(-1 * k):
             return None
@@ -531,10 +544,6 @@ def _atom_bounds(e: Expr) -> tuple[Bound, Bound]:
         return 0, e.args[1].attr - 1
     if e.op == "floordiv" and e.args[1].op == "const" and e.args[1].attr > 0:
         return _quotient_bounds(bounds(e.args[0]), e.args[1].attr)
-    if e.op in ("min", "max"):
-        (a, b), (c, d) = bounds(e.args[0]), bounds(e.args[1])
-        pick = _least if e.op == "min" else _greatest
-        return (pick(a, c, all_needed=e.op == "min"), pick(b, d, all_needed=e.op == "max"))
     if e.op == "select":
         (a, b), (c, d) = bounds(e.args[1]), bounds(e.args[2])
         return _least(a, c, all_needed=True), _greatest(b, d, all_needed=True)

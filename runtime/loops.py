@@ -7,7 +7,8 @@
            | 'let' name '=' expr                                (an expression that the next store uses twice or more)
            | 'barrier'
 
-Params and scratch live in memory; locals are registers, declared by their first store. A statement at the top
+Params and scratch live in memory, the stack's arrays in the memory of a thread; locals are registers. Both are
+declared by their first store; a register's index is constant but for the lanes of a vector. A statement at the top
 that is not in a parallel loop and writes memory is run by one thread; barriers stand only at the top.
 """
 
@@ -18,8 +19,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from graphc.ir.errors import InvalidGraph
-from graphc.ir.expr import Axis, Expr, bounds, postorder, size, substitute, text
-from graphc.ir.types import DType, Shape, at_least_zero
+from graphc.ir.expr import Axis, Expr, axis, bounds, postorder, size, substitute, text
+from graphc.ir.types import Dim, DType, Shape, at_least_zero
 
 __all__ = [
     "Barrier",
@@ -32,6 +33,7 @@ __all__ = [
     "expressions",
     "map_expressions",
     "map_loops",
+    "number",
     "shared",
     "substitute_axes",
     "verify_loops",
@@ -41,7 +43,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Buffer:
-    """A named array: `param` (an operand or result), `scratch` (memory of the kernel) or `local` (registers)."""
+    """A named array: `param` (operand or result), `scratch` (the kernel's memory), `stack` or `local` (registers)."""
 
     name: str
     dtype: DType
@@ -187,8 +189,22 @@ def map_expressions(body: Iterable[Statement], change: Callable[[Expr], Expr]) -
 
 
 def substitute_axes(body: Iterable[Statement], values: Mapping[Axis, Expr]) -> tuple[Statement, ...]:
-    """Replace axes by expressions in every statement."""
-    return map_expressions(body, lambda e: substitute(e, values))
+    """Replace axes by expressions in every statement, extents of inner loops included."""
+    def one(s: Statement) -> Statement:
+        if not isinstance(s, For):
+            return map_expressions((s,), lambda e: substitute(e, values))[0]
+        inner, extent = values, s.axis.extent
+        if isinstance(extent, Expr) and extent.axes & values.keys():
+            new = Axis(s.axis.name, number(substitute(extent, values)))
+            s, inner = replace(s, axis=new), {**values, s.axis: axis(new)}
+        return replace(s, body=substitute_axes(s.body, inner))
+
+    return tuple(map(one, body))
+
+
+def number(e: Expr) -> int | Dim | Expr:
+    """An extent in its plainest form."""
+    return e.attr if e.op in ("const", "size") else e
 
 
 def verify_loops(loops: Loops) -> None:
@@ -198,7 +214,7 @@ def verify_loops(loops: Loops) -> None:
     L2 an expression uses only the axes of the loops around it
     L3 a vector or unrolled loop, and the locals indexed in it, have known extents, but for a masked vector tail
     L4 barriers and parallel loops stand at the top, a vector loop contains no loop but unrolled ones
-    L5 only the last `outputs` params, scratch and locals are written
+    L5 of the params only the last `outputs` are written
     """
     writable = set(loops.params[len(loops.params) - loops.outputs:]) | set(loops.scratch)
 
@@ -233,7 +249,7 @@ def verify_loops(loops: Loops) -> None:
                     fail("L4", s, "a barrier can't stand in a loop")
             else:
                 access(s, s.buffer, s.index)
-                if s.buffer.space != "local" and s.buffer not in writable:
+                if s.buffer.space in ("param", "scratch") and s.buffer not in writable:
                     fail("L5", s, f"{s.buffer} is not writable")
 
     check(loops.body, frozenset(), False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import warnings
 from collections import deque
@@ -19,7 +20,7 @@ from graphc.runtime.counters import count
 from graphc.runtime.loops import Loops, verify_loops
 from graphc.runtime.lower import lower
 from graphc.runtime.schedule import schedule
-from graphc.runtime.targets.jit import Code, compile_text
+from graphc.runtime.targets.jit import Code, compile_text, link, object_code
 from graphc.runtime.targets.llvm import emit, symbols
 from graphc.runtime.targets.machine import Machine
 from graphc.runtime.targets.step import Call, Copy, Location, emit_step
@@ -27,7 +28,7 @@ from graphc.runtime.targets.step import Call, Copy, Location, emit_step
 __all__ = ["Compiled", "Native", "compile_graph"]
 
 _LOCK = threading.Lock()
-_KERNELS: WeakValueDictionary[tuple[str, Machine], Code] = WeakValueDictionary()
+_KERNELS: WeakValueDictionary[str, Code] = WeakValueDictionary()
 _PROGRAMS: WeakValueDictionary[tuple[str, tuple[type, ...], Machine], Compiled] = WeakValueDictionary()
 _RECENT: deque[Compiled] = deque(maxlen=64)  # code lives with the programs that use it, and a while longer
 
@@ -61,16 +62,16 @@ def compile_graph(graph: Graph, machine: Machine, barrier: int, check: bool = Fa
     with _LOCK:
         found = _PROGRAMS.get(key)
         if found is None:
-            found = _PROGRAMS[key] = _compile(run(graph, PIPELINE, check=check), machine, barrier)
+            found = _PROGRAMS[key] = _compile(run(graph, PIPELINE, check=check), machine)
             count("programs_compiled")
         _RECENT.append(found)
         return found
 
 
-def _compile(made: Plan, machine: Machine, barrier: int) -> Compiled:
+def _compile(made: Plan, machine: Machine) -> Compiled:
     graph = made.graph
     lowered: dict[Value, Loops | None] = {step: _shape(step, machine) for step in made.steps}
-    codes = _codes([loops for loops in lowered.values() if loops], machine, barrier)
+    codes = _codes([loops for loops in lowered.values() if loops], machine)
     regions, scratch = made.regions(), _scratch([loops for loops in lowered.values() if loops])
     layout = _Layout(made, regions)
     segments: list[Native | Value] = []
@@ -78,9 +79,12 @@ def _compile(made: Plan, machine: Machine, barrier: int) -> Compiled:
 
     def flush(copies: list[Copy]) -> None:
         if pending or copies:
-            calls = [layout.call(step, loops, codes[_key(loops)].address) for step, loops in pending]
-            text = emit_step(calls, copies, layout.blocks, graph.symbols(), barrier)
-            segments.append(Native(compile_text(text, "step", machine), tuple(loops for _, loops in pending)))
+            names = [codes[_key(loops)].name for _, loops in pending]
+            calls = [layout.call(step, loops, name) for (step, loops), name in zip(pending, names, strict=True)]
+            text = emit_step(calls, copies, layout.blocks, graph.symbols())
+            code = compile_text(text, "step", machine)
+            code.uses = [codes[_key(loops)] for _, loops in pending]
+            segments.append(Native(code, tuple(loops for _, loops in pending)))
             pending.clear()
 
     for step, loops in lowered.items():
@@ -90,9 +94,6 @@ def _compile(made: Plan, machine: Machine, barrier: int) -> Compiled:
         else:
             pending.append((step, loops))
     flush([layout.copy(v, p) for v, p in made.copies])
-    for segment in segments:
-        if isinstance(segment, Native):
-            segment.code.uses = [codes[_key(loops)] for loops in segment.kernels]
     inside: list[Value] = [v for step in made.steps for v in step.op.body.values()]  # type: ignore[attr-defined]
     work = sum(structure(v).work for v in inside)
     return Compiled(made, segments, graph.symbols(), regions, scratch, work, layout.locations)
@@ -115,18 +116,22 @@ def _key(loops: Loops) -> str:
     return str(replace(loops, name="kernel"))
 
 
-def _codes(kernels: list[Loops], machine: Machine, barrier: int) -> dict[str, Code]:
+def _codes(kernels: list[Loops], machine: Machine) -> dict[str, Code]:
     """Machine code by kernel text; different kernels are compiled side by side."""
     texts = {_key(loops): loops for loops in kernels}
-    found = {text: code for text in texts if (code := _KERNELS.get((text, machine))) is not None}
+    names = {text: f"{loops.name}.{hashlib.sha256(f'{machine} {text}'.encode()).hexdigest()[:16]}"
+             for text, loops in texts.items()}
+    found = {text: code for text, name in names.items() if (code := _KERNELS.get(name.split(".")[-1])) is not None}
     new = [(text, loops) for text, loops in texts.items() if text not in found]
 
-    def one(item: tuple[str, Loops]) -> Code:
-        return compile_text(emit(item[1], machine.lanes, barrier), "kernel", machine)
+    def one(item: tuple[str, Loops]) -> bytes:
+        return object_code(emit(item[1], machine.lanes, names[item[0]]), machine)
 
     with ThreadPoolExecutor(machine.cores) as pool:
-        for (text, _), code in zip(new, pool.map(one, new), strict=True):
-            found[text] = _KERNELS[text, machine] = code
+        objects = dict(zip((names[text] for text, _ in new), pool.map(one, new), strict=True))
+    made = link(objects, machine)
+    for text, _ in new:
+        found[text] = _KERNELS[names[text].split(".")[-1]] = made[names[text]]
     count("kernels_compiled", len(new))
     return found
 
@@ -164,7 +169,7 @@ class _Layout:
         before = [(r, size) for r, size in self.regions.items() if r < place.region]
         return Location(0, (*before, (place.region, place.offset)))
 
-    def call(self, step: Value, loops: Loops, address: int) -> Call:
+    def call(self, step: Value, loops: Loops, function: str) -> Call:
         made = self.results[step]
         buffers = [self.locations[source(o)] for o in step.operands]
         buffers += [self.locations[made[k]] for k in range(loops.outputs)]
@@ -177,7 +182,7 @@ class _Layout:
             before = [(r, whole[r]) for r in sorted(whole) if r < region]
             buffers.append(Location(0, (*arena, *before, (region, used.get(region, 0)))))
             used[region] = used.get(region, 0) + size
-        return Call(address, tuple(buffers), tuple(symbols(loops)))
+        return Call(function, tuple(buffers), tuple(symbols(loops)))
 
     def copy(self, value: Value, place: Place) -> Copy:
         t = value.type

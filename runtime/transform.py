@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace as replaced
-from functools import partial
+from functools import cmp_to_key, partial
 
 from graphc.ir.expr import (
     REDUCTIONS,
@@ -14,15 +14,17 @@ from graphc.ir.expr import (
     axis,
     bounds,
     const,
+    from_linear,
     linear,
     load,
     postorder,
     replace,
     scalar,
+    select,
     size,
     substitute,
 )
-from graphc.ir.types import Dim
+from graphc.ir.types import Dim, at_least_zero
 from graphc.passes.structure import NOMINAL, elements
 from graphc.runtime.loops import (
     Barrier,
@@ -35,12 +37,14 @@ from graphc.runtime.loops import (
     expressions,
     map_expressions,
     map_loops,
+    number,
     substitute_axes,
     walk,
 )
 
-__all__ = ["Body", "accumulate_lanes", "chain_of", "collapse", "find", "hoist", "mark", "reorder", "sink", "split",
-           "split_reduction", "stage", "stageable", "volume"]
+__all__ = ["COSTLY", "Body", "accumulate_lanes", "chain_of", "collapse", "conditions", "find", "guarded", "hoist",
+           "mark", "outermost", "peel", "reorder", "replicate", "residues", "sink", "spill", "split",
+           "split_reduction", "stage", "stageable", "tighten", "transpose", "volume"]
 
 Body = tuple[Statement, ...]
 
@@ -67,8 +71,8 @@ def split(body: Body, a: Axis, factor: int) -> tuple[Body, Axis, Axis | None, Ax
     extent = find(body, a).extent
     blocks = scalar("floordiv", extent, const(factor))
     remaining = scalar("mod", extent, const(factor))
-    outer, inner = Axis(f"{a}o", _number(blocks)), Axis(f"{a}i", factor)
-    rest = None if remaining.op == "const" and remaining.attr == 0 else Axis(f"{a}r", _number(remaining))
+    outer, inner = Axis(f"{a}o", number(blocks)), Axis(f"{a}i", factor)
+    rest = None if remaining.op == "const" and remaining.attr == 0 else Axis(f"{a}r", number(remaining))
 
     def change(s: For) -> Body | None:
         if s.axis != a:
@@ -85,8 +89,112 @@ def split(body: Body, a: Axis, factor: int) -> tuple[Body, Axis, Axis | None, Ax
     return map_loops(body, change), outer, None if blocks.op == "const" and blocks.attr == 0 else inner, rest
 
 
-def _number(e: Expr) -> int | Dim | Expr:
-    return e.attr if e.op in ("const", "size") else e
+def replicate(body: Body, a: Axis) -> Body:
+    """Write a loop's iterations out, its axis a number in each: they may differ where conditions are decided by it.
+
+    for u in 2 { S(u) }    ->    S(0); S(1)
+    """
+    def change(s: For) -> Body | None:
+        if s.axis != a:
+            return None
+        assert isinstance(a.extent, int), f"the iterations of {a} can't be written out: their number is unknown"
+        return tuple(t for k in range(a.extent) for t in substitute_axes(s.body, {a: const(k)}))
+
+    return map_loops(body, change)
+
+
+def residues(body: Body, a: Axis, step: int) -> list[Body]:
+    """One nest for each residue of an axis modulo `step`: what reads a quotient or a remainder becomes affine.
+
+    for p in 5 { y[p] = x[p // 2] * w[p % 2] }    ->    for q in 3 { y[2*q] = x[q] * w[0] }
+                                                        for q in 2 { y[2*q + 1] = x[q] * w[1] }
+    """
+    chain, inner = chain_of(body)
+    assert isinstance(a.extent, int), f"the residues of {a} need a known extent"
+    result: list[Body] = []
+    for k in range(min(step, a.extent)):
+        part = Axis(f"{a}q", -(-(a.extent - k) // step))
+        nest = inner
+        for c in reversed(chain):
+            nest = (replaced(c, body=nest),) if c.axis != a else (For(part, nest),)
+        result.append(substitute_axes(nest, {a: axis(part) * step + const(k)}))
+    return result
+
+
+def conditions(value: Expr, otherwise: float = 0) -> tuple[list[Expr], Expr]:
+    """The conditions without which a value is `otherwise`, and the value where they hold."""
+    found: list[Expr] = []
+    while value.op == "select" and value.args[2].op == "const" and value.args[2].attr == otherwise:
+        stack = [value.args[0]]
+        while stack:
+            c = stack.pop()
+            if c.op == "and":
+                stack.extend(reversed(c.args))
+            else:
+                found.append(c)
+        value = value.args[1]
+    return found, value
+
+
+def guarded(found: Iterable[Expr], value: Expr, otherwise: float = 0) -> Expr:
+    """The value where all conditions hold, and `otherwise` elsewhere."""
+    condition: Expr | None = None
+    for c in found:
+        condition = c if condition is None else condition & c
+    return value if condition is None else select(condition, value, const(otherwise, value.dtype))
+
+
+def tighten(body: Body, a: Axis, free: Iterable[Axis] = ()) -> Body:
+    """Start and end a reduction where the conditions on its values allow, instead of adding zeros.
+
+    Conditions on the `free` axes stay.
+
+    for k in 3 { s[] sum= select(0 <= i - k, x[i - k], 0) }    ->    for k in min(3, i + 1) { s[] sum= x[i - k] }
+    """
+    def change(s: For) -> Body | None:
+        if s.axis != a:
+            return None
+        chain, inner = chain_of((s,))
+        update = inner[0] if len(inner) == 1 else None
+        if not isinstance(update, Update):
+            return None
+        unknown = {*free, *(c.axis for c in chain[1:])}
+        first, end, kept = const(0), s.extent, []
+        identity = REDUCTIONS[update.op][1](update.value.dtype)
+        found, value = conditions(update.value, identity)
+        for c in found:
+            limit = _limit(c, a)
+            if limit is None or c.axes & unknown:
+                kept.append(c)
+            elif limit[0]:
+                first = scalar("max", first, limit[1])
+            else:
+                end = scalar("min", end, limit[1])
+        if len(kept) == len(found):
+            return None
+        tight = Axis(f"{a}t", number(end - first))
+        new: Body = (replaced(update, value=guarded(kept, value, identity)),)
+        for c in reversed(chain[1:]):
+            new = (replaced(c, body=new),)
+        new = substitute_axes(new, {a: axis(tight) + first})
+        if isinstance(tight.extent, int) and tight.extent <= 1:
+            return new if tight.extent == 1 else ()
+        return (replaced(s, axis=tight, body=new),)
+
+    return map_loops(body, change)
+
+
+def _limit(condition: Expr, a: Axis) -> tuple[bool, Expr] | None:
+    """What a comparison says of an axis: (True, the first value it may have) or (False, the end of its values)."""
+    if condition.op not in ("lt", "le") or condition.args[0].dtype.name != "i64":
+        return None
+    low, high = condition.args
+    slack, constant = linear(high - low - (1 if condition.op == "lt" else 0))  # at least 0 where it holds
+    k = slack.pop(axis(a), 0)
+    rest = from_linear((slack, constant))
+    if not isinstance(k, int) or k == 0 or a in rest.axes:
+        return None
+    return (True, -scalar("floordiv", rest, const(k))) if k > 0 else (False, scalar("floordiv", rest, const(-k)) + 1)
 
 
 def reorder(body: Body, order: Sequence[Axis]) -> Body:
@@ -109,6 +217,62 @@ def reorder(body: Body, order: Sequence[Axis]) -> Body:
         return result
 
     return map_loops(body, change)
+
+
+def outermost(body: Body, a: Axis, width: int) -> list[tuple[Body, Axis]]:
+    """Blocks of a perfectly nested axis around all other loops of the nest, and a nest for the rest.
+
+    Each comes with the axis that runs within a block.
+
+    for i { for j in 35 { S(i, j) } }    ->    for jo in 2 { for i { for ji in 16 { S(i, 16*jo + ji) } } }
+                                               for i { for jr in 3 { S(i, 32 + jr) } }
+    """
+    chain, inner = chain_of(body)
+    assert isinstance(a.extent, int), f"the blocks of {a} need a known extent"
+    blocks, rest = divmod(a.extent, width)
+
+    def nest(part: Axis, value: Expr) -> Body:
+        result = inner
+        for c in reversed(chain):
+            result = (replaced(c, body=result),) if c.axis != a else (For(part, result),)
+        return substitute_axes(result, {a: value})
+
+    outer, block, last = Axis(f"{a}p", blocks), Axis(f"{a}w", width), Axis(f"{a}r", rest)
+    found: list[tuple[Body, Axis]] = []
+    if blocks:
+        found.append(((For(outer, nest(block, axis(outer) * width + axis(block))),), block))
+    if rest:
+        found.append((nest(last, axis(last) + blocks * width), last))
+    return found
+
+
+def transpose(body: Body, a: Axis, b: Axis, lanes: int, reads: Sequence[Expr]) -> Body:
+    """Read blocks of a nest as vectors along a, where operands lie contiguous, and write them as vectors along b.
+
+    The last block begins where a whole one still fits: some elements are computed twice.
+
+    for i { for j { y[i, j] = x[j, i] } }    ->    for io { for jo {
+                                                     for j in 16 unroll { for i in 16 vector { t[i, j] = x[.., ..] } }
+                                                     for i in 16 unroll { for j in 16 vector { y[.., ..] = t[i, j] } }
+                                                   } }
+    """
+    chain, inner = chain_of(body)
+    (store,) = inner
+    assert isinstance(store, Store)
+    blocks, begin, within = {}, {}, {}
+    for x in (a, b):
+        assert isinstance(x.extent, int) and x.extent >= lanes, f"no block of {lanes} fits into {x}"
+        blocks[x], within[x] = Axis(f"{x}o", -(-x.extent // lanes)), Axis(f"{x}i", lanes)
+        begin[x] = scalar("min", axis(blocks[x]) * lanes, const(x.extent - lanes)) + axis(within[x])
+    held = {e: Buffer(f"{e.attr}{k}t", e.dtype, (lanes, lanes), "local") for k, e in enumerate(reads)}
+    place = (axis(within[a]), axis(within[b]))
+    read = tuple(Store(register, place, e) for e, register in held.items())
+    write = replaced(store, value=replace(store.value, {e: load(r, place, e.dtype) for e, r in held.items()}))
+    nest: Body = (For(within[b], (For(within[a], read, "vector"),), "unroll"),
+                  For(within[a], (For(within[b], (write,), "vector"),), "unroll"))
+    for c in reversed(chain):
+        nest = (replaced(c, axis=blocks[c.axis], body=nest),) if c.axis in blocks else (replaced(c, body=nest),)
+    return substitute_axes(nest, begin)
 
 
 def collapse(body: Body, a: Axis, b: Axis) -> tuple[Body, Axis]:
@@ -175,30 +339,55 @@ def _distribute(loop: For) -> Body:
     return inward(map(registers, map_expressions(loop.body, widen)))
 
 
-def accumulate_lanes(body: Body, a: Axis, lanes: int) -> Body:
-    """Vectorise a reduction's innermost loop: one partial result per lane, combined at the end.
+def accumulate_lanes(body: Body, a: Axis, lanes: int, vectors: int = 1) -> Body:
+    """Vectorise a reduction's innermost loop: one partial result per lane of each vector, combined at the end.
 
-    s[] = 0                              for l in 16 vector { v[l] = 0 }
-    for k in 32 { s[] sum= x[k] }    ->  for ko in 2 { for l in 16 vector { v[l] sum= x[16*ko + l] } }
-                                         s[] = 0
-                                         for l in 16 vector { s[] sum= v[l] }
+    Several vectors do not wait for one another's additions.
+
+    s[] = 0                               for u in 4 unroll { for l in 16 vector { v[l, u] = 0 } }
+    for k in 136 { s[] sum= x[k] }    ->  for ko in 2 { for u in 4 unroll { for l in 16 vector {
+                                            v[l, u] sum= x[64*ko + 16*u + l] } } }
+                                          for l in 8 vector { v[l, 0] sum= x[128 + l] }
+                                          for u in 3 unroll { for l in 16 vector { v[l, 0] sum= v[l, u + 1] } }
+                                          s[] = 0
+                                          for l in 16 vector { s[] sum= v[l, 0] }
     """
-    lane = Axis(f"{a}l", lanes)
+    lane, side = Axis(f"{a}l", lanes), Axis(f"{a}u", vectors)
+
+    def among(u: Axis, inner: For) -> For:
+        return For(u, (inner,), "unroll") if vectors > 1 else inner
 
     def one(wide: Buffer, loop: For) -> Body | None:
         """The blocks and the rest of the loop over `a`, adding into lanes; a rest of one adds into the register."""
         if loop.axis != a:
             return None
-        cut, _, block, rest = split((loop,), a, lanes)
+        (update,) = loop.body
+        assert isinstance(update, Update)
 
-        def over_lanes(s: For) -> Body | None:
-            if s.axis not in (block, rest):
-                return None
-            here = Axis(lane.name, s.axis.extent)
-            moved = substitute_axes(s.body, {s.axis: axis(here)})
-            return (For(here, tuple(replaced(u, buffer=wide, index=(axis(here),)) for u in moved), "vector"),)  # type: ignore
+        def add(here: Axis, first: Expr, u: Axis | None = None) -> For:
+            at = first + axis(here) + (axis(u) * lanes if u is not None else 0)
+            where = (axis(here), axis(u) if u is not None else const(0))[:len(wide.shape)]
+            value = substitute(update.value, {a: at})
+            return For(here, (replaced(update, buffer=wide, index=where, value=value),), "vector")
 
-        return map_loops(cut, over_lanes)
+        result: Body = ()
+        done, remaining = const(0), loop.extent
+        for count in dict.fromkeys((vectors, 1)):
+            blocks = scalar("floordiv", remaining, const(lanes * count))
+            if blocks.op == "const" and blocks.attr == 0:
+                continue
+            outer = Axis(f"{a}{'o' if count == vectors else 'r'}", number(blocks))
+            single = outer.extent == 1
+            first = done + (const(0) if single else axis(outer) * (lanes * count))
+            block = among(side, add(lane, first, side)) if count > 1 else add(lane, first)
+            result += (block,) if single else (For(outer, (block,)),)
+            done = done + blocks * (lanes * count)
+            remaining = scalar("mod", remaining, const(lanes * count))
+        if remaining.op == "const" and remaining.attr == 1:
+            result += (replaced(update, value=substitute(update.value, {a: done})),)
+        elif not (remaining.op == "const" and remaining.attr == 0):
+            result += (add(Axis(lane.name, number(remaining)), done),)
+        return result
 
     def group(statements: Body) -> Body:
         """Treat [register = identity, loops that update it] within one list of statements."""
@@ -208,11 +397,17 @@ def accumulate_lanes(body: Body, a: Axis, lanes: int) -> Body:
             if update is None:
                 result.append(replaced(s, body=group(s.body)) if isinstance(s, For) else s)
                 continue
-            wide = Buffer(update.buffer.name + "v", update.buffer.dtype, (lanes,), "local")
+            shape, where = ((lanes, vectors), (axis(lane), axis(side))) if vectors > 1 else ((lanes,), (axis(lane),))
+            wide = Buffer(update.buffer.name + "v", update.buffer.dtype, shape, "local")
             identity = const(REDUCTIONS[update.op][1](update.buffer.dtype), update.buffer.dtype)
-            result.append(For(lane, (Store(wide, (axis(lane),), identity),), "vector"))
+            result.append(among(side, For(lane, (Store(wide, where, identity),), "vector")))
             result.extend(map_loops((s,), partial(one, wide)))
-            total = load(wide, (axis(lane),), wide.dtype)
+            first = (axis(lane), const(0))[:len(shape)]
+            if vectors > 1:
+                other = Axis(side.name, vectors - 1)
+                more = load(wide, (axis(lane), axis(other) + 1), wide.dtype)
+                result.append(For(other, (For(lane, (Update(wide, first, update.op, more),), "vector"),), "unroll"))
+            total = load(wide, first, wide.dtype)
             result.append(For(lane, (Update(update.buffer, update.index, update.op, total),), "vector"))
         return tuple(result)
 
@@ -288,22 +483,21 @@ def chain_of(body: Body) -> tuple[list[For], Body]:
     return chain, body
 
 
-def stage(loops: Loops, part: Expr, last: Axis | None = None) -> tuple[Loops, Body]:
+def stage(loops: Loops, part: Expr, last: Axis | None = None, width: int = 0) -> tuple[Loops, Body]:
     """Compute a subexpression once for every index it is read at, into scratch, and read it from there.
 
     The buffer's axes are the different affine forms through which loop axes enter the expression, so that
     padding is done once and the loops that follow read without a condition; `last` names the axis whose form
-    is to lie contiguous. Gives the loops that read, and the nest that must run before them.
+    is to lie contiguous. With a `width` it lies in panels so wide, one panel after the other. Gives the loops that
+    read, and the nest that must run before them.
 
     y[i] = sum(k: select(0 <= i-k < 4, x[i-k], 0) * w[k])    ->    s[p] = select(0 <= p-2 < 4, x[p-2], 0); barrier
                                                                    y[i] = sum(k: s[i-k+2] * w[k])
     """
     forms: dict[frozenset, Expr] = {}
     found: dict[Expr, frozenset] = {}
-    # the axes in the order of what is read, so that the copy lies as its source does
-    reads = [i for e in postorder([part]) if e.op == "load" for i in e.args]
-    for e in dict.fromkeys([a for i in reads for a in _affine(i)] + _affine(part)):
-        terms, constant = linear(e)
+    for e in _coordinates(part):
+        terms, constant = _form(e)
         key = frozenset(terms.items())
         found[e] = key
         forms.setdefault(key, e - size(constant))
@@ -314,18 +508,46 @@ def stage(loops: Loops, part: Expr, last: Axis | None = None) -> tuple[Loops, Bo
         low, high = bounds(forms[key])
         assert low is not None and high is not None, f"{forms[key]} has no bounds"
         axes[key], lows[key] = Axis(f"s{len(loops.scratch)}_{i}", high - low + 1), low
-    moved = {e: axis(axes[key]) + size(linear(e)[1] + lows[key]) for e, key in found.items()}
-    buffer = Buffer(f"p{len(loops.scratch)}", part.dtype, tuple(axes[k].extent for k in keys), "scratch")  # type: ignore
-    nest: Body = (Store(buffer, tuple(axis(axes[k]) for k in keys), replace(part, moved)),)
+    moved = {e: axis(axes[key]) + (e - forms[key]) + size(lows[key]) for e, key in found.items()}
+    shape = [axes[k].extent for k in keys]
+
+    def place(*index: Expr) -> tuple[Expr, ...]:
+        return (index[-1] // width, *index[:-1], index[-1] % width) if width else index
+
+    panels = (-(-shape[-1] // width), *shape[:-1], width) if width else tuple(shape)  # type: ignore[operator]
+    buffer = Buffer(f"p{len(loops.scratch)}", part.dtype, panels, "scratch")  # type: ignore[arg-type]
+    nest: Body = (Store(buffer, place(*(axis(axes[k]) for k in keys)), replace(part, moved)),)
     for key in reversed(keys):
         nest = (For(axes[key], nest),) if axes[key].extent != 1 else nest
-    staged = load(buffer, tuple(forms[k] - size(lows[k]) for k in keys), part.dtype)
+    if width:
+        nest = tuple(s for panel, _ in outermost(nest, axes[keys[-1]], width) for s in panel)
+    staged = load(buffer, place(*(forms[k] - size(lows[k]) for k in keys)), part.dtype)
     body = map_expressions(loops.body, lambda e: replace(e, {part: staged}))
     return replaced(loops, body=body, scratch=(*loops.scratch, buffer)), nest
 
 
-def _affine(root: Expr) -> list[Expr]:
-    """The largest integer subexpressions that are affine in axes."""
+def _coordinates(part: Expr) -> list[Expr]:
+    """The integers through which loop axes enter an expression: affine ones, and whole indices that nothing else needs.
+
+    They come in the order of the axes of what is read, so that a copy lies as its source does.
+    """
+    found, _ = conditions(part)
+    bound = frozenset().union(*(c.axes for c in found))
+    reads = [i for e in postorder([part]) if e.op == "load" for i in e.args]
+    whole = [i for i in reads if i.axes and not i.axes & bound and not _is_affine(i)]
+    return list(dict.fromkeys([e for i in (*reads, part) for e in _affine(i, whole)]))
+
+
+def _is_affine(e: Expr) -> bool:
+    return all(atom.op == "axis" for atom in linear(e)[0])
+
+
+def _form(coordinate: Expr) -> tuple[dict[Expr, int | Dim], int | Dim]:
+    return linear(coordinate) if _is_affine(coordinate) else ({coordinate: 1}, 0)
+
+
+def _affine(root: Expr, whole: Sequence[Expr] = ()) -> list[Expr]:
+    """The largest integer subexpressions that are affine in axes, or among those taken whole."""
     result: dict[Expr, None] = {}
     stack, seen = [root], set()
     while stack:
@@ -333,7 +555,7 @@ def _affine(root: Expr) -> list[Expr]:
         if e in seen:
             continue
         seen.add(e)
-        if e.dtype.name == "i64" and e.axes and all(a.op == "axis" for a in linear(e)[0]):
+        if e.dtype.name == "i64" and e.axes and (e in whole or _is_affine(e)):
             result.setdefault(e)
         else:
             stack.extend(reversed(e.args))
@@ -343,9 +565,120 @@ def _affine(root: Expr) -> list[Expr]:
 def stageable(part: Expr) -> bool:
     """Whether `stage` keeps the amount of work: no axis may enter through two different forms."""
     used: list[Axis] = []
-    for key in {frozenset(linear(e)[0].items()) for e in _affine(part)}:
-        used.extend(atom.attr for atom, _ in key)
+    for key in {frozenset(_form(e)[0].items()) for e in _coordinates(part)}:
+        used.extend(a for atom, _ in key for a in atom.axes)
     return len(used) == len(set(used))
+
+
+def spill(body: Body, most: int) -> Body:
+    """Put registers into memory before unrolled loops that would take more than `most` operations, and let them loop.
+
+    for i in 14 unroll {              for i in 14 unroll { s[i] = a[i] }
+      y[i] = (a long expression of a[i])    ->    for i in 14 { y[i] = (the same of s[i]) }
+    }
+    """
+    names = itertools.count()
+
+    def change(outer: For) -> Body | None:
+        chain, inner = chain_of((outer,))
+        unrolled = [c.axis for c in chain if c.kind == "unroll"]
+        if outer.kind != "unroll" or any(isinstance(s, For | Update) for s in inner):
+            return None
+        work = sum(e.dtype.name != "i64" and e.op not in ("const", "load")
+                   for s in inner for e in postorder([s.value]))  # type: ignore[union-attr]
+        if volume(unrolled) * work <= most or all(s.buffer.space == "local" for s in inner):  # type: ignore[union-attr]
+            return None
+        vector = {c.axis for c in chain if c.kind == "vector"}
+        own: dict[Buffer, Buffer] = {}  # what is made and used within an iteration needs no place for each
+
+        def within(index: Sequence[Expr]) -> tuple[Expr, ...]:
+            return tuple(i for i in index if i.axes & vector)
+
+        for s in inner:
+            if s.buffer.space == "local":  # type: ignore[union-attr]
+                lanes = within(s.index)  # type: ignore[union-attr]
+                shape = tuple(n for i, n in zip(s.index, s.buffer.shape, strict=True) if i in lanes)  # type: ignore
+                own[s.buffer] = replaced(s.buffer, shape=shape)  # type: ignore[union-attr]
+        place = tuple(axis(c.axis) for c in chain)
+        shape = tuple(c.axis.extent for c in chain)
+        saved: dict[Expr, Expr] = {}
+        for e in postorder([e for s in inner for e in expressions(s)]):
+            if e.op == "load" and e.attr in own:
+                saved[e] = load(own[e.attr], within(e.args), e.dtype)
+            elif e.op == "load" and e.attr.space == "local":
+                held = Buffer(f"{e.attr}s{next(names)}", e.dtype, shape, "stack")  # type: ignore[arg-type]
+                saved[e] = load(held, place, e.dtype)
+        first: Body = tuple(Store(new.attr, place, e) for e, new in saved.items() if new.attr.space == "stack")
+        then = tuple(replaced(s, buffer=own.get(s.buffer, s.buffer), value=replace(s.value, saved),  # type: ignore
+                              index=within(s.index) if s.buffer in own else s.index) for s in inner)  # type: ignore
+        for c in reversed(chain):
+            first = (replaced(c, body=first),)
+            then = (replaced(c, body=then, kind="serial" if c.kind == "unroll" else c.kind),)
+        return (*first, *then)
+
+    def outermost_first(statements: Body) -> Body:
+        result: Body = ()
+        for s in statements:
+            changed = change(s) if isinstance(s, For) else None
+            if changed is None and isinstance(s, For):
+                changed = (replaced(s, body=outermost_first(s.body)),)
+            result += (s,) if changed is None else changed
+        return result
+
+    return outermost_first(body)
+
+
+def peel(body: Body, a: Axis, most: int) -> tuple[Body, list[Axis]]:
+    """Cut a loop where a condition on its axis changes, into at most `most` pieces; gives their axes.
+
+    A piece of one iteration has no loop.
+
+
+    for j in 20 { y[j] = select(2 <= j, x[max(j - 2, 0)], 0) }    ->    for j0 in 2 { y[j] = 0 }
+                                                                        for j1 in 18 { y[j1 + 2] = x[j1] }
+    """
+    extent = a.extent
+    points: list[int | Dim] = []
+    for s in walk(body):
+        if isinstance(s, For) and s.axis == a:
+            for e in dict.fromkeys(e for t in walk(s.body) for e in postorder(expressions(t))):
+                points.extend(p for p in _turns(e, a) if at_least_zero(p - 1) and at_least_zero(extent - p - 1))
+    points = sorted(set(points), key=cmp_to_key(lambda p, q: 0 if p == q else 1 if at_least_zero(p - q) else -1))
+    ordered = all(at_least_zero(q - p) for p, q in itertools.pairwise(points))
+    if not points or len(points) >= most or not ordered:
+        return body, [a]
+    bounds_ = [*zip([0, *points], [*points, extent], strict=True)]
+    pieces = [Axis(f"{a}p{k}", last - first) for k, (first, last) in enumerate(bounds_)]
+
+    def change(s: For) -> Body | None:
+        if s.axis != a:
+            return None
+        result: Body = ()
+        for piece, (first, _) in zip(pieces, bounds_, strict=True):
+            if piece.extent == 1:
+                result += substitute_axes(s.body, {a: size(first)})
+            else:
+                result += (replaced(s, axis=piece, body=substitute_axes(s.body, {a: axis(piece) + size(first)})),)
+        return result
+
+    return map_loops(body, change), pieces
+
+
+def _turns(condition: Expr, a: Axis) -> Iterator[int | Dim]:
+    """From which values of an axis on a comparison is the same whatever the other axes are."""
+    if condition.op not in ("lt", "le") or condition.args[0].dtype.name != "i64":
+        return
+    low, high = condition.args
+    slack, constant = linear(high - low - (1 if condition.op == "lt" else 0))  # at least 0 where it holds
+    k = slack.pop(axis(a), 0)
+    rest = from_linear((slack, constant))
+    if not isinstance(k, int) or k == 0 or a in rest.axes:
+        return
+    for end in dict.fromkeys(bounds(rest)):
+        if end is not None and (isinstance(end, int) or k in (1, -1)):
+            # k*a + end >= 0 from a = ceil(-end / k) on, or for k < 0 up to a = floor(end / -k)
+            whole = end // abs(k) if isinstance(end, int) else end
+            yield -1 * whole if k > 0 else whole + 1
 
 
 def hoist(body: Body) -> Body:
@@ -378,7 +711,7 @@ def hoist(body: Body) -> Body:
     return visit(body, frozenset())
 
 
-_COSTLY = {"div", "sqrt", "exp", "log", "pow", "tanh", "sin", "cos", "erf", "log1p", "load"}
+COSTLY = {"div", "sqrt", "exp", "log", "pow", "tanh", "sin", "cos", "erf", "log1p", "load"}
 
 
 def _invariant(loop: For, axes: frozenset[Axis], written: set[Buffer]) -> list[Expr]:
@@ -389,7 +722,7 @@ def _invariant(loop: For, axes: frozenset[Axis], written: set[Buffer]) -> list[E
 
     def steady(e: Expr) -> bool:
         nodes = postorder([e])
-        return not any(n.op == "load" and n.attr in written for n in nodes) and any(n.op in _COSTLY for n in nodes)
+        return not any(n.op == "load" and n.attr in written for n in nodes) and any(n.op in COSTLY for n in nodes)
 
     for s in walk(loop.body):
         stack = list(expressions(s))

@@ -19,7 +19,6 @@ from graphc.runtime.targets.interpreter import interpret
 from graphc.runtime.targets.jit import compile_text
 from graphc.runtime.targets.llvm import emit, symbols
 from graphc.runtime.targets.machine import Machine, MachineError
-from graphc.runtime.targets.team import team
 
 GUARD = 192  # bytes before and after each array that native code must leave alone
 
@@ -128,7 +127,7 @@ class _Text:
 @cache
 def _compiled(key: _Text, machine: str):
     made = Machine.named(machine)
-    return compile_text(emit(key.loops, made.lanes, team(1).barrier_address), "kernel", made)
+    return compile_text(emit(key.loops, made.lanes), "kernel", made)
 
 
 def _results(graph: Graph, arrays):

@@ -6,30 +6,48 @@ indices depend on the loop axes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from graphc.ir.expr import Axis, Expr, const, select
+from graphc.ir.expr import Axis, Expr
 from graphc.ir.types import Dim
-from graphc.runtime.loops import Barrier, Loops, map_expressions
+from graphc.runtime.loops import Barrier, For, Loops, map_expressions, walk
 from graphc.runtime.schedule.tile import (
     CHUNKS,
-    best_tile,
+    Tile,
+    along,
+    choose_tile,
     parallelise,
     rows,
     single_reduction,
     stride,
-    tile_registers,
     vectorise,
 )
 from graphc.runtime.targets.machine import Machine
-from graphc.runtime.transform import Body, chain_of, mark, split_reduction, stage, stageable, volume
+from graphc.runtime.transform import (
+    Body,
+    chain_of,
+    conditions,
+    guarded,
+    mark,
+    outermost,
+    replicate,
+    split_reduction,
+    stage,
+    stageable,
+    tighten,
+    volume,
+)
 
 __all__ = ["apply", "matches"]
+
+READERS = 128  # rows that make packing their columns worth its cost
+TAPS = 9  # iterations of a reduction that may be written out to decide conditions
 
 
 @dataclass(frozen=True)
 class Contraction:
-    """A sum of products: the two operands, and the expression of the product in the loops."""
+    """A sum of products: the two operands, each with its conditions, and the product as the loops have it."""
 
     outputs: tuple[Axis, ...]
     reduced: tuple[Axis, ...]
@@ -38,15 +56,12 @@ class Contraction:
     product: Expr
 
 
-def analyse(loops: Loops) -> Contraction | None:
-    """The contraction that loops are, or None."""
-    found = single_reduction(loops.body)
+def analyse(body: Body) -> Contraction | None:
+    """The contraction that a nest is, or None."""
+    found = single_reduction(body)
     if found is None or not found.outputs or found.update.op != "sum":
         return None
-    value, conditions = found.update.value, []
-    while value.op == "select" and value.args[2].op == "const" and value.args[2].attr == 0:
-        conditions.append(value.args[0])
-        value = value.args[1]
+    limits, value = conditions(found.update.value)
     if value.op != "mul" or not value.dtype.is_float:
         return None
     v = found.outputs[-1]
@@ -55,25 +70,23 @@ def analyse(loops: Loops) -> Contraction | None:
         x, y = y, x
     if v in x.axes or v not in y.axes:
         return None
-    for c in conditions:  # zero times a finite number is zero: a condition may move to the operand it depends on
-        if c.axes <= x.axes:
-            x = select(c, x, const(0, x.dtype))
-        elif c.axes <= y.axes:
-            y = select(c, y, const(0, y.dtype))
-        else:
-            return None
-    return Contraction(found.outputs, found.reduced, x, y, found.update.value)
+    # zero times a finite number is zero: a condition may move to the operand that it depends on
+    of_x = [c for c in limits if c.axes <= x.axes]
+    of_y = [c for c in limits if c not in of_x]
+    if not all(c.axes <= y.axes for c in of_y):
+        return None
+    return Contraction(found.outputs, found.reduced, guarded(of_x, x), guarded(of_y, y), found.update.value)
 
 
-def _contraction(loops: Loops) -> Contraction:
-    found = analyse(loops)
-    assert found is not None, f"{loops.name} is no contraction"
+def _contraction(body: Body) -> Contraction:
+    found = analyse(body)
+    assert found is not None, "the nest is no contraction"
     return found
 
 
-def matches(loops: Loops, machine: Machine) -> bool:
-    """Whether loops are a contraction with columns enough for vectors and operands that can be staged."""
-    c = analyse(loops)
+def matches(body: Body, machine: Machine) -> bool:
+    """Whether a nest is a contraction with columns enough for vectors and operands that can be staged."""
+    c = analyse(body)
     if c is None or not isinstance(c.outputs[-1].extent, int) or 4 * c.outputs[-1].extent < machine.lanes:
         return False
     return (_plain(c.shared) or stageable(c.shared)) and (not _needs_stage(c) or stageable(c.columns))
@@ -89,56 +102,79 @@ def _needs_stage(c: Contraction) -> bool:
 
 def apply(loops: Loops, machine: Machine) -> Loops:
     """Stage what can't be read directly, split the reduction where outputs are few, and tile registers."""
-    c = _contraction(loops)
-    before: Body = ()
-    old, new = c.product, c.shared * c.columns
-    loops = replace(loops, body=map_expressions(loops.body, lambda e: new if e is old else e))
+    c = _contraction(loops.body)
     v = c.outputs[-1]
-    if not _plain(c.shared):
+    tile = choose_tile([a for a in c.outputs[:-1] if a not in c.columns.axes], v, machine)
+    body = loops.body
+    for a in c.reduced:
+        body = tighten(body, a, [a for a, _ in tile.rows])
+    c = _contraction(body)
+    taps = _taps(c, tile)
+    new = c.shared * c.columns
+    if taps:
+        limits, operand = conditions(c.shared)
+        new = guarded(limits, operand * c.columns)
+    loops = replace(loops, body=map_expressions(body, lambda e: new if e is c.product else e))
+    copies: Body = ()
+    if not taps and not _plain(c.shared):
         loops, nest = stage(loops, c.shared)
-        before += _copy(nest, machine)
-    if _needs_stage(c):
-        loops, nest = stage(loops, c.columns, v)
-        before += _copy(nest, machine)
-    c = _contraction(loops)
-    free = [a for a in c.outputs[:-1] if a not in c.columns.axes]
+        copies += _copy(nest, machine)
+    width = _panel(c, tile, machine)
+    if width or _needs_stage(c):
+        loops, nest = stage(loops, c.columns, v, width)
+        copies += _copy(nest, machine)
+    if copies:
+        copies += (Barrier(),)
     few = all(isinstance(a.extent, int) for a in c.outputs) and volume(c.outputs) <= 1 << 18
     if few and len(c.reduced) > 1 and isinstance(c.reduced[0].extent, Dim):
         loops, _ = split_reduction(loops, c.reduced[0], CHUNKS, c.reduced[1:])
-    body = _tile(loops.body, free, v, machine)
+        parts, barrier, total = loops.body
+        body = (*_tiled((parts,), c, tile, taps, v, machine), barrier, *vectorise((total,), v, machine.lanes, 4))
+    else:
+        nests = outermost(loops.body, v, width) if width else [(loops.body, v)]
+        body = tuple(s for nest, a in nests for s in _tiled(nest, c, tile, taps, a, machine))
+    return replace(loops, body=(*copies, *parallelise(body)))
+
+
+def _taps(c: Contraction, tile: Tile) -> list[Axis]:
+    """The reduced axes that decide every condition on the shared operand once they are written out, if few do."""
+    limits, operand = conditions(c.shared)
+    needed = frozenset[Axis]().union(*(limit.axes for limit in limits))
+    taps = [a for a in c.reduced if a in needed]
+    whole = [a for a, count in tile.rows if count == a.extent]
+    small = all(isinstance(a.extent, int) for a in taps) and volume(taps) <= TAPS
+    return taps if _plain(operand) and needed <= {*taps, *whole} and small else []
+
+
+def _panel(c: Contraction, tile: Tile, machine: Machine) -> int:
+    """The width of the panels that columns are packed into, where they exceed the cache and many rows read them."""
+    if not all(isinstance(a.extent, int) for a in c.columns.axes) or len(c.columns.axes) > 1 + len(c.reduced):
+        return 0
+    size = volume(c.columns.axes) * c.columns.dtype.size
+    readers = volume([a for a in c.outputs if a not in c.columns.axes])
+    return tile.vectors * machine.lanes if size > 4 * machine.cache and readers >= READERS else 0
+
+
+def _tiled(body: Body, c: Contraction, tile: Tile, taps: Sequence[Axis], v: Axis, machine: Machine) -> Body:
+    """A nest with its registers: vectors along one axis, rows along others; conditions decided."""
+    body = vectorise(body, v, machine.lanes, tile.vectors)
+    for a, count in tile.rows:
+        body = rows(body, a, count)
+    for a in taps:
+        body = replicate(body, a)
+    if taps:
+        for unrolled in dict.fromkeys(s.axis for s in walk(body) if isinstance(s, For) and s.kind == "unroll"):
+            body = tighten(body, unrolled)
     for a in c.reduced:
         if isinstance(a.extent, int) and a.extent <= 2:
             body = mark(body, a, "unroll")
-    body = parallelise(body)
-    barrier = (Barrier(),) if before else ()
-    return replace(loops, body=(*before, *barrier, *body))
+    return body
 
 
 def _copy(nest: Body, machine: Machine) -> Body:
-    """The nest of a staging copy: vectors along its last axis, threads along its first."""
-    chain, _ = chain_of(nest)
-    body = vectorise(nest, chain[-1].axis, machine.lanes) if chain else nest
+    """The nests of a staging copy: vectors along their last axes, threads along their first."""
+    body: Body = ()
+    for s in nest:
+        chain, _ = chain_of((s,))
+        body += along((s,), chain[-1].axis, machine) if chain else (s,)
     return parallelise(body)
-
-
-def _tile(body: Body, free: list[Axis], v: Axis, machine: Machine) -> Body:
-    """A tile of rows along the axes that share columns, innermost first, and of vectors along `v`."""
-    extents = [a.extent if isinstance(a.extent, int) else 64 for a in reversed(free)]
-    columns, registers = v.extent, tile_registers(machine)
-    assert isinstance(columns, int)
-    taken: list[tuple[Axis, int]] = []
-    count, vectors = 1, min(4, -(-columns // machine.lanes))
-    for a, extent in zip(reversed(free), extents, strict=True):
-        if extent > 1:
-            r, vectors = best_tile(extent, columns, machine) if count == 1 else (
-                min(extent, registers // (count * vectors)), vectors)
-            if count > 1 and r < extent:  # a second axis joins the tile only whole
-                break
-            taken.append((a, r))
-            count *= r
-            if r < extent or count * vectors >= registers // 2:
-                break
-    body = vectorise(body, v, machine.lanes, vectors)
-    for a, r in taken:
-        body = rows(body, a, r)
-    return body

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from graphc.ir.expr import Axis, Expr, linear, position, postorder
+from graphc.ir.expr import Axis, Expr, bounds, linear, position, postorder
 from graphc.ir.types import Dim
 from graphc.runtime.loops import For, Statement, Store, Update, expressions, walk
 from graphc.runtime.targets.machine import Machine
-from graphc.runtime.transform import Body, chain_of, mark, sink, split, volume
+from graphc.runtime.transform import Body, chain_of, collapse, mark, reorder, sink, split, transpose, volume
 
-__all__ = ["CHUNKS", "Reduction", "best_tile", "parallelise", "rows", "single_reduction", "stride",
-           "tile_registers", "vectorise"]
+__all__ = ["CHUNKS", "Reduction", "Tile", "along", "best_tile", "choose_tile", "parallelise", "rows",
+           "single_reduction", "stride", "tile_registers", "vectorise"]
 
 GRAIN = 16384  # scalar operations worth handing to another thread
+MANY = 64  # iterations of a loop that are enough for all threads
 CHUNKS = 16  # parts of a reduction that run in parallel; fixed, so that results do not depend on threads
 
 
@@ -59,6 +61,19 @@ def vectorise(body: Body, a: Axis, lanes: int, vectors: int = 1) -> Body:
     return _columns(body, a, lanes)
 
 
+def along(body: Body, a: Axis, machine: Machine) -> Body:
+    """A nest of one store as vectors along an axis; in square blocks, where its operand lies along another one."""
+    chain, inner = chain_of(body)
+    store = inner[0]
+    if len(inner) == 1 and isinstance(store, Store):
+        reads = [e for e in postorder([store.value]) if e.op == "load" and e.attr.space != "local"]
+        for c in chain[:-1]:
+            if c.axis != a and any(stride(e, c.axis) == 1 for e in reads) and all(
+                    isinstance(x.extent, int) and x.extent >= machine.lanes for x in (a, c.axis)):
+                return transpose(body, c.axis, a, machine.lanes, [e for e in reads if stride(e, c.axis) == 1])
+    return vectorise(body, a, machine.lanes)
+
+
 def _columns(body: Body, a: Axis, lanes: int) -> Body:
     """Vectors of `lanes` along `a`; a loop over few whole vectors is unrolled, its registers kept apart."""
     if isinstance(a.extent, int) and a.extent <= lanes:
@@ -97,14 +112,32 @@ def rows(body: Body, a: Axis, count: int) -> Body:
 
 
 def parallelise(body: Body) -> Body:
-    """Share the outermost loops among threads, where they do enough."""
+    """Share the outermost loops among threads, where they do enough.
+
+    Where the outermost alone may have few iterations, as a batch of one row has, the next one joins it or goes first.
+    """
     result: list[Statement] = []
     for s in body:
+        while isinstance(s, For) and _joins(s):
+            inner = s.body[0].axis  # type: ignore[union-attr]
+            if isinstance(bounds(s.extent)[1], int) and isinstance(s.axis.extent, Expr):
+                (s,) = reorder((s,), [inner, s.axis])  # a rest of less than a tile
+            else:
+                ((s,), _) = collapse((s,), s.axis, inner)
         if isinstance(s, For) and s.kind == "serial" and s.axis.extent != 1 and _independent(s):
             result.extend(mark((s,), s.axis, "parallel", max(1, GRAIN // max(1, _work(s.body)))))
         else:
             result.append(s)
     return tuple(result)
+
+
+def _joins(loop: For) -> bool:
+    """Whether a loop of few or unknown iterations can be one with the loop inside it."""
+    inner = loop.body[0]
+    if len(loop.body) > 1 or not isinstance(inner, For) or not isinstance(inner.axis.extent, int):
+        return False
+    few = not isinstance(loop.axis.extent, int) or loop.axis.extent < MANY
+    return few and loop.kind == inner.kind == "serial" and _independent(loop) and _independent(inner)
 
 
 def _independent(loop: For) -> bool:
@@ -132,6 +165,34 @@ def tile_registers(machine: Machine) -> int:
     return machine.registers - 4
 
 
+@dataclass(frozen=True)
+class Tile:
+    """A tile of registers: rows along some axes, and vectors side by side."""
+
+    rows: tuple[tuple[Axis, int], ...]
+    vectors: int
+
+
+def choose_tile(free: Sequence[Axis], columns: Axis, machine: Machine) -> Tile:
+    """Rows along the axes that share columns, innermost first, and vectors along the columns."""
+    registers, width = tile_registers(machine), columns.extent
+    assert isinstance(width, int)
+    taken: list[tuple[Axis, int]] = []
+    count, vectors = 1, min(4, -(-width // machine.lanes))
+    for a in reversed(free):
+        extent = a.extent if isinstance(a.extent, int) else 64
+        r = min(extent, registers // (count * vectors))
+        if count == 1:
+            r, vectors = best_tile(extent, width, machine)
+        elif r < extent:  # a second axis joins the tile only whole
+            break
+        taken.append((a, r))
+        count *= r
+        if r < extent or count * vectors >= registers // 2:
+            break
+    return Tile(tuple(taken), vectors)
+
+
 def best_tile(row_extent: int, column_extent: int, machine: Machine) -> tuple[int, int]:
     """Rows and vectors of the register tile that take the least time over an output of the given extents.
 
@@ -142,12 +203,11 @@ def best_tile(row_extent: int, column_extent: int, machine: Machine) -> tuple[in
     vectors = -(-column_extent // machine.lanes)
 
     def cost(r: int, v: int) -> float:
-        return max(r * v, 8.0) + 0.25 * r + 0.5 * v
+        return max(r * v, 8.0) + 0.25 * r + 0.5 * v if r and v else 0.0
 
     def total(r: int, v: int) -> float:
-        column_tiles = [v] * (vectors // v) + ([vectors % v] if vectors % v else [])
-        row_tiles = [r] * (row_extent // r) + ([row_extent % r] if row_extent % r else [])
-        return sum(cost(i, j) for i in row_tiles for j in column_tiles)
+        (m, row_rest), (n, column_rest) = divmod(row_extent, r), divmod(vectors, v)
+        return (n * (m * cost(r, v) + cost(row_rest, v)) + m * cost(r, column_rest) + cost(row_rest, column_rest))
 
     choices = [(r, v) for v in range(1, min(4, vectors) + 1) for r in range(1, min(row_extent, budget) + 1)
                if r * v <= budget]

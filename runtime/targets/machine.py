@@ -37,6 +37,7 @@ class Machine:
     vector_bits: int
     registers: int  # vector registers
     cores: int  # that this process may use
+    cache: int = 1 << 18  # bytes of a core's own cache, the second level
 
     @property
     def lanes(self) -> int:
@@ -75,7 +76,8 @@ def _host() -> Machine:
         width, registers = 256, 16
     else:
         width, registers = 128, 16
-    return Machine(triple, llvm.get_host_cpu_name(), features.flatten(), width, registers, usable_cores())
+    return Machine(triple, llvm.get_host_cpu_name(), features.flatten(), width, registers, usable_cores(),
+                   _second_level_cache())
 
 
 @cache
@@ -90,7 +92,7 @@ def _named(name: str) -> Machine:
         if missing:
             raise MachineError(f"This host ({host.cpu}) can't run code for {name}: it lacks "
                                f"{', '.join(missing)}. Choose a lower level, or 'host'.")
-        return Machine(host.triple, name, "", width, registers, host.cores)
+        return Machine(host.triple, name, "", width, registers, host.cores, host.cache)
     found = _probe(host.triple, name)
     if found is None:
         raise MachineError(f"LLVM knows no CPU {name!r} for {host.triple}, or it is older than x86-64-v2. "
@@ -100,7 +102,19 @@ def _named(name: str) -> Machine:
     if width > host.vector_bits:
         raise MachineError(f"This host ({host.cpu}) can't run code for {name}: its vectors have "
                            f"{host.vector_bits} bits, not {width}. Choose a smaller CPU, or 'host'.")
-    return Machine(host.triple, name, "", width, registers, host.cores)
+    return Machine(host.triple, name, "", width, registers, host.cores, host.cache)
+
+
+def _second_level_cache(root: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> int:
+    """Bytes of the first core's second-level cache, from Linux; a small one where that is unknown."""
+    for index in root.glob("index*"):
+        try:
+            if (index / "level").read_text().strip() == "2":
+                text = (index / "size").read_text().strip()
+                return int(text.rstrip("KM")) << {"K": 10, "M": 20}.get(text[-1], 0)
+        except (OSError, ValueError):
+            continue
+    return Machine.cache
 
 
 _PROBE = """

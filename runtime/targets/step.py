@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from llvmlite import ir
-
-from graphc.runtime.targets.llvm import I64, PTR, call_address
+from graphc.runtime.targets.llvm import BARRIER
 
 __all__ = ["Call", "Copy", "Location", "emit_step"]
 
 Scale = tuple[str, ...]
+Terms = tuple[tuple[Scale, int], ...]  # numbers of bytes times products of sizes
 
 
 @dataclass(frozen=True)
@@ -24,14 +22,14 @@ class Location:
     """An address: a memory block, plus bytes times products of sizes."""
 
     block: int
-    offsets: tuple[tuple[Scale, int], ...] = ()
+    offsets: Terms = ()
 
 
 @dataclass(frozen=True)
 class Call:
-    """One kernel: the address of its code, its buffers, and the names of the sizes it takes."""
+    """One kernel: the name of its function, its buffers, and the names of the sizes it takes."""
 
-    address: int
+    function: str
     buffers: tuple[Location, ...]
     sizes: tuple[str, ...]
 
@@ -42,52 +40,59 @@ class Copy:
 
     source: Location
     target: Location
-    size: tuple[tuple[Scale, int], ...]
+    size: Terms
 
 
-def emit_step(calls: Sequence[Call], copies: Sequence[Copy], blocks: int, sizes: Sequence[str], barrier: int) -> str:
-    """The text of a module with the function `step`."""
-    module = ir.Module("step")
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [PTR, PTR, I64, I64]), "step")
-    b = ir.IRBuilder(function.append_basic_block("entry"))
-    arguments, team, thread, threads = function.args
+def emit_step(calls: Sequence[Call], copies: Sequence[Copy], blocks: int, sizes: Sequence[str],
+              name: str = "step") -> str:
+    """The text of a module with the function; it calls the kernels and BARRIER by name."""
+    lines: list[str] = []
+    made: dict[object, str] = {}
 
-    def word(i: int, t: Any) -> Any:
-        return b.load(b.gep(arguments, [I64(i)], source_etype=I64), typ=t)
+    def put(key: object, instruction: str) -> str:
+        """The name of what an instruction gives, which is written once for a key."""
+        if key not in made:
+            made[key] = f"%v{len(made)}"
+            lines.append(f"{made[key]} = {instruction}")
+        return made[key]
 
-    value = {name: word(blocks + i, I64) for i, name in enumerate(sizes)}
-    base: dict[int, Any] = {}
+    def word(i: int, type_: str) -> str:
+        at = put(("argument", i), f"getelementptr i64, ptr %arguments, i64 {i}")
+        return put(("word", i), f"load {type_}, ptr {at}, align 8")
 
-    def total(terms: Sequence[tuple[Scale, int]]) -> Any:
-        result: Any = I64(0)
-        for scale, count in terms:
-            term: Any = I64(count)
-            for name in scale:
-                term = b.mul(term, value[name])
-            result = b.add(result, term)
+    def total(terms: Terms) -> str:
+        result = "0"
+        for k, (scale, count) in enumerate(terms):
+            term = str(count)
+            for j, factor in enumerate(scale):
+                size = word(blocks + sizes.index(factor), "i64")
+                term = put((count, scale[:j + 1]), f"mul i64 {term}, {size}")
+            result = put(terms[:k + 1], f"add i64 {result}, {term}")
         return result
 
-    def address(where: Location) -> Any:
-        if where.block not in base:
-            base[where.block] = word(where.block, PTR)
-        pointer = base[where.block]
-        return b.gep(pointer, [total(where.offsets)], source_etype=ir.IntType(8)) if where.offsets else pointer
+    def address(where: Location) -> str:
+        block = word(where.block, "ptr")
+        if not where.offsets:
+            return block
+        return put(where, f"getelementptr i8, ptr {block}, i64 {total(where.offsets)}")
 
-    most = max([1, *(len(c.buffers) for c in calls)])
-    buffers = b.alloca(PTR, most)
-    numbers = b.alloca(I64, max(1, len(sizes)))
+    most, numbers = max([1, *(len(c.buffers) for c in calls)]), max(1, len(sizes))
+    lines += [f"%buffers = alloca [{most} x ptr]", f"%sizes = alloca [{numbers} x i64]"]
     for c in calls:
-        for i, where in enumerate(c.buffers):
-            b.store(address(where), b.gep(buffers, [I64(i)], source_etype=PTR))
-        for i, name in enumerate(c.sizes):
-            b.store(value[name], b.gep(numbers, [I64(i)], source_etype=I64))
-        call_address(b, c.address, [buffers, numbers, team, thread, threads])
-        call_address(b, barrier, [team, threads])
+        for array, values in (("buffers", [f"ptr {address(b)}" for b in c.buffers]),
+                              ("sizes", [f"i64 {word(blocks + sizes.index(n), 'i64')}" for n in c.sizes])):
+            for i, value in enumerate(values):
+                lines.append(f"store {value}, ptr {put((array, i), f'getelementptr i64, ptr %{array}, i64 {i}')}")
+        lines += [f"call void @{c.function}(ptr %buffers, ptr %sizes, ptr %team, i64 %thread, i64 %threads)",
+                  f"call void @{BARRIER}(ptr %team, i64 %threads)"]
     if copies:
-        with b.if_then(b.icmp_signed("==", thread, I64(0))):
-            t = ir.FunctionType(ir.VoidType(), [PTR, PTR, I64, ir.IntType(1)])
-            memcpy = ir.Function(module, t, "llvm.memcpy.p0.p0.i64")
-            for copy in copies:
-                b.call(memcpy, [address(copy.target), address(copy.source), total(copy.size), ir.IntType(1)(0)])
-    b.ret_void()
-    return str(module)
+        moves = [f"call void @llvm.memcpy.p0.p0.i64(ptr {address(c.target)}, ptr {address(c.source)}, "
+                 f"i64 {total(c.size)}, i1 false)" for c in copies]
+        lines += ["%first = icmp eq i64 %thread, 0", "br i1 %first, label %copy, label %done", "copy:", *moves,
+                  "br label %done", "done:"]
+    kernels = dict.fromkeys(c.function for c in calls)
+    return "\n".join([
+        "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)", f"declare void @{BARRIER}(ptr, i64)",
+        *(f"declare void @{k}(ptr, ptr, ptr, i64, i64)" for k in kernels),
+        f"define void @{name}(ptr %arguments, ptr %team, i64 %thread, i64 %threads) nounwind {{",
+        *lines, "ret void", "}", ""])

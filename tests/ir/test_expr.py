@@ -119,6 +119,14 @@ def test_known_forms(e, simple):
     assert str(e) == simple
 
 
+def test_bounds_of_minima_cancel_what_their_sides_share():
+    tap = Axis("t", scalar("min", const(3), i + 1) - scalar("max", i - 2, 0))
+    row = i - scalar("max", i - 2, 0) - axis(tap)
+    assert bounds(row) == (0, 2)  # the last of them is i - max(i - 2, 0), at most 2
+    assert bounds(scalar("min", i, j) - i) == (-3, 0)
+    assert bounds(scalar("max", i, j) - i) == (0, 5)
+
+
 def test_equal_expressions_are_one_object():
     assert i + j is j + i
     assert (i + 1) * 2 is i * 2 + 2

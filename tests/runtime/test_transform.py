@@ -21,12 +21,18 @@ from graphc.runtime.transform import (
     collapse,
     hoist,
     mark,
+    outermost,
     reorder,
+    replicate,
+    residues,
     sink,
+    spill,
     split,
     split_reduction,
     stage,
     stageable,
+    tighten,
+    transpose,
     volume,
 )
 
@@ -386,6 +392,143 @@ def test_hoist_takes_shared_parts_once(rng):
 
 
 # ------------------------------------------------------------------------------------------------------ rest
+
+# ------------------------------------------------------------------------------------ outermost, transpose, spill
+
+@pytest.mark.parametrize("columns", [8, 35, 48])
+def test_outermost_blocks(columns, rng):
+    x = f.input("x", (N, columns))
+    loops = kernel(x * 2.0)
+    nests = outermost(loops.body, loop(loops, "i1").axis, 16)
+    assert [a.extent for _, a in nests] == {8: [8], 35: [16, 3], 48: [16]}[columns]
+    same(loops, with_body(loops, tuple(s for nest, _ in nests for s in nest)), rng)
+
+
+def test_transpose_reads_and_writes_vectors(rng):
+    x = f.input("x", (8, 12))
+    loops = kernel(f.transpose(x) + 1.0)
+    store = next(s for s in walk(loops.body) if isinstance(s, Store))
+    (read,) = [e for e in postorder([store.value]) if e.op == "load"]
+    body = transpose(loops.body, loop(loops, "i0").axis, loop(loops, "i1").axis, 4, [read])
+    assert text(with_body(loops, body)) == """\
+for i0o in 3 {
+  for i1o in 2 {
+    for i1i in 4 unroll {
+      for i0i in 4 vector {
+        x0t[i0i, i1i] = x[(i1i + (i1o * 4)), (i0i + (i0o * 4))]
+      }
+    }
+    for i0i in 4 unroll {
+      for i1i in 4 vector {
+        out0[(i0i + (i0o * 4)), (i1i + (i1o * 4))] = (x0t[i0i, i1i] + 1.0)
+      }
+    }
+  }
+}"""
+    same(loops, with_body(loops, body), rng)
+
+
+@pytest.mark.parametrize("rows, columns", [(4, 4), (5, 4), (7, 9), (4, 13)])
+def test_transpose_of_odd_sizes_computes_some_elements_twice(rows, columns, rng):
+    x, y = f.input("x", (N, rows, columns)), f.input("y", (N, columns, rows))
+    loops = kernel(f.transpose(x, (0, 2, 1)) * y)
+    store = next(s for s in walk(loops.body) if isinstance(s, Store))
+    (read,) = [e for e in postorder([store.value]) if e.op == "load" and e.attr.name == "x"]
+    body = transpose(loops.body, loop(loops, "i1").axis, loop(loops, "i2").axis, 4, [read])
+    same(loops, with_body(loops, body), rng)
+
+
+def test_spill_puts_registers_into_memory_and_loops(rng):
+    x = f.input("x", (8, 5))
+    loops = kernel(f.sqrt(f.sum(x * x, 1)))
+    rows = loop(loops, "i0").axis
+    unrolled = mark(sink(loops.body, rows), rows, "unroll")
+    assert spill(unrolled, 8) == unrolled
+    body = spill(unrolled, 7)
+    assert text(with_body(loops, body)).endswith("""
+for i0 in 8 unroll {
+  a0s0[i0] = a0[i0]
+}
+for i0 in 8 {
+  out0[i0] = sqrt(a0s0[i0])
+}""")
+    same(loops, with_body(loops, body), rng)
+
+
+def test_spill_of_several_results(rng):
+    x = f.input("x", (8, 5))
+    total = f.sum(x, 1)
+    loops = kernel(f.exp(total), total * total)
+    rows = loop(loops, "i0").axis
+    body = mark(sink(loops.body, rows), rows, "unroll")
+    after = with_body(loops, spill(body, 10))
+    assert str(after).count("in 8 {") == 1
+    same(loops, after, rng)
+
+
+# --------------------------------------------------------------------------------- replicate, residues, tighten
+
+def transposed_convolution(stride=1, size=3, extent=None):
+    """The gradient of a convolution to its input: windows that partly lie outside, and quotients with a stride."""
+    extent = extent or (4 - 1) * stride + size
+    dy, w = f.input("dy", (N, 4, 2)), f.input("w", (size, 3, 2))
+    return kernel(f.fold(f.einsum("nho,uco->nhuc", dy, w), (extent,), (stride,), (1,)))
+
+
+def test_tighten_starts_and_ends_a_reduction_where_its_values_do(rng):
+    loops = transposed_convolution()
+    body = tighten(loops.body, loop(loops, "r0_0").axis)
+    tight = with_body(loops, body)
+    assert "select" in str(loops) and "select" not in str(tight)
+    same(loops, tight, rng)
+    counted = [sum(0 <= i - k < 4 for k in range(3)) for i in range(6)]
+    extent = loop(tight, "r0_0t").extent
+    assert [evaluate(extent, {"i1": i}) for i in range(6)] == counted
+
+
+def evaluate(e, axes):
+    return {"const": lambda: e.attr, "axis": lambda: axes[e.attr.name if e.op == "axis" else ""],
+            "add": lambda: sum(evaluate(a, axes) for a in e.args),
+            "mul": lambda: evaluate(e.args[0], axes) * evaluate(e.args[1], axes),
+            "min": lambda: min(evaluate(a, axes) for a in e.args),
+            "max": lambda: max(evaluate(a, axes) for a in e.args)}[e.op]()
+
+
+def test_tighten_keeps_conditions_on_free_axes():
+    loops = transposed_convolution()
+    assert tighten(loops.body, loop(loops, "r0_0").axis, [loop(loops, "i1").axis]) == loops.body
+
+
+def test_tighten_after_replicate_decides_every_condition(rng):
+    loops = transposed_convolution()
+    rows, tap = loop(loops, "i1").axis, loop(loops, "r0_0").axis
+    body = mark(sink(loops.body, rows), rows, "unroll")
+    body = tighten(replicate(body, tap), rows)
+    assert str(with_body(loops, body)).count("in 4 unroll") == 3  # of 6 positions, each tap reaches 4
+    assert "select" not in str(with_body(loops, body))
+    same(loops, with_body(loops, body), rng)
+
+
+def test_residues_have_taps_of_their_own():
+    loops = transposed_convolution(stride=2)
+    even, odd = (tighten(nest, loop(loops, "r0_0").axis, [c.axis for c in chain_of(nest)[0]])
+                 for nest in residues(loops.body, loop(loops, "i1").axis, 2))
+    assert "for r0_0 in 2 {" in str(with_body(loops, even)) and "for r0_0" not in str(with_body(loops, odd))
+
+
+@pytest.mark.parametrize("extent", [None, 10, 11])
+@pytest.mark.parametrize("stride", [2, 3])
+def test_residues_of_a_stride_are_affine(stride, extent, rng):
+    size = 3 if extent is None else extent - 3 * stride
+    loops = transposed_convolution(stride, size, extent)
+    nests = residues(loops.body, loop(loops, "i1").axis, stride)
+    assert len(nests) == stride
+    for nest in nests:
+        (update,) = [s for s in walk(nest) if isinstance(s, Update)]
+        assert not {e.op for e in postorder([update.value])} & {"mod", "floordiv"}
+    nests = [tighten(nest, loop(loops, "r0_0").axis, [c.axis for c in chain_of(nest)[0]]) for nest in nests]
+    same(loops, with_body(loops, tuple(s for nest in nests for s in nest)), rng)
+
 
 def test_chain_of_and_volume():
     loops = row_sums(4, 9)
