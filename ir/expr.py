@@ -509,9 +509,12 @@ def _extremum(e: Expr, upper: bool) -> Bound:
         # k * (x // c) <= k/c * x for k > 0, >= for k < 0; a quotient of a remainder goes first, so that it
         # cancels against what it remains of
         atom = max(quotients, key=lambda a: len(str(a)))
-        x, c = atom.args
-        share = x * (terms.pop(atom) // c.attr)  # type: ignore[operator]
-        return _extremum(from_linear((terms, total)) + share, upper)
+        k = terms.pop(atom)
+        (x, c), rest = atom.args, from_linear((terms, total))
+        shared = _extremum(rest + x * (k // c.attr), upper)  # type: ignore[operator]
+        alone = _atom_bounds(atom)[at_least_zero(k) == upper]
+        apart = None if alone is None else _extremum(rest + size(alone * k), upper)
+        return (_least if upper else _greatest)(shared, apart, all_needed=False)
     choice = next((a for a in terms if a.op in ("min", "max")), None)
     if choice is not None and (at_least_zero(terms[choice]) or at_least_zero(-1 * terms[choice])):
         # x + min(a, b) is the lesser of x + a and x + b: what both sides share cancels before it is bounded
