@@ -448,7 +448,7 @@ def split_reduction(loops: Loops, a: Axis, chunks: int, blocked: Sequence[Axis] 
     last = scalar("floordiv", axis(chunk) * extent + extent, const(chunks))
     part_axis = Axis(f"{a}c", last - first)
     shape = tuple(c.axis.extent for c in chain)
-    parts = Buffer(f"p{len(loops.scratch)}", update.buffer.dtype, (chunks, *shape), "scratch")  # type: ignore
+    parts = Buffer(f"part{len(loops.scratch)}", update.buffer.dtype, (chunks, *shape), "scratch")  # type: ignore
     where = (axis(chunk), *(axis(c.axis) for c in chain))
 
     def around(outer: Iterable[For], body: Body) -> Body:
@@ -464,7 +464,9 @@ def split_reduction(loops: Loops, a: Axis, chunks: int, blocked: Sequence[Axis] 
         registers = [c for c in inner_axes if c.axis in blocked]
         outside = [c for c in inner_axes if c.axis not in blocked]
         once = (init, *around(registers, adding), Update(parts, where, update.op, formed))
-        nests = (*around(chain, (Store(parts, where, init.value),)), For(part_axis, around((*outside, *chain), once)))
+        clear = [For(Axis(f"{c.axis}z", c.axis.extent), ()) for c in chain]
+        cleared = Store(parts, (axis(chunk), *(axis(c.axis) for c in clear)), init.value)
+        nests = (*around(clear, (cleared,)), For(part_axis, around((*outside, *chain), once)))
     else:
         once = (init, For(part_axis, around(inner_axes, adding)), Store(parts, where, formed))
         nests = around(chain, once)
@@ -515,7 +517,7 @@ def stage(loops: Loops, part: Expr, last: Axis | None = None, width: int = 0) ->
         return (index[-1] // width, *index[:-1], index[-1] % width) if width else index
 
     panels = (-(-shape[-1] // width), *shape[:-1], width) if width else tuple(shape)  # type: ignore[operator]
-    buffer = Buffer(f"p{len(loops.scratch)}", part.dtype, panels, "scratch")  # type: ignore[arg-type]
+    buffer = Buffer(f"copy{len(loops.scratch)}", part.dtype, panels, "scratch")  # type: ignore[arg-type]
     nest: Body = (Store(buffer, place(*(axis(axes[k]) for k in keys)), replace(part, moved)),)
     for key in reversed(keys):
         nest = (For(axes[key], nest),) if axes[key].extent != 1 else nest
@@ -605,7 +607,7 @@ def spill(body: Body, most: int) -> Body:
         for e in postorder([e for s in inner for e in expressions(s)]):
             if e.op == "load" and e.attr in own:
                 saved[e] = load(own[e.attr], within(e.args), e.dtype)
-            elif e.op == "load" and e.attr.space == "local":
+            elif e.op == "load" and e.attr.space == "local" and e.axes & set(unrolled):
                 held = Buffer(f"{e.attr}s{next(names)}", e.dtype, shape, "stack")  # type: ignore[arg-type]
                 saved[e] = load(held, place, e.dtype)
         first: Body = tuple(Store(new.attr, place, e) for e, new in saved.items() if new.attr.space == "stack")

@@ -32,6 +32,7 @@ from graphc.runtime.transform import (
     mark,
     outermost,
     replicate,
+    split,
     split_reduction,
     stage,
     stageable,
@@ -129,7 +130,9 @@ def apply(loops: Loops, machine: Machine) -> Loops:
     if few and len(c.reduced) > 1 and isinstance(c.reduced[0].extent, Dim):
         loops, _ = split_reduction(loops, c.reduced[0], CHUNKS, c.reduced[1:])
         parts, barrier, total = loops.body
-        body = (*_tiled((parts,), c, tile, taps, v, machine), barrier, *vectorise((total,), v, machine.lanes, 4))
+        clear = Axis(f"{v}z", v.extent)
+        parts = vectorise(_tiled((parts,), c, tile, taps, v, machine), clear, machine.lanes)
+        body = (*parts, barrier, *vectorise((total,), v, machine.lanes))
     else:
         nests = outermost(loops.body, v, width) if width else [(loops.body, v)]
         body = tuple(s for nest, a in nests for s in _tiled(nest, c, tile, taps, a, machine))
@@ -152,23 +155,44 @@ def _panel(c: Contraction, tile: Tile, machine: Machine) -> int:
         return 0
     size = volume(c.columns.axes) * c.columns.dtype.size
     readers = volume([a for a in c.outputs if a not in c.columns.axes])
-    return tile.vectors * machine.lanes if size > 4 * machine.cache and readers >= READERS else 0
+    return tile.vectors * machine.lanes if 2 * size >= machine.cache and readers >= READERS else 0
 
 
 def _tiled(body: Body, c: Contraction, tile: Tile, taps: Sequence[Axis], v: Axis, machine: Machine) -> Body:
     """A nest with its registers: vectors along one axis, rows along others; conditions decided."""
-    body = vectorise(body, v, machine.lanes, tile.vectors)
-    for a, count in tile.rows:
-        body = rows(body, a, count)
-    for a in taps:
-        body = replicate(body, a)
-    if taps:
-        for unrolled in dict.fromkeys(s.axis for s in walk(body) if isinstance(s, For) and s.kind == "unroll"):
-            body = tighten(body, unrolled)
-    for a in c.reduced:
-        if isinstance(a.extent, int) and a.extent <= 2:
-            body = mark(body, a, "unroll")
-    return body
+    result: Body = ()
+    for nest, counts, vectors in _parts(body, tile, v, machine):
+        nest = vectorise(nest, v, machine.lanes, vectors)
+        for a, count in counts:
+            nest = rows(nest, a, count)
+        for a in taps:
+            nest = replicate(nest, a)
+        if taps:
+            for unrolled in dict.fromkeys(s.axis for s in walk(nest) if isinstance(s, For) and s.kind == "unroll"):
+                nest = tighten(nest, unrolled)
+        for a in c.reduced:
+            if isinstance(a.extent, int) and a.extent <= 2:
+                nest = mark(nest, a, "unroll")
+        result += nest
+    return result
+
+
+def _parts(body: Body, tile: Tile, v: Axis, machine: Machine) -> list[tuple[Body, tuple[tuple[Axis, int], ...], int]]:
+    """The nest in whole tiles and, where rows are of unknown number, the rows left in tiles of their own.
+
+    A single row is a vector times a matrix: it needs more vectors side by side to keep the adder busy.
+    """
+    a, count = tile.rows[0] if tile.rows else (None, 1)
+    if a is None or isinstance(a.extent, int) or chain_of(body)[0][0].axis != a:
+        return [(body, tile.rows, tile.vectors)]
+    parts = []
+    for r in [count, 4] if count > 4 else [count]:
+        body, _, inner, rest = split(body, a, r)
+        assert inner is not None and rest is not None, f"{a} is of unknown extent"
+        parts.append((body[:1], ((inner, r), *tile.rows[1:]), tile.vectors))
+        body, a = body[1:], rest
+    alone = choose_tile([], v, machine)
+    return [*parts, (body, (), alone.vectors)]
 
 
 def _copy(nest: Body, machine: Machine) -> Body:

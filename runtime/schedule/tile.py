@@ -16,6 +16,7 @@ __all__ = ["CHUNKS", "Reduction", "Tile", "along", "best_tile", "choose_tile", "
 
 GRAIN = 16384  # scalar operations worth handing to another thread
 MANY = 64  # iterations of a loop that are enough for all threads
+REST = 0.07  # how much longer a tile may take that leaves no rest, which needs code of its own
 CHUNKS = 16  # parts of a reduction that run in parallel; fixed, so that results do not depend on threads
 
 
@@ -85,7 +86,7 @@ def _columns(body: Body, a: Axis, lanes: int) -> Body:
                 body = mark(sink(body, part), part, "vector")
             else:
                 body = _masked(body, part, lanes)
-    if isinstance(a.extent, int) and inner is not None and 1 < a.extent // lanes <= 4:
+    if isinstance(a.extent, int) and inner is not None and 1 < a.extent // lanes <= 8:
         body = mark(sink(body, outer), outer, "unroll")
     return body
 
@@ -178,7 +179,7 @@ def choose_tile(free: Sequence[Axis], columns: Axis, machine: Machine) -> Tile:
     registers, width = tile_registers(machine), columns.extent
     assert isinstance(width, int)
     taken: list[tuple[Axis, int]] = []
-    count, vectors = 1, min(4, -(-width // machine.lanes))
+    count, vectors = 1, min(4 if free else 8, -(-width // machine.lanes))  # 8 sums keep the adder busy
     for a in reversed(free):
         extent = a.extent if isinstance(a.extent, int) else 64
         r = min(extent, registers // (count * vectors))
@@ -207,7 +208,8 @@ def best_tile(row_extent: int, column_extent: int, machine: Machine) -> tuple[in
 
     def total(r: int, v: int) -> float:
         (m, row_rest), (n, column_rest) = divmod(row_extent, r), divmod(vectors, v)
-        return (n * (m * cost(r, v) + cost(row_rest, v)) + m * cost(r, column_rest) + cost(row_rest, column_rest))
+        time = n * (m * cost(r, v) + cost(row_rest, v)) + m * cost(r, column_rest) + cost(row_rest, column_rest)
+        return time * (1 + REST * (row_rest > 0)) * (1 + REST * (column_rest > 0))
 
     choices = [(r, v) for v in range(1, min(4, vectors) + 1) for r in range(1, min(row_extent, budget) + 1)
                if r * v <= budget]
