@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace as replaced
 from functools import cmp_to_key, partial
 
@@ -43,10 +43,12 @@ from graphc.runtime.loops import (
 )
 
 __all__ = ["COSTLY", "Body", "accumulate_lanes", "chain_of", "collapse", "conditions", "find", "guarded", "hoist",
-           "mark", "outermost", "peel", "reorder", "replicate", "residues", "sink", "spill", "split",
+           "keep", "mark", "outermost", "peel", "reorder", "replicate", "residues", "sink", "spill", "split",
            "split_reduction", "stage", "stageable", "tighten", "transpose", "volume"]
 
 Body = tuple[Statement, ...]
+
+KEPT = 8192  # elements of a row that may lie on the stack of a thread
 
 
 def find(body: Iterable[Statement], a: Axis) -> For:
@@ -119,6 +121,23 @@ def residues(body: Body, a: Axis, step: int) -> list[Body]:
             nest = (replaced(c, body=nest),) if c.axis != a else (For(part, nest),)
         result.append(substitute_axes(nest, {a: axis(part) * step + const(k)}))
     return result
+
+
+def prune(body: Body) -> Body:
+    """Leave out registers that nothing reads, and loops without statements."""
+    read = {e.attr for s in walk(body) for e in postorder(expressions(s)) if e.op == "load"}
+
+    def kept(statements: Body) -> Body:
+        result: Body = ()
+        for s in statements:
+            if isinstance(s, For):
+                inner = kept(s.body)
+                result += (replaced(s, body=inner),) if inner else ()
+            elif isinstance(s, Barrier) or s.buffer.space != "local" or s.buffer in read:
+                result += (s,)
+        return result
+
+    return kept(body)
 
 
 def conditions(value: Expr, otherwise: float = 0) -> tuple[list[Expr], Expr]:
@@ -342,7 +361,7 @@ def _distribute(loop: For) -> Body:
 def accumulate_lanes(body: Body, a: Axis, lanes: int, vectors: int = 1) -> Body:
     """Vectorise a reduction's innermost loop: one partial result per lane of each vector, combined at the end.
 
-    Several vectors do not wait for one another's additions.
+    Several vectors do not wait for one another's additions. A row of one vector needs no partial results.
 
     s[] = 0                               for u in 4 unroll { for l in 16 vector { v[l, u] = 0 } }
     for k in 136 { s[] sum= x[k] }    ->  for ko in 2 { for u in 4 unroll { for l in 16 vector {
@@ -353,6 +372,7 @@ def accumulate_lanes(body: Body, a: Axis, lanes: int, vectors: int = 1) -> Body:
                                           for l in 16 vector { s[] sum= v[l, 0] }
     """
     lane, side = Axis(f"{a}l", lanes), Axis(f"{a}u", vectors)
+    short = isinstance(a.extent, int) and a.extent <= lanes
 
     def among(u: Axis, inner: For) -> For:
         return For(u, (inner,), "unroll") if vectors > 1 else inner
@@ -396,6 +416,9 @@ def accumulate_lanes(body: Body, a: Axis, lanes: int, vectors: int = 1) -> Body:
             update = _single_update(s, a) if isinstance(s, For) else None
             if update is None:
                 result.append(replaced(s, body=group(s.body)) if isinstance(s, For) else s)
+                continue
+            if short:
+                result.extend(mark((s,), a, "vector"))
                 continue
             shape, where = ((lanes, vectors), (axis(lane), axis(side))) if vectors > 1 else ((lanes,), (axis(lane),))
             wide = Buffer(update.buffer.name + "v", update.buffer.dtype, shape, "local")
@@ -681,6 +704,52 @@ def _turns(condition: Expr, a: Axis) -> Iterator[int | Dim]:
             # k*a + end >= 0 from a = ceil(-end / k) on, or for k < 0 up to a = floor(end / -k)
             whole = end // abs(k) if isinstance(end, int) else end
             yield -1 * whole if k > 0 else whole + 1
+
+
+def keep(body: Body, axes: Container[Axis], lanes: int) -> tuple[Body, list[Axis]]:
+    """Store the costly values that reductions over `axes` add up, where they are asked for again; gives the new axes.
+
+    for k in 40 { s[] sum= exp(x[k]) }                    for k in 40 { t[k] = exp(x[k]) }
+    for i in 40 { y[i] = exp(x[i]) / s[] }    ->    for k in 40 { s[] sum= t[k] }
+                                                    for i in 40 { y[i] = t[i] / s[] }
+
+    Not for rows within one vector, whose values stay in registers anyway.
+    """
+    filled: list[Axis] = []
+
+    def again(part: Expr, a: Axis, after: Iterable[Statement]) -> list[tuple[Expr, Expr]]:
+        """What equals a value over `a` in later loops of the same extent, and its index."""
+        loops = [s for s in after if isinstance(s, For) and s.axis.extent == a.extent]
+        same = [(substitute(part, {a: axis(s.axis)}), axis(s.axis), s) for s in loops]
+        return [(e, i) for e, i, s in same if any(e in postorder(expressions(t)) for t in walk(s.body))]
+
+    def visit(statements: Body) -> Body:
+        result: list[Statement] = []
+        pending = list(statements)
+        while pending:
+            s = pending.pop(0)
+            if not isinstance(s, For):
+                result.append(s)
+                continue
+            update, extent = s.body[0] if len(s.body) == 1 else None, s.axis.extent
+            if not isinstance(update, Update) or s.axis not in axes or not lanes < extent <= KEPT:
+                result.append(replaced(s, body=visit(s.body)))
+                continue
+            costly = [e for e in postorder([update.value]) if e.op in COSTLY and e.op != "load" and s.axis in e.axes]
+            for part in reversed(costly):
+                found = again(part, s.axis, pending)
+                if found:
+                    row = Buffer(f"t{len(filled)}", part.dtype, (extent,), "stack")
+                    filled.append(Axis(f"{s.axis}k", extent))
+                    at = axis(filled[-1])
+                    result.append(For(filled[-1], (Store(row, (at,), substitute(part, {s.axis: at})),)))
+                    kept = {e: load(row, (i,), part.dtype) for e, i in [(part, axis(s.axis)), *found]}
+                    s, *pending = map_expressions((s, *pending), partial(replace, values=kept))
+                    break
+            result.append(s)
+        return tuple(result)
+
+    return visit(body), filled
 
 
 def hoist(body: Body) -> Body:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from graphc.ir.expr import postorder, rewrite
-from graphc.runtime.loops import Loops, map_expressions
+from graphc.runtime.loops import Loops, expressions, map_expressions, walk
 from graphc.runtime.mathlib import expand
 from graphc.runtime.schedule import contraction, general
 from graphc.runtime.schedule.tile import single_reduction
 from graphc.runtime.targets.machine import Machine
-from graphc.runtime.transform import Body, chain_of, hoist, residues, spill, tighten
+from graphc.runtime.transform import Body, chain_of, hoist, prune, residues, spill, tighten
 
 __all__ = ["schedule"]
 
@@ -36,12 +36,13 @@ def separate(body: Body) -> list[Body]:
     found = single_reduction(body)
     if found is None:
         return [body]
-    steps = {e.args[0].attr: e.args[1].attr for e in postorder([found.update.value])
+    used = [e for s in walk(body) for e in expressions(s)]
+    steps = {e.args[0].attr: e.args[1].attr for e in postorder(used)
              if e.op == "mod" and e.args[0].op == "axis" and e.args[1].op == "const"}
     nests: list[Body] = [body]
     for a in found.outputs:
         if a in steps and isinstance(a.extent, int):
-            nests = [part for nest in nests for part in residues(nest, a, steps[a])]
+            nests = [prune(part) for nest in nests for part in residues(nest, a, steps[a])]
     for a in found.reduced if steps else ():
         nests = [tighten(nest, a, [c.axis for c in chain_of(nest)[0]]) for nest in nests]
     return nests

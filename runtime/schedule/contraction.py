@@ -108,16 +108,16 @@ def apply(loops: Loops, machine: Machine) -> Loops:
     tile = choose_tile([a for a in c.outputs[:-1] if a not in c.columns.axes], v, machine)
     body = loops.body
     for a in c.reduced:
-        body = tighten(body, a, [a for a, _ in tile.rows])
+        body = tighten(body, a, [v, *(row for row, _ in tile.rows)])
     c = _contraction(body)
     taps = _taps(c, tile)
     new = c.shared * c.columns
-    if taps:
+    if taps is not None:
         limits, operand = conditions(c.shared)
         new = guarded(limits, operand * c.columns)
     loops = replace(loops, body=map_expressions(body, lambda e: new if e is c.product else e))
     copies: Body = ()
-    if not taps and not _plain(c.shared):
+    if taps is None and not _plain(c.shared):
         loops, nest = stage(loops, c.shared)
         copies += _copy(nest, machine)
     width = _panel(c, tile, machine)
@@ -139,14 +139,14 @@ def apply(loops: Loops, machine: Machine) -> Loops:
     return replace(loops, body=(*copies, *parallelise(body)))
 
 
-def _taps(c: Contraction, tile: Tile) -> list[Axis]:
-    """The reduced axes that decide every condition on the shared operand once they are written out, if few do."""
+def _taps(c: Contraction, tile: Tile) -> list[Axis] | None:
+    """The reduced axes that decide every condition on the shared operand once written out; None if too many do."""
     limits, operand = conditions(c.shared)
     needed = frozenset[Axis]().union(*(limit.axes for limit in limits))
     taps = [a for a in c.reduced if a in needed]
     whole = [a for a, count in tile.rows if count == a.extent]
     small = all(isinstance(a.extent, int) for a in taps) and volume(taps) <= TAPS
-    return taps if _plain(operand) and needed <= {*taps, *whole} and small else []
+    return taps if _plain(operand) and needed <= {*taps, *whole} and small else None
 
 
 def _panel(c: Contraction, tile: Tile, machine: Machine) -> int:
@@ -158,16 +158,16 @@ def _panel(c: Contraction, tile: Tile, machine: Machine) -> int:
     return tile.vectors * machine.lanes if 2 * size >= machine.cache and readers >= READERS else 0
 
 
-def _tiled(body: Body, c: Contraction, tile: Tile, taps: Sequence[Axis], v: Axis, machine: Machine) -> Body:
+def _tiled(body: Body, c: Contraction, tile: Tile, taps: Sequence[Axis] | None, v: Axis, machine: Machine) -> Body:
     """A nest with its registers: vectors along one axis, rows along others; conditions decided."""
     result: Body = ()
     for nest, counts, vectors in _parts(body, tile, v, machine):
         nest = vectorise(nest, v, machine.lanes, vectors)
         for a, count in counts:
             nest = rows(nest, a, count)
-        for a in taps:
+        for a in taps or ():
             nest = replicate(nest, a)
-        if taps:
+        if taps is not None:
             for unrolled in dict.fromkeys(s.axis for s in walk(nest) if isinstance(s, For) and s.kind == "unroll"):
                 nest = tighten(nest, unrolled)
         for a in c.reduced:

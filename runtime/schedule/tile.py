@@ -53,13 +53,13 @@ def stride(place: Expr, a: Axis) -> int | Dim | None:
 
 def vectorise(body: Body, a: Axis, lanes: int, vectors: int = 1) -> Body:
     """Make the loop over `a` vectors of `lanes`, `vectors` of them side by side, sunk to the innermost place."""
-    if vectors > 1:
-        body, _, inner, rest = split(body, a, lanes * vectors)
-        for part in (inner, rest):
-            if part is not None:
-                body = _columns(body, part, lanes)
-        return body
-    return _columns(body, a, lanes)
+    if vectors == 1:
+        return _columns(body, a, lanes, "serial")
+    body, _, inner, rest = split(body, a, lanes * vectors)
+    for part in (inner, rest):
+        if part is not None:
+            body = _columns(body, part, lanes, "unroll")
+    return body
 
 
 def along(body: Body, a: Axis, machine: Machine) -> Body:
@@ -75,8 +75,8 @@ def along(body: Body, a: Axis, machine: Machine) -> Body:
     return vectorise(body, a, machine.lanes)
 
 
-def _columns(body: Body, a: Axis, lanes: int) -> Body:
-    """Vectors of `lanes` along `a`; a loop over few whole vectors is unrolled, its registers kept apart."""
+def _columns(body: Body, a: Axis, lanes: int, kind: str) -> Body:
+    """Vectors of `lanes` along `a`; the loop over whole vectors is of the kind, unrolled with registers for each."""
     if isinstance(a.extent, int) and a.extent <= lanes:
         return mark(sink(body, a), a, "vector") if a.extent > 1 else body
     body, outer, inner, rest = split(body, a, lanes)
@@ -86,7 +86,7 @@ def _columns(body: Body, a: Axis, lanes: int) -> Body:
                 body = mark(sink(body, part), part, "vector")
             else:
                 body = _masked(body, part, lanes)
-    if isinstance(a.extent, int) and inner is not None and 1 < a.extent // lanes <= 8:
+    if isinstance(outer.extent, int) and inner is not None and kind == "unroll" and outer.extent > 1:
         body = mark(sink(body, outer), outer, "unroll")
     return body
 
@@ -162,8 +162,11 @@ def _work(body: Body) -> int:
 
 
 def tile_registers(machine: Machine) -> int:
-    """Vector registers for the sums of a tile; the others hold operands."""
-    return machine.registers - 4
+    """Vector registers for the sums of a tile; the others hold operands.
+
+    AVX-512 broadcasts an operand from memory within the multiply-add, so that two registers for columns are enough.
+    """
+    return machine.registers - (2 if machine.vector_bits == 512 else 4)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,188 @@
+"""The contraction schedule: what it computes, how often, and from where."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from kernels import MACHINES, region, run_interpreted
+
+from graphc.ir import functions as f
+from graphc.ir.evaluate import evaluate
+from graphc.ir.expr import SCALARS, const, postorder, substitute
+from graphc.ir.types import dim, evaluate_dim
+from graphc.passes.pipeline import GRAPH_PASSES, run
+from graphc.runtime.loops import Barrier, For, Store, Update, expressions, verify_loops, walk
+from graphc.runtime.lower import lower
+from graphc.runtime.schedule import schedule
+from graphc.runtime.schedule.tile import stride
+from graphc.runtime.targets.machine import Machine
+
+N = dim("N")
+
+
+@cache
+def machine(name="host", **changes) -> Machine:
+    return replace(Machine.named(name), **changes)
+
+
+def scheduled(*outputs, on="host", **changes):
+    loops = schedule(lower(region(*outputs)), machine(on, **changes))
+    verify_loops(loops)
+    return loops
+
+
+def number(e, at, sizes):
+    """The value of an index."""
+    e = substitute(e, at)
+    if e.op == "const":
+        return e.attr
+    if e.op == "size":
+        return evaluate_dim(e.attr, sizes)
+    return int(SCALARS[e.op].numpy(*(number(a, {}, sizes) for a in e.args)))
+
+
+def multiply_adds(loops, sizes) -> int:
+    """How many products of two elements of memory the loops add."""
+    def count(body, at) -> int:
+        total = 0
+        for s in body:
+            if isinstance(s, For):
+                kept = {a for t in walk(s.body) for e in ([] if isinstance(t, Barrier) else expressions(t))
+                        for a in e.axes}
+                extent = number(s.extent, at, sizes)
+                varies = any(isinstance(t, For) and s.axis in t.extent.axes for t in walk(s.body))
+                if varies and s.axis in kept:
+                    total += sum(count(s.body, {**at, s.axis: const(i)}) for i in range(extent))
+                elif extent > 0:
+                    total += extent * count(s.body, {**at, s.axis: const(0)})
+            elif isinstance(s, Update) and s.value.op == "mul" and all(a.op == "load" for a in s.value.args):
+                total += 1
+        return total
+
+    return count(loops.body, {})
+
+
+def gradient(y, x):
+    """The gradient of a sum of y's elements times weights, as the passes leave it."""
+    dy = f.input("dy", y.shape)
+    (g,) = f.gradient(f.sum(y * dy), [x])
+    graph = region(g)
+    return run(graph, GRAPH_PASSES).outputs[0][1]
+
+
+def convolution(extent, channels, filters, size=3, strides=1, padding="valid"):
+    x, w = f.input("x", (N, extent, extent, channels)), f.input("w", (size, size, channels, filters))
+    return x, w, f.conv(x, w, (strides, strides), padding)
+
+
+@pytest.mark.parametrize("extent, size, strides", [(7, 3, 1), (13, 3, 1), (9, 3, 2), (8, 3, 2), (8, 2, 2), (11, 5, 3),
+                                                   (6, 1, 2)])
+def test_the_gradient_of_a_convolution_adds_no_zeros(extent, size, strides):
+    x, _, y = convolution(extent, 4, 16, size, strides)
+    side = (extent - size) // strides + 1
+    loops = scheduled(gradient(y, x), registers=32, vector_bits=128)
+    assert multiply_adds(loops, {"N": 3}) == 3 * side * side * size * size * 4 * 16
+
+
+@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("rows, inner, columns", [(1, 5, 64), (7, 3, 40), (33, 17, 70), (14, 2, 16)])
+def test_a_product_multiplies_no_more_than_it_must(rows, inner, columns, name):
+    loops = scheduled(f.matmul(f.input("a", (N, inner)), f.input("b", (inner, columns))), on=name)
+    assert multiply_adds(loops, {"N": rows}) == rows * inner * columns
+
+
+def accumulators(loops) -> int:
+    """The most vector registers that one nest sums into."""
+    most = 0
+    for nest in (s for s in walk(loops.body) if isinstance(s, For) and s.kind == "serial"):
+        tile = 1
+        inner = nest.body
+        while len(inner) == 1 and isinstance(inner[0], For) and inner[0].kind in ("unroll", "vector"):
+            tile *= inner[0].axis.extent if inner[0].kind == "unroll" else 1
+            inner = inner[0].body
+        if len(inner) == 1 and isinstance(inner[0], Update):
+            most = max(most, tile)
+    return most
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_tiles_fit_the_registers_and_keep_the_adder_busy(name):
+    a, b = f.input("a", (N, 64)), f.input("b", (64, 512))
+    for outputs in ([f.matmul(a, b)], [convolution(13, 8, 64)[2]], [f.einsum("ki,kj->ij", f.input("x", (40, 64)),
+                                                                            f.input("y", (40, 512)))]):
+        assert 8 <= accumulators(scheduled(*outputs, on=name)) <= machine(name).registers - 2
+
+
+def test_a_single_row_has_sums_side_by_side():
+    loops = scheduled(f.matmul(f.input("a", (N, 64)), f.input("b", (64, 512))), vector_bits=512, registers=32)
+    rest = next(s for s in reversed(loops.body) if isinstance(s, For))
+    assert accumulators(replace(loops, body=(rest,))) == 8
+
+
+def scattered(loops) -> int:
+    """The accesses in vector loops that are neither uniform nor contiguous."""
+    total = 0
+    for s in walk(loops.body):
+        if isinstance(s, For) and s.kind == "vector":
+            for t in s.body:
+                places = [e for e in expressions(t)[-1:] for e in _loads(e)]
+                total += sum(stride(p, s.axis) not in (0, 1) for p in places)
+                if isinstance(t, Store) and t.buffer.space != "local":
+                    total += sum(s.axis in i.axes for i in t.index) != 1
+    return total
+
+
+def _loads(e):
+    return [n for n in postorder([e]) if n.op == "load" and n.attr.space != "local"]
+
+
+def test_a_transposed_operand_is_copied_through_registers():
+    a, b = f.input("a", (N, 48)), f.input("b", (40, 48))
+    loops = scheduled(f.einsum("ij,kj->ik", a, b), vector_bits=256, registers=16)
+    assert [tuple(s.shape) for s in loops.scratch] == [(48, 40)]
+    assert not scattered(loops)
+
+
+def test_columns_beyond_the_cache_are_packed():
+    a, b = f.input("a", (256, 80)), f.input("b", (80, 200))
+    product = f.matmul(a, b)
+    small = scheduled(product, vector_bits=256, registers=16, cache=1 << 16)
+    assert [len(s.shape) for s in small.scratch] == [3]
+    panels, rows, width = small.scratch[0].shape
+    assert rows == 80 and (panels - 1) * width < 200 <= panels * width
+    assert not scheduled(product, vector_bits=256, registers=16, cache=1 << 20).scratch
+
+
+CASES = {
+    "packed": lambda: [f.matmul(f.input("a", (130, 9)), f.input("b", (9, 37)))],
+    "packed with an epilogue": lambda: [f.relu(f.matmul(f.input("a", (130, 9)), f.input("b", (9, 41)))
+                                               + f.input("c", (41,)))],
+    "packed, transposed": lambda: [f.einsum("ij,kj->ik", f.input("a", (131, 19)), f.input("b", (37, 19)))],
+    "gradient at borders": lambda: [gradient(*reversed(convolution(7, 3, 8)[::2]))],
+    "gradient at borders, dilated": lambda: [f.fold(f.einsum("nho,uco->nhuc", f.input("dy", (N, 5, 8)), f.input(
+        "w", (3, 6, 8))), (9,), (1,), (2,))],
+    "gradient with a stride": lambda: [gradient(*reversed(convolution(8, 4, 8, 3, 2)[::2]))],
+    "gradient with padding and a stride": lambda: [gradient(*reversed(convolution(7, 4, 8, 3, 2, "same")[::2]))],
+    "gradient of a wide image": lambda: [gradient(*reversed(convolution(17, 1, 8)[::2]))],
+}
+
+
+@pytest.mark.parametrize("cache", [256, 1 << 20])
+@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("case", CASES)
+def test_schedules_equal_the_reference(case, name, cache, rng):
+    graph = region(*CASES[case]())
+    for n in (1, 2, 3):
+        arrays = {v.op.label: rng.standard_normal([evaluate_dim(d, {"N": n}) for d in v.shape]).astype("float32")
+                  for v in graph.inputs}
+        loops = schedule(lower(graph), machine(name, cache=cache))
+        verify_loops(loops)
+        found = run_interpreted(graph, loops, arrays)
+        wanted, _ = evaluate(graph, arrays)
+        for key, array in wanted.items():
+            np.testing.assert_allclose(found[key], array, rtol=1e-4, atol=1e-5)
+        if not any("N" in str(v.type) for v in graph.inputs):
+            break
