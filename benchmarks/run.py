@@ -1,0 +1,79 @@
+"""Time graphc and every installed peer on the models of the tutorials.
+
+    python benchmarks/run.py [--models mlp mnist_cnn] [--contenders graphc torch] [--batches table 1 8 512]
+                             [--threads 2] [--turns 7] [--out folder]
+
+Each contender runs in a process of its own, with the same threads, cores, weights and data; they take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from contenders import CONTENDERS, versions
+from limits import Limits
+from models import MODELS, Model
+from report import suite_text
+from results import machine, note, write
+from suite import compare, initial_weights, measure_cases, present, put_limits, workers
+
+import graphc.runtime.targets.machine as target
+
+
+def main() -> None:
+    options = arguments()
+    options.out.mkdir(parents=True, exist_ok=True)
+    chosen, missing = present(options.contenders)
+    for name, reason in missing.items():
+        note(f"without {name}: {reason}")
+    results: dict[str, Any] = {
+        "machine": machine(), "versions": versions({"numpy", "llvmlite", *(p for c in chosen for p in c.packages)}),
+        "threads": options.threads, "turns": options.turns, "skipped": {"contenders": missing, "models": {}},
+        "models": {}}
+    with workers(chosen, options.threads, options.out) as team:
+        limits = Limits.measure(options.threads)
+        for model in (MODELS[name] for name in options.models):
+            try:
+                weights = initial_weights(model)
+            except NotImplementedError as error:
+                results["skipped"]["models"][model.name] = str(error)
+                note(f"skipped {model.title}: {error}")
+                continue
+            note(model.title)
+            checks = compare(team, model, weights, model.batch)
+            for name, check in checks.items():
+                if "refused" in check:
+                    note(f"  {name}: {check['refused']}")
+            able = [w for w in team if "refused" not in checks[w.contender.name]]
+            cases = [(task, rows) for task in ("train", "predict") for rows in batches(model, options.batches)]
+            results["models"][model.name] = {
+                "title": model.title, "batch": model.batch, "parameters": model.parameters, "checks": checks,
+                "cases": measure_cases(able, model, weights, cases, options.turns, options.seconds)}
+            limits = limits.best(Limits.measure(options.threads))
+    results["limits"] = limits.json()
+    for found in results["models"].values():
+        put_limits(found["cases"], limits)
+    write(options.out, "run", results, suite_text(results))
+
+
+def batches(model: Model, wanted: list[str]) -> list[int]:
+    """Numbers of rows, the tutorial's in the place of `table`."""
+    return sorted({model.batch if b == "table" else int(b) for b in wanted})
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument("--batches", nargs="+", default=["table", "1", "8", "512"])
+    parser.add_argument("--threads", type=int, default=target.usable_cores())
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=0.04, help="about how long a sample takes")
+    parser.add_argument("--out", type=Path, default=Path("results"))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
