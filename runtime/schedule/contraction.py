@@ -1,4 +1,4 @@
-"""Contractions: sums of products of two operands, of which one is shared along the rows of a register tile.
+"""Contractions: sums of products of two operands, of which one is the same along the rows of a register tile.
 
 Matrix products, convolutions and both their gradients come here alike: what differs is only how their operands'
 indices depend on the loop axes.
@@ -52,8 +52,8 @@ class Contraction:
 
     outputs: tuple[Axis, ...]
     reduced: tuple[Axis, ...]
-    shared: Expr  # does not vary along the vector axis: broadcast
-    columns: Expr  # varies along the vector axis: loaded as vectors
+    shared: Expr  # broadcast, or as in a depthwise convolution loaded as vectors too
+    columns: Expr  # varies along the vector axis, but not along the rows of the tile: loaded as vectors once for all
     product: Expr
 
 
@@ -65,11 +65,9 @@ def analyse(body: Body) -> Contraction | None:
     limits, value = conditions(found.update.value)
     if value.op != "mul" or not value.dtype.is_float:
         return None
-    v = found.outputs[-1]
-    x, y = value.args
-    if v in x.axes:
-        x, y = y, x
-    if v in x.axes or v not in y.axes:
+    v, outputs = found.outputs[-1], set(found.outputs)
+    x, y = sorted(value.args, key=lambda e: (v in e.axes, -len(e.axes & outputs)))
+    if v not in y.axes or not outputs - y.axes:
         return None
     # zero times a finite number is zero: a condition may move to the operand that it depends on
     of_x = [c for c in limits if c.axes <= x.axes]
@@ -90,15 +88,16 @@ def matches(body: Body, machine: Machine) -> bool:
     c = analyse(body)
     if c is None or not isinstance(c.outputs[-1].extent, int) or 4 * c.outputs[-1].extent < machine.lanes:
         return False
-    return (_plain(c.shared) or stageable(c.shared)) and (not _needs_stage(c) or stageable(c.columns))
+    return all(stageable(e) for e in (c.shared, c.columns) if _needs_stage(e, c.outputs[-1]))
 
 
 def _plain(e: Expr) -> bool:
     return e.op == "load"
 
 
-def _needs_stage(c: Contraction) -> bool:
-    return not _plain(c.columns) or stride(c.columns, c.outputs[-1]) != 1
+def _needs_stage(operand: Expr, v: Axis) -> bool:
+    """Whether an operand can't be read as it is: uniformly, or as vectors."""
+    return not _plain(operand) or stride(operand, v) not in (0, 1)
 
 
 def apply(loops: Loops, machine: Machine) -> Loops:
@@ -117,11 +116,11 @@ def apply(loops: Loops, machine: Machine) -> Loops:
         new = guarded(limits, operand * c.columns)
     loops = replace(loops, body=map_expressions(body, lambda e: new if e is c.product else e))
     copies: Body = ()
-    if taps is None and not _plain(c.shared):
-        loops, nest = stage(loops, c.shared)
+    if taps is None and _needs_stage(c.shared, v):
+        loops, nest = stage(loops, c.shared, v)
         copies += _copy(nest, machine)
     width = _panel(c, tile, machine)
-    if width or _needs_stage(c):
+    if width or _needs_stage(c.columns, v):
         loops, nest = stage(loops, c.columns, v, width)
         copies += _copy(nest, machine)
     if copies:
