@@ -94,8 +94,7 @@ def nest(stores: Sequence[Store]) -> tuple[Statement, ...]:
     for s in stores:
         if s.buffer.shape != domain[:len(s.buffer.shape)]:
             raise LoweringError(f"results of the shapes {domain} and {s.buffer.shape} do not share loops")
-    # an axis of extent 1 is the constant 0 and has no loop
-    axes = [e.attr for e in longest.index if e.op == "axis"]
+    axes = _loop_order(stores, [e.attr for e in longest.index if e.op == "axis"])
     levels: list[list[Statement]] = [[] for _ in range(len(axes) + 1)]
     locals_: dict[Expr, Expr] = {}
     names = itertools.count()
@@ -139,6 +138,18 @@ def nest(stores: Sequence[Store]) -> tuple[Statement, ...]:
     for a, before in zip(reversed(axes), reversed(levels[:-1]), strict=True):
         body = (*before, For(a, body))
     return body
+
+
+def _loop_order(stores: Sequence[Store], axes: list[Axis]) -> list[Axis]:
+    """The axes that reductions vary with first, so that none is computed again for each value of another axis.
+
+    An axis of extent 1 is the constant 0 and has no loop. Where some reduction varies with all axes, or a result has
+    only a part of them, their order stays.
+    """
+    found = [e.axes & set(axes) for s in stores for e in outer_reductions(s.value)]
+    if any(len(varying) == len(axes) for varying in found) or len({len(s.index) for s in stores}) > 1:
+        return axes
+    return sorted(axes, key=lambda a: bool(found) and not any(a in varying for varying in found))
 
 
 def _together(stores: Sequence[Store]) -> list[Statement]:

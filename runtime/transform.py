@@ -375,7 +375,7 @@ def accumulate_lanes(body: Body, a: Axis, lanes: int, vectors: int = 1) -> Body:
     short = isinstance(a.extent, int) and a.extent <= lanes
 
     def among(u: Axis, inner: For) -> For:
-        return For(u, (inner,), "unroll") if vectors > 1 else inner
+        return For(u, (inner,), "unroll") if u.extent != 1 else inner
 
     def one(wide: Buffer, loop: For) -> Body | None:
         """The blocks and the rest of the loop over `a`, adding into lanes; a rest of one adds into the register."""
@@ -429,7 +429,7 @@ def accumulate_lanes(body: Body, a: Axis, lanes: int, vectors: int = 1) -> Body:
             if vectors > 1:
                 other = Axis(side.name, vectors - 1)
                 more = load(wide, (axis(lane), axis(other) + 1), wide.dtype)
-                result.append(For(other, (For(lane, (Update(wide, first, update.op, more),), "vector"),), "unroll"))
+                result.append(among(other, For(lane, (Update(wide, first, update.op, more),), "vector")))
             total = load(wide, first, wide.dtype)
             result.append(For(lane, (Update(update.buffer, update.index, update.op, total),), "vector"))
         return tuple(result)
@@ -672,14 +672,14 @@ def peel(body: Body, a: Axis, most: int) -> tuple[Body, list[Axis]]:
     ordered = all(at_least_zero(q - p) for p, q in itertools.pairwise(points))
     if not points or len(points) >= most or not ordered:
         return body, [a]
-    bounds_ = [*zip([0, *points], [*points, extent], strict=True)]
-    pieces = [Axis(f"{a}p{k}", last - first) for k, (first, last) in enumerate(bounds_)]
+    spans = [*zip([0, *points], [*points, extent], strict=True)]
+    pieces = [Axis(f"{a}p{k}", last - first) for k, (first, last) in enumerate(spans)]
 
     def change(s: For) -> Body | None:
         if s.axis != a:
             return None
         result: Body = ()
-        for piece, (first, _) in zip(pieces, bounds_, strict=True):
+        for piece, (first, _) in zip(pieces, spans, strict=True):
             if piece.extent == 1:
                 result += substitute_axes(s.body, {a: size(first)})
             else:
@@ -713,7 +713,7 @@ def keep(body: Body, axes: Container[Axis], lanes: int) -> tuple[Body, list[Axis
     for i in 40 { y[i] = exp(x[i]) / s[] }    ->    for k in 40 { s[] sum= t[k] }
                                                     for i in 40 { y[i] = t[i] / s[] }
 
-    Not for rows within one vector, whose values stay in registers anyway.
+    Not for rows of two vectors or less, whose values stay in registers anyway.
     """
     filled: list[Axis] = []
 
@@ -732,7 +732,7 @@ def keep(body: Body, axes: Container[Axis], lanes: int) -> tuple[Body, list[Axis
                 result.append(s)
                 continue
             update, extent = s.body[0] if len(s.body) == 1 else None, s.axis.extent
-            if not isinstance(update, Update) or s.axis not in axes or not lanes < extent <= KEPT:
+            if not isinstance(update, Update) or s.axis not in axes or not 2 * lanes < extent <= KEPT:
                 result.append(replaced(s, body=visit(s.body)))
                 continue
             costly = [e for e in postorder([update.value]) if e.op in COSTLY and e.op != "load" and s.axis in e.axes]

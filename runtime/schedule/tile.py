@@ -137,8 +137,10 @@ def _joins(loop: For) -> bool:
     inner = loop.body[0]
     if len(loop.body) > 1 or not isinstance(inner, For) or not isinstance(inner.axis.extent, int):
         return False
-    few = not isinstance(loop.axis.extent, int) or loop.axis.extent < MANY
-    return few and loop.kind == inner.kind == "serial" and _independent(loop) and _independent(inner)
+    extent = loop.axis.extent
+    # every named size is at least 1; a loop joined more often than it must be divides in its innermost iterations
+    least = sum(c for _, c in extent.terms) if isinstance(extent, Dim) else extent if isinstance(extent, int) else 1
+    return least < MANY and loop.kind == inner.kind == "serial" and _independent(loop) and _independent(inner)
 
 
 def _independent(loop: For) -> bool:

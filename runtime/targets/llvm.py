@@ -83,10 +83,16 @@ def emit(loops: Loops, lanes: int, name: str = "kernel") -> str:
 
 @lru_cache(maxsize=65536)
 def _reads(e: Expr) -> tuple[bool, bool]:
-    """Whether an expression reads registers, and whether it reads memory."""
+    """Whether an expression holds where it stands only, since it reads registers or might trap; and reads memory."""
     inner = [_reads(a) for a in e.args]
     local = e.op == "load" and e.attr.space == "local"
-    return local or any(r for r, _ in inner), (e.op == "load" and not local) or any(m for _, m in inner)
+    traps = e.op in ("floordiv", "mod") and not e.dtype.is_float and not _divides_naturally(e)
+    return local or traps or any(r for r, _ in inner), (e.op == "load" and not local) or any(m for _, m in inner)
+
+
+def _writes(s: Statement) -> bool:
+    """Whether a statement writes memory."""
+    return any(isinstance(t, Store | Update) and t.buffer.space != "local" for t in walk([s]))
 
 
 @lru_cache(maxsize=65536)
@@ -111,20 +117,15 @@ def _divides_naturally(e: Expr) -> bool:
     return low is not None and at_least_zero(low) and (by.op == "size" or (by.op == "const" and by.attr > 0))
 
 
-@lru_cache(maxsize=65536)
-def _safe(e: Expr) -> bool:
-    """Whether an expression may be computed where the program does not: it has no division that could trap."""
-    own = e.op not in ("floordiv", "mod") or e.dtype.is_float or _divides_naturally(e)
-    return own and all(map(_safe, e.args))
-
-
 class _Scope:
     """The code of a loop's body or of a branch so far, and the values that it has computed.
 
     While an inner scope is written, this one ends just before it: what is added here is computed before that loop.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, depth: int, writes: bool) -> None:
+        self.depth = depth  # how many scopes there are around it
+        self.writes = writes  # memory
         self.lines: list[str] = []
         self.kept: dict[Any, Value] = {}  # values that nothing can change
         self.read: dict[Any, Value] = {}  # values that depend on memory, until it is written
@@ -137,7 +138,7 @@ class _Emitter:
     def __init__(self, loops: Loops, lanes: int):
         self.loops, self.lanes = loops, lanes
         self.entry: list[str] = []
-        self.scopes = [_Scope()]
+        self.scopes = [_Scope(0, True)]
         self.scope = self.scopes[0]  # where the next instruction goes
         self.block = "entry"
         self.numbers = 0
@@ -160,8 +161,8 @@ class _Emitter:
                 self.call("void", BARRIER, [_TEAM, _THREADS])
             elif isinstance(s, For) and s.kind == "parallel":
                 self.parallel(s)
-            elif any(isinstance(t, Store | Update) and t.buffer.space != "local" for t in walk([s])):
-                with self.branch(self.put("i1", f"icmp eq i64 {_THREAD.text}, 0")):
+            elif _writes(s):
+                with self.branch(self.put("i1", f"icmp eq {_THREAD}, 0"), s):
                     self.statement(s)
             else:
                 self.statement(s)
@@ -206,22 +207,22 @@ class _Emitter:
         return self.call(args[0].type, f"llvm.{name}.{_mangle(args[0].type)}", args)
 
     @contextmanager
-    def nested(self, block: str) -> Iterator[_Scope]:
-        """Write the code inside into a scope of its own, which begins with a block of this name."""
+    def nested(self, block: str, s: For) -> Iterator[_Scope]:
+        """Write the code inside, the loop's, into a scope of its own, which begins with a block of this name."""
         outer = self.scope
-        self.scope, self.block = _Scope(), block
+        self.scope, self.block = _Scope(len(self.scopes), _writes(s)), block
         self.scopes.append(self.scope)
         yield self.scope
-        self.scopes.pop()
+        if self.scopes.pop().writes:
+            outer.read.clear()
         self.scope = outer
-        outer.read.clear()
 
     @contextmanager
-    def branch(self, condition: Value) -> Iterator[None]:
-        """Run the code inside only where the condition holds."""
+    def branch(self, condition: Value, s: For) -> Iterator[None]:
+        """Run the code inside, the loop's, only where the condition holds."""
         n = self.fresh()
         outer = self.scope.lines
-        with self.nested(f"then{n}") as inner:
+        with self.nested(f"then{n}", s) as inner:
             yield
         outer += [f"br {condition}, label %then{n}, label %after{n}", f"then{n}:", *inner.lines,
                   f"br label %after{n}", f"after{n}:"]
@@ -268,7 +269,7 @@ class _Emitter:
         active = self.put("i64", f"call i64 @llvm.smin.i64(i64 {some}, {_THREADS})").text
         for name in ("llvm.smax.i64", "llvm.smin.i64"):
             self.declarations[name] = f"declare i64 @{name}(i64, i64)"
-        with self.branch(self.put("i1", f"icmp slt {_THREAD}, {active}")):
+        with self.branch(self.put("i1", f"icmp slt {_THREAD}, {active}"), s):
             following = self.put("i64", f"add {_THREAD}, 1")
             begin, end = (self.put("i64", f"mul {t}, {total}").text for t in (_THREAD, following))
             first, last = (self.put("i64", f"udiv i64 {x}, {active}") for x in (begin, end))
@@ -279,14 +280,18 @@ class _Emitter:
         n = self.fresh()
         body, after = f"{s.axis.name}.{n}", f"{s.axis.name}.{n}.after"
         counter, outer, before = Value("i64", f'%"{s.axis.name}.{n}.at"'), self.scope.lines, self.block
-        with self.nested(body) as inner:
+        with self.nested(body, s) as inner:
             self.bind(s.axis, counter)
             for t in s.body:
                 self.statement(t)
             following = self.put("i64", f"add nuw nsw {counter}, 1")
             more = self.put("i1", f"icmp slt {following}, {last.text}")
-        outer += [f"%some{n} = icmp slt {first}, {last.text}",
-                  f'br i1 %some{n}, label %"{body}", label %"{after}"', f'"{body}":',
+        if first.constant is None or last.constant is None or first.constant >= last.constant:
+            # a block of its own before the loop: LLVM moves what is invariant there
+            outer += [f"%some{n} = icmp slt {first}, {last.text}",
+                      f'br i1 %some{n}, label %"{body}.before", label %"{after}"', f'"{body}.before":']
+            before = f"{body}.before"
+        outer += [f'br label %"{body}"', f'"{body}":',
                   f'{counter.text} = phi i64 [{first.text}, %"{before}"], [{following.text}, %"{self.block}"]',
                   *inner.lines, f'br {more}, label %"{body}", label %"{after}"', f'"{after}":']
         self.block = after
@@ -338,7 +343,7 @@ class _Emitter:
             if whole or not any(f.vector for f in factors):
                 old = self.put(type_, f"load {type_}, {register}")
                 factors = [self.splat(f) for f in factors] if whole else factors
-                self.set_register(register, self.intrinsic("fmuladd", [*factors, old]), old)
+                self.set_register(s, register, self.intrinsic("fmuladd", [*factors, old]), old)
                 return
         value = self.value(e)
         if whole:
@@ -351,11 +356,12 @@ class _Emitter:
             self.scope.lines.append(f"store {value}, {register}")
             return
         old = self.put(type_, f"load {type_}, {register}")
-        self.set_register(register, self.combine(s.op, s.buffer.dtype, old, value), old)
+        self.set_register(s, register, self.combine(s.op, s.buffer.dtype, old, value), old)
 
-    def set_register(self, register: Value, new: Value, old: Value) -> None:
-        """Store what an update made, in the lanes that take part."""
-        if new.vector and self.mask is not None:
+    def set_register(self, s: Update, register: Value, new: Value, old: Value) -> None:
+        """Store what an update made, in the lanes that take part; the others matter only if they have elements."""
+        if new.vector and self.mask is not None and not any(
+                self.lane in i.axes and n == self.lane.extent for i, n in zip(s.index, s.buffer.shape, strict=True)):
             new = self.select(self.mask, new, old)
         self.scope.lines.append(f"store {new}, {register}")
 
@@ -425,17 +431,23 @@ class _Emitter:
 
     def horizontal(self, op: str, dtype: DType, value: Value) -> Value:
         """All lanes combined into one."""
-        identity = self.number(REDUCTIONS[op][1](dtype), dtype)
+        # -0 changes no sum, and unlike 0 it does not tempt LLVM to a slow permutation of masked lanes
+        identity = self.number(-0.0 if op == "sum" and dtype.is_float else REDUCTIONS[op][1](dtype), dtype)
         if self.mask is not None:
             value = self.select(self.mask, value, self.splat(identity))
         kind = "f" if dtype.is_float else "s" if dtype.kind == "i" else "u"
-        name = {"sum": "fadd" if kind == "f" else "add", "product": "fmul" if kind == "f" else "mul",
-                "max": "fmaximum" if kind == "f" else f"{kind}max",
-                "min": "fminimum" if kind == "f" else f"{kind}min"}[op]
-        ordered = name in ("fadd", "fmul")
-        args = [identity, value] if ordered else [value]
-        return self.call(identity.type, f"llvm.vector.reduce.{name}.{_mangle(value.type)}", args,
-                         "reassoc " if ordered else "")
+        name = {"sum": "add", "product": "mul", "max": f"{kind}max", "min": f"{kind}min"}[op]
+        if kind != "f" or op in ("max", "min"):
+            flags = "nnan nsz " if kind == "f" else ""
+            best = self.call(identity.type, f"llvm.vector.reduce.{name}.{_mangle(value.type)}", [value], flags)
+            return best if kind != "f" else self.select(self.any_unknown(value), self.number(math.nan, dtype), best)
+        name = f"llvm.vector.reduce.f{name}.{_mangle(value.type)}"
+        return self.call(identity.type, name, [identity, value], "reassoc ")
+
+    def any_unknown(self, value: Value) -> Value:
+        """Whether one of the lanes is NaN."""
+        lanes = self.put(self.type_of(BOOL, True), f"fcmp uno {value}, {value.text}")
+        return self.call("i1", f"llvm.vector.reduce.or.{_mangle(lanes.type)}", [lanes])
 
     # ------------------------------------------------------------------------------------------------ memory
 
@@ -470,7 +482,7 @@ class _Emitter:
             pointer = self.keep(at, path, lambda p=pointer, a=added: self.moved(p, a, size))
         rest = constant - symbolic
         if rest:
-            pointer = self.keep(len(self.scopes) - 1, (pointer.text, rest, size), lambda: self.put(
+            pointer = self.keep(self.scope.depth, (pointer.text, rest, size), lambda: self.put(
                 "ptr", f"getelementptr i8, {pointer}, i64 {rest * size}"))
         if not lanes:
             return pointer, None
@@ -566,7 +578,18 @@ class _Emitter:
 
     def depth(self, e: Expr) -> int:
         """The depth of the scope that a value belongs to: the outermost that it holds in."""
-        return len(self.scopes) - 1 if any(_reads(e)) or not _safe(e) else self.binding(e.axes)[0]
+        fixed, memory = _reads(e)
+        if fixed:
+            return len(self.scopes) - 1
+        depth = self.binding(e.axes)[0]
+        return self.unwritten(depth) if memory else depth
+
+    def unwritten(self, outermost: int) -> int:
+        """The depth of the outermost scope, from one on, that writes no memory before here."""
+        depth = len(self.scopes) - 1
+        while depth > outermost and not self.scopes[depth].writes:
+            depth -= 1
+        return depth
 
     def scalar_value(self, e: Expr) -> Value:
         """An integer that no lane changes."""
@@ -592,13 +615,11 @@ class _Emitter:
             if node in memo:
                 stack.pop()
                 continue
-            registers, memory = _reads(node)
+            fixed, memory = _reads(node)
             kept: dict[Any, Value] | None = None
-            if not registers and node.op != "const":
+            if not fixed and node.op != "const":
                 depth, constants = self.binding(node.axes)
-                if memory or not _safe(node):
-                    depth = len(self.scopes) - 1
-                home = self.scopes[depth]
+                home = self.scopes[self.unwritten(depth) if memory else depth]
                 kept = home.read if memory else home.kept
                 key = (node, self.lane if self.lane in node.axes else None, constants)
                 found = kept.get(key)
@@ -622,7 +643,7 @@ class _Emitter:
                 continue
             if node.op == "select" and len(needed) == 1:
                 value = memo[needed[0]]
-            elif kept is None or memory:
+            elif kept is None:
                 value = self.compute(node)
             else:
                 here, self.scope = self.scope, home
@@ -717,8 +738,7 @@ class _Emitter:
                 condition = "icmp " + (op if op in ("eq", "ne") else ("s" if signed else "u") + op)
             return self.put(self.type_of(BOOL, first.vector), f"{condition} {operands}")
         if op in ("min", "max"):
-            return self.intrinsic({"min": "minimum", "max": "maximum"}[op] if floating else
-                                  ("s" if signed else "u") + op, args)
+            return self.extreme(op, dtype, *args) if floating else self.intrinsic(("s" if signed else "u") + op, args)
         if floating:
             if op in _FLOAT:
                 return self.put(type_, f"{_FLOAT[op]} {operands}")
@@ -784,6 +804,17 @@ class _Emitter:
             lane = self.library(name, [self.put(element, f"extractelement {a}, i32 {i}") for a in args])
             result = self.put(result.type, f"insertelement {result}, {lane}, i32 {i}")
         return result
+
+    def extreme(self, op: str, dtype: DType, x: Value, y: Value) -> Value:
+        """The larger or smaller float, NaN if one is: CPUs' instruction gives x then, so y is looked at once more.
+
+        Another NaN than y itself keeps LLVM from making two comparisons of that instruction.
+        """
+        condition = self.type_of(BOOL, x.vector)
+        better = self.put(condition, f"fcmp {'ogt' if op == 'max' else 'olt'} {y}, {x.text}")
+        unknown = self.put(condition, f"fcmp uno {y}, {y.text}")
+        nan = self.number(math.nan, dtype)
+        return self.select(unknown, self.splat(nan) if x.vector else nan, self.select(better, y, x))
 
     def select(self, condition: Value, yes: Value, no: Value) -> Value:
         return self.put(yes.type, f"select {condition}, {yes}, {no}")

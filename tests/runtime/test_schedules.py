@@ -57,6 +57,11 @@ def crossentropy(classes):
     return f.sum(y * (top - z), -1), f.exp(z - top) - y
 
 
+def labels(classes):
+    z, y = x(N, classes), f.one_hot(f.input("y", (N,), "i32"), classes)
+    return f.sum(y * (f.logsumexp(z, -1, True) - z), -1), f.softmax(z) - y
+
+
 def dropout():
     key = f.input("key", (2,), "u32")
     return f.dropout(x(N, 13), 0.3, key, 5), f.random_bits(key, (N, 13), 5)
@@ -128,9 +133,13 @@ KERNELS = {
     "softmax 37": lambda: (f.softmax(x(N, 37)),),
     "softmax of an inner axis": lambda: (f.softmax(x(N, 5, 18), 1),),
     "softmax of the batch": lambda: (f.softmax(x(N, 18), 0),),
+    "softmax of 3 axes": lambda: (f.softmax(x(N, 3, 4, 18), 1),),
+    "softmax 150": lambda: (f.softmax(x(N, 150)),),
     "log softmax": lambda: (f.log_softmax(x(N, 21)),),
     "crossentropy": lambda: crossentropy(10),
     "crossentropy 40": lambda: crossentropy(40),
+    "crossentropy of labels": lambda: labels(10),
+    "crossentropy of 150 labels": lambda: labels(150),
     "layer norm": lambda: ((x(N, 33) - f.mean(x(N, 33), -1, True)) * f.rsqrt(
         f.mean(f.square(x(N, 33) - f.mean(x(N, 33), -1, True)), -1, True) + 1e-3),),
     "softmax f64": lambda: (f.softmax(x(N, 21, dtype="f64")),),
@@ -143,6 +152,8 @@ KERNELS = {
     "max pool and where": argmax_pool,
     "average pool": lambda: (f.average_pool(x(N, 6, 6, 5), 2),),
     "average pool same": lambda: (f.average_pool(x(N, 7, 5, 3), 3, 2, "same"),),
+    "average pool same 32": lambda: (f.average_pool(x(N, 6, 5, 32), 3, 1, "same"),),
+    "max pool gradient": lambda: (f.fold(f.windows(x(N, 7, 7, 18), (3, 3), (2, 2), (1, 1)), (7, 7), (2, 2), (1, 1)),),
     "global average": lambda: (f.mean(x(N, 6, 6, 17), (1, 2)),),
     # elementwise, moved and broadcast reads
     "chain": lambda: (f.tanh(x(N, 13) * 0.5) + f.exp(-f.square(x(N, 13))), f.sigmoid(x(N, 13))),
@@ -158,6 +169,12 @@ KERNELS = {
     "chain of one number": lambda: (f.exp(x() * 2.0),),
     "transposed": lambda: (f.transpose(x(N, 21)) * 2.0,),
     "transposed known": lambda: (f.transpose(x(9, 21)),),
+    "transposed whole blocks": lambda: (f.transpose(x(32, 48)) * 0.5 + f.input("v", (48, 32)),),
+    "transposed odd blocks": lambda: (f.transpose(x(N, 37, 21), (0, 2, 1)),),
+    "transposed odd blocks + straight": lambda: (f.transpose(x(37, 21)) + f.input("v", (21, 37)),),
+    "transposed and more": lambda: (f.transpose(x(37, 21)), f.transpose(x(37, 21)) + 1.0),
+    "transposed i64": lambda: (f.transpose(x(17, 21, dtype="i64")),),
+    "transposed bools": lambda: (f.transpose(x(17, 21, dtype="bool")),),
     "permuted": lambda: (f.transpose(x(N, 3, 4, 5), (0, 3, 1, 2)) + 1.0,),
     "column + row": lambda: (x(N, 1) + w(1, 19),),
     "transposed + straight": lambda: (f.transpose(x(7, N)) + f.input("v", (N, 7)),),
@@ -166,6 +183,8 @@ KERNELS = {
     "padded": lambda: (f.pad(x(N, 19), ((0, 0), (2, 3)), -1.5),),
     "padded batch": lambda: (f.pad(x(N, 3), ((2, 1), (0, 0))),),
     "joined": lambda: (f.concatenate([x(N, 5), f.input("v", (N, 13))]),),
+    "joined of 4": lambda: (f.concatenate([x(N, 5), f.input("v", (N, 33)), x(N, 5), f.input("u", (N, 1))]),),
+    "padded image": lambda: (f.pad(x(N, 5, 6, 3), ((0, 0), (1, 2), (2, 1), (0, 0))) * 2.0,),
     "joined batch": lambda: (f.concatenate([x(N, 5), f.input("v", (N, 5))], 0),),
     "reshaped": lambda: (f.exp(f.reshape(x(N, 3, 7), (N, 21))), ),
     "reshaped across rows": lambda: (f.reshape(x(N, 6), (-1, 2)) * 2.0,),
@@ -196,6 +215,8 @@ KERNELS = {
     "maximum of i32": lambda: (f.max(x(N, 19, dtype="i32"), 1), f.min(x(N, 19, dtype="i32"), 1)),
     "maximum of u8": lambda: (f.max(x(N, 19, dtype="u8"), 1),),
     "argmax of i64": lambda: (f.argmax(x(N, 19, dtype="i64"), 1),),
+    "weighted rows": lambda: (f.sum(x(N, 150) * (f.expand_dims(f.input("v", (N,)), 1) - x(N, 150)), 1),),
+    "long rows": lambda: (f.sum(x(N, 333), 1), f.max(x(N, 333), 1)),
     "squares of a row": lambda: (f.sqrt(f.sum(f.square(x(N, 45)), 1)),),
 }
 
@@ -292,6 +313,22 @@ def test_long_sums_are_exact_enough(rng):
     array = rng.random(1 << 20, np.float32)
     found = run_native(graph, loops, "host", {"x": array})["y0"]
     assert abs(found / (array.astype(float).sum()) - 1) < 1e-5
+
+
+def test_a_reduction_along_an_inner_axis_is_computed_once():
+    """Its loop stands outside the loop over the axis that it reduces."""
+    def depth(body, name, above=()):
+        for s in body:
+            if isinstance(s, For):
+                if s.axis.name == name:
+                    return [a.name for a in above]
+                found = depth(s.body, name, (*above, s.axis))
+                if found is not None:
+                    return found
+        return None
+
+    loops = lowered(region(f.softmax(x(N, 5, 18), 1)))
+    assert depth(loops.body, "r0_0") == depth(loops.body, "i1") == ["i0", "i2"]
 
 
 def test_what_is_parallel_writes_no_shared_register():

@@ -12,7 +12,7 @@ from graphc.ir import functions as f
 from graphc.ir.expr import Axis, axis, bounds, linear, load, postorder, scalar
 from graphc.ir.graph import Graph
 from graphc.ir.types import DTYPES, dim, evaluate_dim
-from graphc.runtime.loops import Barrier, Buffer, For, Loops, Statement, Store, Update, verify_loops, walk
+from graphc.runtime.loops import Barrier, Buffer, For, Loops, Statement, Store, Update, expressions, verify_loops, walk
 from graphc.runtime.lower import lower
 from graphc.runtime.targets.interpreter import interpret
 from graphc.runtime.transform import (
@@ -20,8 +20,10 @@ from graphc.runtime.transform import (
     chain_of,
     collapse,
     hoist,
+    keep,
     mark,
     outermost,
+    peel,
     reorder,
     replicate,
     residues,
@@ -241,17 +243,47 @@ def test_a_tile_of_rows_and_columns(rng):
 
 @pytest.mark.parametrize("extent", [2, 5, 8, 9, 16, 31, 32])
 @pytest.mark.parametrize("lanes", [4, 8])
-def test_accumulate_lanes(extent, lanes, rng):
+@pytest.mark.parametrize("vectors", [1, 2, 4])
+def test_accumulate_lanes(extent, lanes, vectors, rng):
     loops = row_sums(N, extent)
-    made = with_body(loops, accumulate_lanes(loops.body, loop(loops, "r0_0").axis, lanes))
+    made = with_body(loops, accumulate_lanes(loops.body, loop(loops, "r0_0").axis, lanes, vectors))
     assert any(s.kind == "vector" for s in walk(made.body) if isinstance(s, For))
     same(loops, made, rng)
 
 
-def test_accumulate_lanes_of_a_symbolic_extent(rng):
+@pytest.mark.parametrize("vectors", [1, 2, 4])
+def test_accumulate_lanes_of_a_symbolic_extent(vectors, rng):
     loops = kernel(f.sum(f.input("x", (N,))), )
-    made = with_body(loops, accumulate_lanes(loops.body, loop(loops, "r0_0").axis, 4))
-    same(loops, made, rng, [{"N": n} for n in range(1, 14)])
+    made = with_body(loops, accumulate_lanes(loops.body, loop(loops, "r0_0").axis, 4, vectors))
+    same(loops, made, rng, [{"N": n} for n in range(1, 40)])
+
+
+def test_accumulate_lanes_draws_its_picture():
+    loops = kernel(f.sum(f.input("x", (19,))))
+    assert text(with_body(loops, accumulate_lanes(loops.body, loop(loops, "r0_0").axis, 4, 2))) == """\
+a0[] = 0.0
+for r0_0u in 2 unroll {
+  for r0_0l in 4 vector {
+    a0v[r0_0l, r0_0u] = 0.0
+  }
+}
+for r0_0o in 2 {
+  for r0_0u in 2 unroll {
+    for r0_0l in 4 vector {
+      a0v[r0_0l, r0_0u] sum = x[((r0_0l + (r0_0o * 8)) + (r0_0u * 4))]
+    }
+  }
+}
+for r0_0l in 3 vector {
+  a0v[r0_0l, 0] sum = x[(r0_0l + 16)]
+}
+for r0_0l in 4 vector {
+  a0v[r0_0l, 0] sum = a0v[r0_0l, 1]
+}
+for r0_0l in 4 vector {
+  a0[] sum = a0v[r0_0l, 0]
+}
+out0[] = a0[]"""
 
 
 def test_accumulate_lanes_of_a_maximum_and_two_axes(rng):
@@ -348,6 +380,81 @@ def test_stageable_asks_for_one_form_per_axis():
     assert stageable(load(buffer, (axis(i) + axis(j), axis(Axis("k", 8))), F32))
     assert not stageable(load(buffer, (axis(i) + axis(j), axis(i)), F32))
     assert not stageable(load(buffer, (axis(i) * 2, axis(i)), F32))
+
+
+# -------------------------------------------------------------------------------------------------------- peel
+
+def selects(statements) -> int:
+    return sum(e.op == "select" for s in walk(statements) for e in postorder(expressions(s)))
+
+
+def test_peel_draws_its_picture():
+    loops = kernel(f.pad(f.input("x", (N, 18)), ((0, 0), (2, 1))))
+    body, pieces = peel(loops.body, loop(loops, "i1").axis, 3)
+    assert [p.extent for p in pieces] == [2, 18, 1]
+    assert text(with_body(loops, body)) == """\
+for i0 in N {
+  for i1p0 in 2 {
+    out0[i0, i1p0] = 0.0
+  }
+  for i1p1 in 18 {
+    out0[i0, (i1p1 + 2)] = x[i0, i1p1]
+  }
+  out0[i0, 20] = 0.0
+}"""
+
+
+@pytest.mark.parametrize("make", [
+    lambda: f.concatenate([f.input("x", (N, 3)), f.input("y", (N, 4)), f.input("z", (N, 2))]),
+    lambda: f.concatenate([f.input("x", (N, 3)), f.input("y", (2 * N, 3))], 0),
+    lambda: f.pad(f.input("x", (N, 3)), ((2, 1), (0, 0))),
+    lambda: f.flip(f.pad(f.input("x", (N, 7)), ((0, 0), (1, 2))), 1),
+])
+def test_peel_leaves_no_condition(make, rng):
+    loops = kernel(make())
+    body = loops.body
+    for name in ("i0", "i1"):
+        body, _ = peel(body, loop(loops, name).axis, 3)
+    assert selects(loops.body) and not selects(body)
+    same(loops, with_body(loops, body), rng)
+
+
+@pytest.mark.parametrize("size, strides, extent", [(3, 1, 6), (3, 2, 7), (2, 1, 4), (4, 3, 10), (5, 1, 9)])
+def test_peel_frees_the_inner_windows(size, strides, extent, rng):
+    loops = kernel(f.max_pool(f.input("x", (N, extent, extent, 2)), size, strides, "same"))
+    body, pieces = peel(loops.body, loop(loops, "i2").axis, 4)
+    body, _ = peel(body, loop(loops, "i1").axis, 4)
+    nests = [s for s in walk(body) if isinstance(s, For) and s.axis in pieces]
+    assert len(pieces) > 1 and min(selects((s,)) for s in nests) == 0
+    same(loops, with_body(loops, body), rng)
+
+
+def test_peel_makes_no_more_pieces_than_asked_for():
+    loops = kernel(f.pad(f.input("x", (N, 18)), ((0, 0), (2, 1))))
+    a = loop(loops, "i1").axis
+    assert peel(loops.body, a, 2) == (loops.body, [a])
+
+
+# -------------------------------------------------------------------------------------------------------- keep
+
+def exponentials(statements) -> int:
+    return sum(e.op == "exp" for s in walk(statements) for e in postorder(expressions(s)))
+
+
+@pytest.mark.parametrize("make, count", [
+    (lambda x: (f.softmax(x),), 1),
+    (lambda x: (f.softmax(x), f.logsumexp(x)), 1),
+    (lambda x: (f.softmax(x) * x - f.exp(x),), 2),
+    (lambda x: (f.exp(x) - f.sum(f.exp(x), 1, True),), 1),
+])
+def test_keep(make, count, rng):
+    loops = kernel(*make(f.input("x", (N, 11))))
+    reduced = [s.axis for s in walk(loops.body) if isinstance(s, For) and s.axis.name.startswith("r")]
+    body, rows = keep(loops.body, reduced, 4)
+    assert len(rows) == 1 and exponentials(body) == count < exponentials(loops.body)
+    same(loops, with_body(loops, body), rng)
+    assert keep(loops.body, reduced, 16) == (loops.body, []), "a row within one vector stays in registers"
+    assert keep(loops.body, [], 4) == (loops.body, [])
 
 
 # ------------------------------------------------------------------------------------------------------ hoist
