@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import KeyedRef
 
 import numpy as np
 
@@ -193,31 +193,50 @@ def text(e: Expr, names: Mapping[Expr, str] | None = None) -> str:
     return f"{name}({', '.join(args)})"
 
 
-_INTERNED: WeakValueDictionary[Any, Expr] = WeakValueDictionary()
+_INTERNED: dict[Any, KeyedRef] = {}  # weak references: an expression lives as long as someone holds it
 _FRESH = itertools.count()
 _ARGS = attrgetter("args")
+_SLOTS = tuple(Expr.__dict__[name].__set__ for name in ("op", "args", "dtype", "attr", "axes", "height", "_text"))
+_NO_AXES: frozenset[Axis] = frozenset()
+
+
+def _forget(reference: KeyedRef) -> None:
+    if _INTERNED.get(reference.key) is reference:
+        _INTERNED.pop(reference.key, None)
 
 
 def _make(op: str, args: tuple[Expr, ...], dtype: DType, attr: Any = None) -> Expr:
-    key = (op, args, dtype, repr(attr) if op == "const" else attr)
-    found = _INTERNED.get(key)
+    key = (op, args, dtype, repr(attr) if type(attr) is float else attr)
+    reference = _INTERNED.get(key)
+    found = reference() if reference is not None else None
     if found is not None:
         return found
+    axes, height = _NO_AXES, 0
+    if op == "axis":
+        axes = frozenset([attr])
+    elif args:
+        axes = args[0].axes if len(args) == 1 else _NO_AXES.union(*[a.axes for a in args])
+        height = max([a.height for a in args])
+        if op == "reduce":
+            axes, height = axes - set(attr[1]), height + 1
     node = object.__new__(Expr)
-    axes = frozenset([attr]) if op == "axis" else frozenset().union(*(a.axes for a in args))
-    height = max((a.height for a in args), default=0)
-    if op == "reduce":
-        axes, height = axes - set(attr[1]), height + 1
-    for name, value in zip(("op", "args", "dtype", "attr", "axes", "height", "_text"),
-                           (op, args, dtype, attr, axes, height, ""), strict=True):
-        object.__setattr__(node, name, value)
-    return _INTERNED.setdefault(key, node)
+    for put, value in zip(_SLOTS, (op, args, dtype, attr, axes, height, ""), strict=True):
+        put(node, value)
+    mine = KeyedRef(node, _forget, key)
+    while (held := _INTERNED.setdefault(key, mine)) is not mine:  # another thread may have been first
+        found = held()
+        if found is not None:
+            return found
+        _forget(held)
+    return node
 
 
 # ---------------------------------------------------------------------------------------------- constructors
 
 def const(value: Any, dtype: DType = I64) -> Expr:
     """A constant of the dtype, rounded to it."""
+    if dtype is I64 and type(value) is int:
+        return _make("const", (), I64, value)
     with np.errstate(all="ignore"):
         return _make("const", (), dtype, dtype.numpy.type(value).item())
 
@@ -301,11 +320,10 @@ def scalar(op: str, *operands: Operand) -> Expr:
 
 
 def _agree(op: str, operands: Sequence[Operand]) -> tuple[Expr, ...]:
-    dtypes = {a.dtype for a in operands if isinstance(a, Expr)}
-    if len(dtypes) != 1:
+    dtype = next((a.dtype for a in operands if isinstance(a, Expr)), None)
+    if dtype is None or any(isinstance(a, Expr) and a.dtype != dtype for a in operands):
         raise DTypeError(f"The scalar operation {op} needs operands of one dtype, received {operands}.")
-    (dtype,) = dtypes
-    return tuple(a if isinstance(a, Expr) else const(a, dtype) for a in operands)
+    return tuple([a if isinstance(a, Expr) else const(a, dtype) for a in operands])
 
 
 # ------------------------------------------------------------------------------------------ integer algebra

@@ -12,13 +12,22 @@ Node = TypeVar("Node", bound=Hashable)
 
 def postorder(roots: Iterable[Node], operands: Callable[[Node], Iterable[Node]]) -> list[Node]:
     """Every node at or below the roots once, operands before users, in a stable order; no recursion."""
-    seen: dict[Node, None] = {}
-    stack = [(r, False) for r in reversed(list(roots))]
+    entered: set[Node] = set()
+    done: set[Node] = set()
+    order: list[Node] = []
+    stack = list(roots)
+    stack.reverse()
     while stack:
-        node, done = stack.pop()
-        if done:
-            seen.setdefault(node)
-        elif node not in seen:
-            stack.append((node, True))
-            stack.extend((o, False) for o in reversed(list(operands(node))))
-    return list(seen)
+        node = stack[-1]
+        if node not in entered:
+            entered.add(node)
+            below = [o for o in operands(node) if o not in entered]
+            below.reverse()
+            stack += below
+            if below:
+                continue
+        stack.pop()
+        if node not in done:
+            done.add(node)
+            order.append(node)
+    return order

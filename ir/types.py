@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -28,6 +29,9 @@ class DType:
     name: str
     kind: str
     size: int
+
+    def __hash__(self) -> int:
+        return hash(self.name)
 
     @property
     def numpy(self) -> np.dtype:
@@ -169,8 +173,13 @@ def product(dims: Iterable[int | Dim]) -> int | Dim:
 
 def at_least_zero(d: int | Dim) -> bool:
     """Whether a dimension is provably >= 0, each named size being at least 1."""
+    return _at_least_zero(d) if isinstance(d, Dim) else d >= 0
+
+
+@lru_cache(maxsize=4096)
+def _at_least_zero(d: Dim) -> bool:
     shifted: int | Dim = 0
-    for monomial, coefficient in _terms(d):
+    for monomial, coefficient in d.terms:
         shifted = shifted + coefficient * product(dim(name) + 1 for name in monomial)
     return all(c >= 0 for _, c in _terms(shifted))
 

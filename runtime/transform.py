@@ -658,7 +658,6 @@ def peel(body: Body, a: Axis, most: int) -> tuple[Body, list[Axis]]:
 
     A piece of one iteration has no loop.
 
-
     for j in 20 { y[j] = select(2 <= j, x[max(j - 2, 0)], 0) }    ->    for j0 in 2 { y[j] = 0 }
                                                                         for j1 in 18 { y[j1 + 2] = x[j1] }
     """
@@ -691,19 +690,9 @@ def peel(body: Body, a: Axis, most: int) -> tuple[Body, list[Axis]]:
 
 def _turns(condition: Expr, a: Axis) -> Iterator[int | Dim]:
     """From which values of an axis on a comparison is the same whatever the other axes are."""
-    if condition.op not in ("lt", "le") or condition.args[0].dtype.name != "i64":
-        return
-    low, high = condition.args
-    slack, constant = linear(high - low - (1 if condition.op == "lt" else 0))  # at least 0 where it holds
-    k = slack.pop(axis(a), 0)
-    rest = from_linear((slack, constant))
-    if not isinstance(k, int) or k == 0 or a in rest.axes:
-        return
-    for end in dict.fromkeys(bounds(rest)):
-        if end is not None and (isinstance(end, int) or k in (1, -1)):
-            # k*a + end >= 0 from a = ceil(-end / k) on, or for k < 0 up to a = floor(end / -k)
-            whole = end // abs(k) if isinstance(end, int) else end
-            yield -1 * whole if k > 0 else whole + 1
+    limit = _limit(condition, a)
+    if limit is not None:
+        yield from (p for p in dict.fromkeys(bounds(limit[1])) if p is not None)
 
 
 def keep(body: Body, axes: Container[Axis], lanes: int) -> tuple[Body, list[Axis]]:
