@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from graphc.ir.expr import Axis, Expr
 from graphc.ir.types import Dim
 from graphc.runtime.loops import Barrier, For, Loops, map_expressions, walk
+from graphc.runtime.schedule import general
 from graphc.runtime.schedule.tile import (
     CHUNKS,
     Tile,
-    along,
     choose_tile,
     parallelise,
     rows,
@@ -195,9 +195,5 @@ def _parts(body: Body, tile: Tile, v: Axis, machine: Machine) -> list[tuple[Body
 
 
 def _copy(nest: Body, machine: Machine) -> Body:
-    """The nests of a staging copy: vectors along their last axes, threads along their first."""
-    body: Body = ()
-    for s in nest:
-        chain, _ = chain_of((s,))
-        body += along((s,), chain[-1].axis, machine) if chain else (s,)
-    return parallelise(body)
+    """The nests of a staging copy, scheduled as what they are: kernels without arithmetic."""
+    return tuple(t for s in nest for t in general.apply(Loops("copy", (), 0, (s,)), machine).body)

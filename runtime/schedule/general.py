@@ -66,7 +66,7 @@ def _reduces(loop: For) -> bool:
 
 def _output_axes(loops: Loops) -> list[Axis]:
     """The axes of the longest output, in order."""
-    stores = [s for s in walk(loops.body) if isinstance(s, Store) and s.buffer in loops.params]
+    stores = [s for s in walk(loops.body) if isinstance(s, Store) and s.buffer.space != "local"]
     longest = max(stores, key=lambda s: len(s.index))
     return [atom.attr for i in longest.index for atom in linear(i)[0] if atom.op == "axis"]
 
