@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,10 @@ import numpy as np
 from graphc.ir.errors import DTypeError, ShapeError
 from graphc.ir.types import DType
 
-__all__ = ["Batches", "align_inputs", "align_targets", "align_weights", "as_array", "describe"]
+__all__ = ["Batches", "align_inputs", "align_targets", "align_weights", "as_array", "describe", "ready"]
+
+TOGETHER = 0.05  # seconds of steps between two looks at the clock, the keyboard and the progress line
+_CONVERTED = 1 << 22  # bytes of inputs that are converted at a time
 
 Shape = Sequence[int | None]
 
@@ -56,12 +60,14 @@ def _fits(shape: Sequence[int], expected: Shape) -> bool:
     return len(shape) == len(expected) and all(e in (None, s) for s, e in zip(shape, expected, strict=True))
 
 
-def align_inputs(data: Any, expected: Shape | None, dtype: Any, who: str) -> np.ndarray:
-    """The inputs of a model whose samples have the expected shape (None: not known yet).
+def align_inputs(data: Any, expected: Shape | None, who: str) -> np.ndarray:
+    """The inputs of a model whose samples have the expected shape (None: not known yet), of whatever dtype.
 
     `who` begins the messages, as in "fit of 'sequential' received as x". A missing or an additional last axis of
     extent 1 is put right: (N, 28, 28) serves a model of (28, 28, 1).
     """
+    if type(data) is np.ndarray and data.shape[1:] == expected and data.ndim and data.dtype.kind in "biuf":
+        return data
     if isinstance(data, list | tuple) and len(data) == 1 and isinstance(data[0], np.ndarray) and (
             expected is None or data[0].ndim > len(expected)):
         data = data[0]  # Keras takes a list of one array for a model with one input
@@ -79,7 +85,7 @@ def align_inputs(data: Any, expected: Shape | None, dtype: Any, who: str) -> np.
             hint = _input_hint(array, expected)
             raise ShapeError(f"{who} {describe(array)}, expected {_pattern(expected)}, where N is the number of "
                              f"samples.{hint}")
-    return as_array(array, dtype, who)
+    return array
 
 
 def _input_hint(array: np.ndarray, expected: Shape) -> str:
@@ -125,12 +131,15 @@ def _classes(array: np.ndarray, output: Shape, loss: Any, who: str, layer: str) 
             hint = " One-hot rows go with loss='categorical_crossentropy', or use y.argmax(-1)."
         raise ShapeError(f"{who} {describe(array)}, expected class numbers {_pattern(expected)} for {loss.name}.{hint}")
     if array.size and count is not None:
-        low, high = array.min(), array.max()
-        if not (low >= 0 and high < count):
+        kind = array.dtype.kind
+        # as a number without sign a negative one is large: one look at the labels instead of two
+        seen = array.view(f"u{array.dtype.itemsize}") if kind == "i" and array.dtype.isnative else array
+        if (seen is array and not array.min() >= 0) or not seen.max() < count:
+            low, high = array.min(), array.max()
             wrong = low if not low >= 0 else high
             raise ValueError(f"{who} the class {wrong}, expected 0 to {count - 1}: the layer {layer!r} has {count} "
                              "outputs. Number the classes from 0, or give the layer one output for each class.")
-        if array.dtype.kind == "f" and (array != np.floor(array)).any():
+        if kind == "f" and (array != np.floor(array)).any():
             raise ValueError(f"{who} {array[array != np.floor(array)].flat[0]} as a class, expected whole numbers.")
     return as_array(array, "i32", who)
 
@@ -163,34 +172,55 @@ def align_weights(sample_weight: Any, class_weight: Any, labels: np.ndarray, who
     return table[classes]
 
 
-class Batches:
-    """Rows of several arrays, a batch at a time.
+def is_ready(array: np.ndarray, dtype: np.dtype) -> bool:
+    """Whether a program takes the array as it is."""
+    flags = array.flags
+    return array.dtype == dtype and flags.c_contiguous and flags.aligned
 
-    In order, batches are views of the arrays. In another order they are gathered into buffers that every batch uses
-    again, so that an epoch allocates nothing: what a batch holds is gone with the next one.
+
+def ready(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The array as a program takes it; itself where it is that already."""
+    return array if is_ready(array, dtype) else np.array(array, dtype, order="C")
+
+
+class Batches:
+    """Rows of several arrays, some batches at a time.
+
+    A program reads the rows from where they lie, also in another order. Arrays that it doesn't take as they are, of
+    another dtype for example, are converted a part at a time. So the data are never copied as a whole.
     """
 
     def __init__(self, arrays: Sequence[np.ndarray], batch_size: int):
         self.arrays, self.batch_size, self.rows = tuple(arrays), batch_size, len(arrays[0])
-        self._buffers: list[np.ndarray] = []
+        self._at_once = 1
 
     def __len__(self) -> int:
         return -(-self.rows // self.batch_size)
 
-    def in_order(self) -> Iterator[tuple[np.ndarray, ...]]:
-        """The rows from first to last."""
-        for start in range(0, self.rows, self.batch_size):
-            yield tuple(a[start:start + self.batch_size] for a in self.arrays)
+    def run(self, program: Any, done: int, order: np.ndarray | None = None,
+            single: bool = False) -> tuple[int, tuple[np.ndarray, ...]]:
+        """Run the program on the next batches when the first `done` are done.
 
-    def gathered(self, order: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-        """The rows in the given order."""
-        size = min(self.batch_size, self.rows)
-        if not self._buffers:
-            self._buffers = [np.empty((size, *a.shape[1:]), a.dtype) for a in self.arrays]
-        pairs = tuple(zip(self.arrays, self._buffers, strict=True))
-        for start in range(0, self.rows, size):
-            rows = order[start:start + size]
-            if len(rows) < size:
-                pairs = tuple((a, b[:len(rows)]) for a, b in pairs)
-            # mode="clip" lets NumPy write to `out` directly; the default would fill a copy first.
-            yield tuple(np.take(a, rows, axis=0, out=b, mode="clip") for a, b in pairs)
+        Returns the rows of each batch, and the outputs of all, stacked along a new first axis. With `single` one batch
+        is run, otherwise as many of equal size as take about TOGETHER seconds.
+        """
+        began = time.perf_counter()
+        first = done * self.batch_size
+        rows = min(self.batch_size, self.rows - first)
+        times = 1 if single else min(self._at_once, (self.rows - first) // rows)
+        arrays, dtypes = self.arrays, program.dtypes
+        as_they_are = times > 1 and all(map(is_ready, arrays, dtypes))
+        if times > 1 and not as_they_are:
+            each = rows * sum(a[:1].size * d.itemsize for a, d in zip(arrays, dtypes, strict=True))
+            times = max(1, min(times, _CONVERTED // max(each, 1)))
+        if not as_they_are:
+            at: Any = slice(first, first + rows * times)
+            at = at if order is None else order[at]
+            arrays = tuple([ready(a[at], d) for a, d in zip(arrays, dtypes, strict=True)])
+            first, order = 0, None
+        if times == 1:
+            outputs = tuple([o[None] for o in program(*arrays)])
+        else:
+            outputs = program.steps(arrays, rows, times, first, order)
+        self._at_once = max(1, int(TOGETHER * times / (time.perf_counter() - began)))
+        return rows, outputs

@@ -55,7 +55,7 @@ class Model(Trainer, Layer):
         """The outputs for arrays as an array, without dropout and the like unless `training` is True."""
         if self.built and not is_symbolic(inputs):
             who = f"{self.name!r} received"
-            inputs = align_inputs(inputs, self.sample_shape, self.input_dtype, who)
+            inputs = align_inputs(inputs, self.sample_shape, who)
         return super().__call__(inputs, training, **options)
 
     def ensure_built(self, inputs: Any) -> None:

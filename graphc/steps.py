@@ -52,12 +52,17 @@ class Averages:
         self._samples = 0
 
     def add(self, outputs: Sequence[np.ndarray], samples: int) -> None:
-        """Count one batch: its mean loss weighs as much as it has samples, the rest are sums already."""
-        totals = self._totals
-        totals[0] += float(outputs[0]) * samples
+        """Count batches, one for each number in an output.
+
+        The mean loss of each weighs as much as the batch has samples, the rest are sums already.
+        """
+        totals, losses = self._totals, outputs[0].ravel().tolist()
+        for loss in losses:
+            totals[0] += loss * samples
         for i in range(1, len(totals)):
-            totals[i] += float(outputs[i])
-        self._samples += samples
+            for value in outputs[i].ravel().tolist():
+                totals[i] += value
+        self._samples += samples * len(losses)
 
     def results(self) -> dict[str, float]:
         """Loss first, then the metrics in the order of `compile`."""

@@ -10,10 +10,11 @@ import numpy as np
 
 from graphc import losses, metrics, optimizers
 from graphc.callbacks import Callback, Callbacks, History
-from graphc.data import Batches, align_inputs, align_targets, align_weights
+from graphc.data import Batches, align_inputs, align_targets, align_weights, ready
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Graph
 from graphc.layers.core import positive
+from graphc.layers.layer import Layer
 from graphc.progress import Progress, verbosity
 from graphc.steps import Averages, Step, bind, trace_step
 
@@ -33,6 +34,7 @@ class Trainer:
     metrics: Sequence[metrics.Metric] = ()
     history: History | None = None
     stop_training = False
+    _trained: tuple[object, tuple[str, ...]] = (None, ())  # Layer.changed at that time, labels of the weights to train
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None, *,
                 run_eagerly: bool = False, jit_compile: Any = "auto", steps_per_execution: int = 1) -> None:
@@ -108,27 +110,26 @@ class Trainer:
         batches = Batches(arrays, size)
         hooks = Callbacks(list(callbacks or []), self, {"verbose": verbose, "steps": len(batches)})
         step, program = self._program("predict")
-        prediction = step.graph.outputs[0][1]
-        result: np.ndarray | None = None
         progress = Progress(verbose, len(batches))
         begin, end = hooks.users_of("on_predict_batch_begin"), hooks.users_of("on_predict_batch_end")
         hooks("on_predict_begin")
-        for i, batch in enumerate(batches.in_order()):
+        result, done = _no_rows(step), 0
+        while done < len(batches):
             for method in begin:
-                method(i, None)
-            (output,) = program(*batch)
-            if result is None:
-                result = np.empty((batches.rows, *output.shape[1:]), output.dtype)
-            result[i * size:i * size + len(output)] = output
-            progress.update(i + 1, dict)
+                method(done, None)
+            _, (outputs,) = batches.run(program, done, single=bool(begin or end))
+            rows = outputs.reshape(-1, *outputs.shape[2:])
+            if not done:  # what is the only batch needs no copy
+                result = rows if len(rows) == batches.rows else np.empty((batches.rows, *rows.shape[1:]), rows.dtype)
+            if result is not rows:
+                result[done * size:done * size + len(rows)] = rows
+            done += len(outputs)
+            progress.update(done, dict)
             for method in end:
-                method(i, {"outputs": output})
+                method(done - 1, {"outputs": rows})
         hooks("on_predict_end")
         if batches.rows:
             progress.finish({})
-        if result is None:
-            sample = [d if isinstance(d, int) else 0 for d in prediction.shape[1:]]
-            result = np.empty([0, *sample], prediction.dtype.numpy)
         return result
 
     def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None,
@@ -142,7 +143,9 @@ class Trainer:
 
     def predict_on_batch(self, x: Any) -> np.ndarray:
         """The outputs of all rows in one step."""
-        return self.predict(x, batch_size=max(len(x), 1), verbose=0)
+        array = self._inputs("predict_on_batch", x)
+        step, program = self._program("predict")
+        return program(ready(array, program.dtypes[0]))[0] if len(array) else _no_rows(step)
 
     def graph(self, kind: str = "train") -> Graph:
         """The traced graph of a step, before any pass: 'train', 'evaluate' or 'predict'."""
@@ -163,13 +166,16 @@ class Trainer:
         forwarded = ("on_batch_begin",), ("on_batch_end",)
         begin = hooks.users_of(f"on_{kind}_batch_begin", *(forwarded[0] if kind == "train" else ()))
         end = hooks.users_of(f"on_{kind}_batch_end", *(forwarded[1] if kind == "train" else ()))
-        for i, batch in enumerate(batches.in_order() if order is None else batches.gathered(order)):
+        done = 0
+        while done < len(batches):
             for method in begin:
-                method(i, None)
-            averages.add(program(*batch), len(batch[0]))
-            progress.update(i + 1, averages.results)
+                method(done, None)
+            rows, outputs = batches.run(program, done, order, single=bool(begin or end))
+            averages.add(outputs, rows)
+            done += len(outputs[0])
+            progress.update(done, averages.results)
             for method in end:
-                method(i, averages.results())
+                method(done - 1, averages.results())
             if self.stop_training and kind == "train":
                 break
         return averages.results()
@@ -187,12 +193,12 @@ class Trainer:
     def _on_batch(self, kind: str, arrays: tuple[np.ndarray, ...], return_dict: bool) -> Any:
         step, program = self._program(kind, *arrays[1:])
         averages = Averages(step)
-        averages.add(program(*arrays), len(arrays[0]))
+        averages.add(program(*map(ready, arrays, program.dtypes)), len(arrays[0]))
         return averages.results() if return_dict else _scalar_or_list(averages.results())
 
     def _inputs(self, method: str, x: Any) -> np.ndarray:
         expected = self.sample_shape if self.built else None  # type: ignore[attr-defined]
-        array = align_inputs(x, expected, self.input_dtype, f"{method} of {self.name!r} received as x")  # type: ignore[attr-defined]
+        array = align_inputs(x, expected, f"{method} of {self.name!r} received as x")
         if not self.built:  # type: ignore[attr-defined]
             self.build((None, *array.shape[1:]))  # type: ignore[attr-defined]
         return array
@@ -231,8 +237,13 @@ class Trainer:
     def _program(self, kind: str, labels: np.ndarray | None = None,
                  weights: np.ndarray | None = None) -> tuple[Step, Any]:
         """The step and its program, from the last time where nothing has changed."""
-        key: tuple[Any, ...] = (kind, tuple(w.label for w in self.trainable_weights) if kind == "train" else ())  # type: ignore[attr-defined]
-        key += (weights is not None,)
+        key: tuple[Any, ...] = (kind, weights is not None)
+        if kind == "train":
+            changed, trained = self._trained
+            if changed is not Layer.changed:
+                trained = tuple(w.label for w in self.trainable_weights)  # type: ignore[attr-defined]
+                self._trained = Layer.changed, trained
+            key += trained
         targets = None
         if labels is not None and self.loss is not None and self.loss.targets == "any":
             targets = ((None, *labels.shape[1:]), labels.dtype)
@@ -245,6 +256,7 @@ class Trainer:
 
     def _forget(self, *kinds: str) -> None:
         """Drop programs; all of them where no kind is named."""
+        self._trained = None, ()
         programs = self._programs  # type: ignore[attr-defined]
         for key in [k for k in programs if not kinds or k[0] in kinds]:
             del programs[key]
@@ -265,6 +277,12 @@ def _metrics(given: Any) -> list[metrics.Metric]:
 
 def _scalar_or_list(results: dict[str, float]) -> Any:
     return list(results.values()) if len(results) > 1 else results["loss"]
+
+
+def _no_rows(step: Step) -> np.ndarray:
+    """What is predicted for no rows."""
+    prediction = step.graph.outputs[0][1]
+    return np.empty([d if isinstance(d, int) else 0 for d in (0, *prediction.shape[1:])], prediction.dtype.numpy)
 
 
 def _batch_size(batch_size: Any) -> int:

@@ -17,13 +17,17 @@ class Config:
     backend (GRAPHC_BACKEND): `native`, or `numpy` to run every op by its NumPy reference.
     threads (GRAPHC_THREADS): threads of a step; the cores that this process may use by default.
     cpu (GRAPHC_CPU): the CPU to make code for: `host`, `x86-64-v3` (AVX2), `x86-64-v2` (SSE4), ...
-    check (GRAPHC_CHECK): verify the graph after every pass, and every plan.
+    check (GRAPHC_CHECK): verify the graph after every pass, every plan, and the text of every kernel.
+    cache (GRAPHC_CACHE): the folder of the compile cache, or `off`; one in the user's cache folder by default.
+    perf (GRAPHC_PERF): name the compiled functions in /tmp/perf-PID.map, where Linux's perf looks for them.
     """
 
     backend: str = "native"
     threads: int | None = None
     cpu: str = "host"
     check: bool = False
+    cache: str = ""
+    perf: bool = False
 
     def __post_init__(self) -> None:
         if self.backend not in ("native", "numpy"):
@@ -38,7 +42,7 @@ def _from_environment() -> Config:
     if threads is not None and not threads.isdigit():
         raise ValueError(f"GRAPHC_THREADS must be a whole number, received {threads!r}.")
     return Config(get("GRAPHC_BACKEND") or "native", int(threads) if threads else None, get("GRAPHC_CPU") or "host",
-                  (get("GRAPHC_CHECK") or "0") != "0")
+                  (get("GRAPHC_CHECK") or "0") != "0", get("GRAPHC_CACHE") or "", (get("GRAPHC_PERF") or "0") != "0")
 
 
 _CURRENT: list[Config] = []

@@ -6,7 +6,7 @@ from collections import Counter
 
 __all__ = ["count", "counters", "reset_counters"]
 
-_NAMES = ("kernels_compiled", "programs_compiled", "native_calls", "numpy_fallbacks")
+_NAMES = ("kernels_compiled", "programs_compiled", "cache_hits", "native_calls", "numpy_fallbacks")
 _COUNTS: Counter[str] = Counter()
 
 
@@ -20,7 +20,8 @@ def counters() -> dict[str, int]:
     """The counters since the process began or `reset_counters` was called.
 
     `kernels_compiled`: different kernels turned into machine code. `programs_compiled`: different steps linked.
-    `native_calls`: steps run by one native call. `numpy_fallbacks`: kernels run by NumPy inside a native program.
+    `cache_hits`: kernels and steps whose machine code came from the compile cache. `native_calls`: calls into native
+    code, of one step or of several in a row. `numpy_fallbacks`: kernels run by NumPy inside a native program.
     """
     return {name: _COUNTS[name] for name in _NAMES}
 

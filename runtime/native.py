@@ -1,12 +1,18 @@
-"""From a traced graph to native code: passes, fusion, plan, schedules, one step function. Equal work is done once."""
+"""From a traced graph to native code: passes, fusion, plan, schedules, one step function. Equal work is done once.
+
+A kernel is compiled once for its loops' text, in a process and, by the cache (cache.py), on a machine; a program once
+for its graph's text. What the cache has for a program is its step's object code, what it takes to run it, and which
+kernels it calls.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import json
+import re
 import threading
 import warnings
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
@@ -16,12 +22,14 @@ from graphc.ir.types import TensorType
 from graphc.passes.pipeline import PIPELINE, run
 from graphc.passes.plan import Place, Plan, bytes_of, results, source
 from graphc.passes.structure import structure
+from graphc.runtime.cache import Cache, digest, open_cache, sources
+from graphc.runtime.config import current
 from graphc.runtime.counters import count
 from graphc.runtime.loops import Loops, verify_loops
 from graphc.runtime.lower import lower
 from graphc.runtime.schedule import schedule
-from graphc.runtime.targets.jit import Code, compile_text, link, object_code
-from graphc.runtime.targets.llvm import emit, symbols
+from graphc.runtime.targets.jit import VERSION, Code, Submit, compiler, define, link
+from graphc.runtime.targets.llvm import BARRIER, emit, symbols
 from graphc.runtime.targets.machine import Machine
 from graphc.runtime.targets.step import Call, Copy, Location, emit_step
 
@@ -38,102 +46,180 @@ class Native:
     """Consecutive kernels in one native function."""
 
     code: Code
-    kernels: tuple[Loops, ...]
 
 
 @dataclass
 class Compiled:
-    """What equal graphs share: the plan, and the segments that run it; a Value is a kernel left to NumPy."""
+    """What equal graphs share: the segments of a step, and what it takes to run them.
 
-    plan: Plan
+    A segment that is a Value is a kernel left to NumPy, which looks up plan and locations. A program from the cache
+    has neither, and no such segment.
+    """
+
     segments: list[Native | Value]
     sizes: list[str]
     regions: dict[tuple[str, ...], int]  # bytes per unit of each region of the memory block
     scratch: dict[tuple[str, ...], int]
     work: int  # scalar operations of a step, symbolic sizes counted as structure.NOMINAL
-    locations: dict[Value, Location]
+    plan: Plan | None = None
+    locations: dict[Value, Location] | None = None
 
 
 def compile_graph(graph: Graph, machine: Machine, barrier: int, check: bool = False) -> Compiled:
-    """The native program of a traced graph, from the cache where an equal one was compiled before."""
+    """The native program of a traced graph: the process's, the cache's, or a new one.
+
+    `barrier` is the address of the function by which the threads of a step wait for one another.
+    """
     # the text names ops; the classes tell a redefined op of the same name from the one compiled before
     ops = tuple(dict.fromkeys(type(v.op) for v in graph.values()))
-    key = (str(graph), ops, machine)
+    text = str(graph)
     with _LOCK:
-        found = _PROGRAMS.get(key)
+        found = _PROGRAMS.get((text, ops, machine))
         if found is None:
-            found = _PROGRAMS[key] = _compile(run(graph, PIPELINE, check=check), machine)
+            define(BARRIER, barrier)
+            store, key = open_cache(current().cache), _key("program", repr(machine), text)
+            # what a user's op computes is in no text
+            kept = store is not None and all(op.__module__.startswith("graphc.") for op in ops)
+            if kept and not check:
+                found = _load(key, _Functions(machine, store))
+            if found is None:
+                found = _compile(run(graph, PIPELINE, check=check), key, _Functions(machine, store), kept)
+            _PROGRAMS[text, ops, machine] = found
             count("programs_compiled")
         _RECENT.append(found)
         return found
 
 
-def _compile(made: Plan, machine: Machine) -> Compiled:
-    graph = made.graph
-    lowered: dict[Value, Loops | None] = {step: _shape(step, machine) for step in made.steps}
-    codes = _codes([loops for loops in lowered.values() if loops], machine)
-    regions, scratch = made.regions(), _scratch([loops for loops in lowered.values() if loops])
-    layout = _Layout(made, regions)
-    segments: list[Native | Value] = []
-    pending: list[tuple[Value, Loops]] = []
+def _key(kind: str, machine: str, text: str) -> str:
+    """The key of an entry of the cache: all that its value depends on."""
+    return digest(kind, sources() or "", VERSION, machine, text)
 
-    def flush(copies: list[Copy]) -> None:
-        if pending or copies:
-            names = [codes[_key(loops)].name for _, loops in pending]
-            calls = [layout.call(step, loops, name) for (step, loops), name in zip(pending, names, strict=True)]
-            text = emit_step(calls, copies, layout.blocks, graph.symbols())
-            code = compile_text(text, "step", machine)
-            code.uses = [codes[_key(loops)] for _, loops in pending]
-            segments.append(Native(code, tuple(loops for _, loops in pending)))
-            pending.clear()
 
-    for step, loops in lowered.items():
-        if loops is None:
-            flush([])
-            segments.append(step)
-        else:
-            pending.append((step, loops))
-    flush([layout.copy(v, p) for v, p in made.copies])
+def _symbol(name: str, key: str) -> str:
+    """A name for a function that no other has."""
+    return f"{re.sub('[^A-Za-z0-9_]', '_', name)}.{key[:16]}"
+
+
+class _Functions:
+    """The native functions of a program: those that the process or the cache has, and those compiled for it."""
+
+    def __init__(self, machine: Machine, store: Cache | None):
+        self.machine, self.store = machine, store
+        self.kernels: dict[str, str] = {}  # names of functions by the keys of the kernels
+        self.linked: dict[str, Code] = {}  # by name
+        self.stored: dict[str, bytes] = {}
+        self.made: dict[str, Future[bytes]] = {}
+
+    def find(self, key: str) -> str | None:
+        """The function of a kernel that needn't be compiled."""
+        if key not in self.kernels:
+            code = _KERNELS.get(key)
+            entry = self.store.get(key) if self.store and code is None else None
+            if code is not None:
+                self.kernels[key] = code.name
+                self.linked[code.name] = code
+            elif entry is not None:
+                name, _, content = entry.partition(b"\n")
+                self.kernels[key] = name.decode()
+                self.stored[name.decode()] = content
+        return self.kernels.get(key)
+
+    def kernel(self, loops: Loops, submit: Submit) -> str:
+        """The function of a kernel, which is submitted to be compiled if there is none."""
+        machine = self.machine
+        target = f"{machine.triple} {machine.cpu} {machine.features} {machine.lanes}"
+        key = _key("kernel", target, str(replace(loops, name="kernel")))
+        found = self.find(key)
+        if found is None:
+            found = self.kernels[key] = _symbol(loops.name, key)
+            self.made[found] = submit(emit(loops, machine.lanes, found))
+            count("kernels_compiled")
+        return found
+
+    def link(self) -> dict[str, Code]:
+        """Link everything; the code by name. New kernels go to the cache."""
+        new = {name: future.result() for name, future in self.made.items()}
+        codes = self.linked | link(self.stored | new, self.machine)
+        count("cache_hits", len(self.stored))
+        for key, name in self.kernels.items():
+            _KERNELS[key] = codes[name]
+            if self.store and name in new:
+                self.store.put(key, name.encode() + b"\n" + new[name])
+        return codes
+
+    def native(self, codes: dict[str, Code], name: str) -> Native:
+        """A step, which keeps the kernels alive that it calls."""
+        codes[name].uses = tuple(codes[kernel] for kernel in self.kernels.values())
+        return Native(codes[name])
+
+
+def _compile(made: Plan, key: str, functions: _Functions, kept: bool) -> Compiled:
+    """Compile a plan, each kernel while the next one is scheduled, and keep what was made in the cache."""
+    graph, machine, store = made.graph, functions.machine, functions.store
+    native: dict[Value, tuple[Loops, str]] = {}  # the loops and the function of each kernel that NumPy needn't run
+    segments: list[str | Value] = []
+    pending: list[Value] = []
+    with compiler(machine) as submit:
+        for step in made.steps:
+            body: Graph = step.op.body  # type: ignore[attr-defined]
+            try:
+                loops = schedule(lower(body, body.name), machine)
+                verify_loops(loops)
+                native[step] = loops, functions.kernel(loops, submit)
+            except (LoweringError, InvalidGraph) as error:
+                where = f" of {step.origin}" if step.origin else ""
+                warnings.warn(f"The kernel {body.name}{where} runs on NumPy: {error}", RuntimeWarning, stacklevel=2)
+        regions, scratch = made.regions(), _scratch([loops for loops, _ in native.values()])
+        layout = _Layout(made, regions)
+
+        def flush(copies: list[Copy]) -> None:
+            if pending or copies:
+                name = _symbol(f"{graph.name}_{len(segments)}", key)
+                calls = [layout.call(step, *native[step]) for step in pending]
+                functions.made[name] = submit(emit_step(calls, copies, layout.blocks, graph.symbols(), name))
+                segments.append(name)
+                pending.clear()
+
+        for step in made.steps:
+            if step in native:
+                pending.append(step)
+            else:
+                flush([])
+                segments.append(step)
+        flush([layout.copy(v, p) for v, p in made.copies])
     inside: list[Value] = [v for step in made.steps for v in step.op.body.values()]  # type: ignore[attr-defined]
-    work = sum(structure(v).work for v in inside)
-    return Compiled(made, segments, graph.symbols(), regions, scratch, work, layout.locations)
+    codes = functions.link()
+    done = Compiled([functions.native(codes, s) if isinstance(s, str) else s for s in segments], graph.symbols(),
+                    regions, scratch, sum(structure(v).work for v in inside), made, layout.locations)
+    if store is not None:
+        if kept and len(segments) == 1 and isinstance(segments[0], str):
+            _save(key, functions, segments[0], done)
+        store.trim()
+    return done
 
 
-def _shape(step: Value, machine: Machine) -> Loops | None:
-    """The scheduled loops of a kernel, proved in bounds; None, with one warning, where that can't be done."""
-    body: Graph = step.op.body  # type: ignore[attr-defined]
-    try:
-        loops = schedule(lower(body, body.name), machine)
-        verify_loops(loops)
-    except (LoweringError, InvalidGraph) as error:
-        where = f" of {step.origin}" if step.origin else ""
-        warnings.warn(f"The kernel {body.name}{where} runs on NumPy: {error}", RuntimeWarning, stacklevel=2)
+def _save(key: str, functions: _Functions, step: str, made: Compiled) -> None:
+    """Keep a program of native kernels in the cache: a line of JSON, and its step's object code."""
+    assert functions.store is not None
+    regions, scratch = ([[list(region), size] for region, size in d.items()] for d in (made.regions, made.scratch))
+    entry = {"kernels": list(functions.kernels), "step": step, "sizes": made.sizes, "regions": regions,
+             "scratch": scratch, "work": made.work}
+    functions.store.put(key, json.dumps(entry).encode() + b"\n" + functions.made[step].result())
+
+
+def _load(key: str, functions: _Functions) -> Compiled | None:
+    """A program from the cache, or None if it or one of its kernels is not there."""
+    found = functions.store.get(key) if functions.store else None
+    if found is None:
         return None
-    return loops
-
-
-def _key(loops: Loops) -> str:
-    return str(replace(loops, name="kernel"))
-
-
-def _codes(kernels: list[Loops], machine: Machine) -> dict[str, Code]:
-    """Machine code by kernel text; different kernels are compiled side by side."""
-    texts = {_key(loops): loops for loops in kernels}
-    names = {text: f"{loops.name}.{hashlib.sha256(f'{machine} {text}'.encode()).hexdigest()[:16]}"
-             for text, loops in texts.items()}
-    found = {text: code for text, name in names.items() if (code := _KERNELS.get(name.split(".")[-1])) is not None}
-    new = [(text, loops) for text, loops in texts.items() if text not in found]
-
-    def one(item: tuple[str, Loops]) -> bytes:
-        return object_code(emit(item[1], machine.lanes, names[item[0]]), machine)
-
-    with ThreadPoolExecutor(machine.cores) as pool:
-        objects = dict(zip((names[text] for text, _ in new), pool.map(one, new), strict=True))
-    made = link(objects, machine)
-    for text, _ in new:
-        found[text] = _KERNELS[names[text].split(".")[-1]] = made[names[text]]
-    count("kernels_compiled", len(new))
-    return found
+    head, _, content = found.partition(b"\n")
+    entry = json.loads(head)
+    if any(functions.find(k) is None for k in entry["kernels"]):
+        return None
+    functions.stored[entry["step"]] = content
+    codes = functions.link()
+    regions, scratch = ({tuple(region): size for region, size in entry[name]} for name in ("regions", "scratch"))
+    return Compiled([functions.native(codes, entry["step"])], entry["sizes"], regions, scratch, entry["work"])
 
 
 def _scratch(kernels: list[Loops]) -> dict[tuple[str, ...], int]:

@@ -6,8 +6,10 @@ import ctypes
 import math
 import os
 import threading
+import time
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -25,7 +27,12 @@ from graphc.runtime.counters import count
 
 __all__ = ["Program", "compile"]
 
-ALONE = 400_000  # scalar operations of a step below which a second thread costs more than it gives
+# Scalar operations of a step: below ALONE a second thread costs more than it gives, from SHARED on it gives more.
+# Between them it depends on more than the work, such as what moves from one core's cache to another's.
+ALONE, SHARED = 250_000, 200_000_000
+_TRIALS, _PERIOD = 8, 1000  # so many of so many calls try out the number of threads
+_addressof, _from_buffer = ctypes.addressof, ctypes.c_char.from_buffer  # looked up several times in every step
+_FRAMES = 64  # sets of shapes that a program remembers
 
 
 class Program:
@@ -40,6 +47,7 @@ class Program:
         self.state = [state[v.op.label] for v in graph.state]  # type: ignore[attr-defined]
         for v, a in zip(graph.state, self.state, strict=True):
             self.check(v, a, {})
+        self.dtypes = [v.dtype.numpy for v in graph.inputs]
 
     def check(self, value: Value, array: np.ndarray, sizes: dict[str, int]) -> None:
         """Whether native code may have this array for this leaf; raise otherwise."""
@@ -65,6 +73,35 @@ class Program:
     def __call__(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         raise NotImplementedError
 
+    def steps(self, arrays: Sequence[np.ndarray], rows: int, times: int, first: int = 0,
+              order: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
+        """Run a step on each of `times` batches of as many rows; the outputs of all, stacked along a new first axis.
+
+        The batches follow one another in the arrays from row `first` on, or in `order`, which has numbers of rows.
+        """
+        numbers = self.batches(arrays, rows, times, first, order)
+        made = []
+        for start in range(first, first + rows * times, rows):
+            at = slice(start, start + rows) if numbers is None else numbers[start - first:start - first + rows]
+            made.append(self(*(a[at] for a in arrays)))
+        return tuple(np.stack(outputs) for outputs in zip(*made, strict=True))
+
+    def batches(self, arrays: Sequence[np.ndarray], rows: int, times: int, first: int,
+                order: np.ndarray | None) -> np.ndarray | None:
+        """Check the arguments of `steps`; the numbers of the rows where there is an order."""
+        self.bind(tuple(arrays))
+        known = min((len(a) for a in arrays), default=0)
+        if min(rows, times) < 1 or first < 0 or first + rows * times > (known if order is None else len(order)):
+            raise ShapeError(f"{self.graph.name}: {times} batches of {rows} rows from row {first} on don't lie in "
+                             f"{known} rows.")
+        if order is None:
+            return None
+        numbers = np.ascontiguousarray(order[first:first + rows * times], np.int64)
+        if numbers.min() < 0 or numbers.max() >= known:
+            raise ShapeError(f"{self.graph.name}: an order names row {numbers.min()} or {numbers.max()}, there "
+                             f"are {known} rows.")
+        return numbers
+
 
 class NumpyProgram(Program):
     """Every op by its NumPy reference, over the graph as the passes leave it before fusion."""
@@ -84,6 +121,56 @@ class NumpyProgram(Program):
         return results
 
 
+class Choice:
+    """How many threads run calls with the same shapes: one or all, whichever was faster lately.
+
+    The number of threads changes no bit of any result (docs/semantics.md), so timings may decide.
+    """
+
+    def __init__(self, most: int, measured: bool):
+        self.most = self.threads = most
+        self.measured = measured and most > 1  # otherwise it is always `most`
+        self.calls, self.began = 0, 0.0
+        self.seconds: dict[int, float] = {}
+
+    def begin(self) -> int:
+        """The number of threads of the next call."""
+        trial = self.calls % _PERIOD
+        if trial >= _TRIALS:
+            return self.threads
+        self.began = time.perf_counter()
+        return 1 if trial % 2 else self.most
+
+    def end(self, threads: int, steps: int = 1) -> None:
+        """Count a call of so many steps, which has just returned."""
+        trial = self.calls % _PERIOD
+        self.calls += 1
+        if trial >= _TRIALS:
+            return
+        seconds = (time.perf_counter() - self.began) / steps
+        self.seconds[threads] = min(seconds, self.seconds.get(threads, seconds))
+        if trial == _TRIALS - 1:
+            self.threads = min(self.seconds, key=self.seconds.__getitem__)
+            self.seconds.clear()
+
+
+@dataclass
+class Frame:
+    """What calls with inputs of the same shapes share.
+
+    `words` are those of a call (runtime/targets/team.py): the step's address, then its arguments: the address of the
+    memory block, of the inputs, the states and the outputs, and the symbolic sizes.
+    """
+
+    sizes: dict[str, int]
+    outputs: list[tuple[tuple[int, ...], np.dtype]]
+    memory: int  # bytes of the memory block, from a multiple of 64 on
+    choice: Choice
+    words: Any
+    address: int  # of the words
+    buffers: list[np.ndarray]  # for gathered inputs, made when they are needed
+
+
 class NativeProgram(Program):
     """The step as native code: one call from Python, worker threads inside."""
 
@@ -98,42 +185,106 @@ class NativeProgram(Program):
         self.threads = threads or machine.cores
         self.team = team(self.threads)
         self.code = compile_graph(graph, machine, self.team.barrier_address, check)
-        self.native = [s if isinstance(s, Native) else None for s in self.code.segments]
+        self.segments = [(s, s.code.address if isinstance(s, Native) else None) for s in self.code.segments]
         self.memory = np.zeros(0, np.uint8)
+        self.base = 0
         self.lock = threading.Lock()  # the arena is one: calls from several threads take turns
-        words = 1 + len(graph.inputs) + len(self.state) + len(graph.outputs) + len(self.code.sizes)
-        self.words = np.zeros(words, np.int64)
-        first = 1 + len(graph.inputs)
-        self.words[first:first + len(self.state)] = [a.ctypes.data for a in self.state]
-        self.output_types = [(v.shape, v.dtype.numpy) for _, v in graph.outputs]
+        self.frames: dict[tuple, Frame] = {}
 
     def __call__(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        sizes = self.bind(inputs)
-        outputs = tuple(np.empty([evaluate_dim(d, sizes) for d in shape], dtype) for shape, dtype in self.output_types)
-        scale = max(sizes.values(), default=NOMINAL) / NOMINAL
-        threads = 1 if self.code.work * scale < ALONE else self.threads
         with self.lock:
-            base = self.reserve(sizes)
-            words, k = self.words, 1 + len(inputs)
-            words[0] = base
-            words[1:k] = [a.ctypes.data for a in inputs]
-            k += len(self.state)
-            words[k:k + len(outputs)] = [a.ctypes.data for a in outputs]
-            words[k + len(outputs):] = [sizes[name] for name in self.code.sizes]
-            for segment, native in zip(self.code.segments, self.native, strict=True):
+            frame = self.frame(inputs)
+            outputs = tuple([np.empty(shape, dtype) for shape, dtype in frame.outputs])
+            self.place(frame, inputs, outputs)
+            choice = frame.choice
+            threads = choice.begin() if choice.measured else choice.threads
+            for segment, native in self.segments:
                 if native is None:
-                    self.fall_back(segment, inputs, outputs, sizes)  # type: ignore[arg-type]
+                    self.fall_back(segment, inputs, outputs, frame.sizes)  # type: ignore[arg-type]
                 else:
-                    self.team.run(native.code.address, words.ctypes.data, threads)
+                    frame.words[0] = native
+                    self.team.run(frame.address, threads)
                     count("native_calls")
+            if choice.measured:
+                choice.end(threads)
         return outputs
 
-    def reserve(self, sizes: Mapping[str, int]) -> int:
-        """The address of the memory block, grown to what these sizes need."""
-        needed = _bytes(self.code.regions.items(), sizes) + _bytes(self.code.scratch.items(), sizes) + 64
-        if self.memory.size < needed:
-            self.memory = np.zeros(needed, np.uint8)
-        return (self.memory.ctypes.data + 63) & ~63
+    def steps(self, arrays: Sequence[np.ndarray], rows: int, times: int, first: int = 0,
+              order: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
+        (_, native), *more = self.segments or [(None, None)]
+        if native is None or more:
+            return super().steps(arrays, rows, times, first, order)
+        numbers = self.batches(arrays, rows, times, first, order)
+        strides = [a.nbytes // len(a) for a in arrays]
+        with self.lock:
+            frame = self.frame(tuple(a[:rows] for a in arrays))
+            outputs = tuple(np.empty((times, *shape), dtype) for shape, dtype in frame.outputs)
+            sources: list[int] = []
+            if numbers is None:
+                inputs = [a[first:] for a in arrays]
+            else:
+                frame.buffers = frame.buffers or [np.empty((rows, *a.shape[1:]), a.dtype) for a in arrays]
+                inputs = frame.buffers
+                for a, stride in zip(arrays, strides, strict=True):
+                    sources += _address(a), stride
+            self.place(frame, inputs, outputs)
+            growth = [0, *(s * rows if numbers is None else 0 for s in strides), *(0 for _ in self.state),
+                      *(o.nbytes // times for o in outputs), *(0 for _ in self.code.sizes)]
+            arguments = frame.words[1:]
+            call = [self.team.repeat_address, native, times, len(sources) // 2, rows,
+                    0 if numbers is None else _address(numbers), len(arguments), *arguments, *growth, *sources]
+            words = (ctypes.c_int64 * len(call))(*call)
+            choice = frame.choice
+            threads = choice.begin() if choice.measured else choice.threads
+            self.team.run(_addressof(words), threads)
+            if choice.measured:
+                choice.end(threads, times)
+            count("native_calls")
+        return outputs
+
+    def frame(self, inputs: tuple[np.ndarray, ...]) -> Frame:
+        """The frame of these inputs; raises where they are not what native code takes."""
+        # None for an array that may be wrong: no frame is known by it
+        shapes = tuple([a.shape if type(a) is np.ndarray and a.dtype == dtype and (
+            (flags := a.flags).carray or (flags.c_contiguous and flags.aligned)) else None
+            for a, dtype in zip(inputs, self.dtypes)])  # noqa: B905
+        found = self.frames.get(shapes) if len(inputs) == len(self.dtypes) else None
+        if found is None:
+            sizes = self.bind(inputs)
+            shapes = tuple(a.shape for a in inputs)
+            if len(self.frames) >= _FRAMES:
+                self.frames.clear()
+            found = self.frames[shapes] = self.new_frame(sizes)
+        return found
+
+    def new_frame(self, sizes: dict[str, int]) -> Frame:
+        """A frame for these values of the symbolic sizes."""
+        code = self.code
+        outputs = [(tuple(evaluate_dim(d, sizes) for d in v.shape), v.dtype.numpy) for _, v in self.graph.outputs]
+        needed = _bytes(code.regions.items(), sizes) + _bytes(code.scratch.items(), sizes)
+        scale = max(sizes.values(), default=NOMINAL) / NOMINAL
+        work = code.work * scale
+        choice = Choice(1 if work < ALONE else self.threads, measured=work < SHARED)
+        values = [0, 0, *(0 for _ in self.dtypes), *map(_address, self.state), *(0 for _ in outputs),
+                  *(sizes[name] for name in code.sizes)]
+        words = (ctypes.c_int64 * len(values))(*values)
+        return Frame(sizes, outputs, needed, choice, words, _addressof(words), [])
+
+    def place(self, frame: Frame, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> None:
+        """Write down where everything lies, in memory that is large enough."""
+        if self.memory.size < frame.memory + 64:
+            self.memory = np.zeros(frame.memory + 64, np.uint8)
+            self.base = (self.memory.ctypes.data + 63) & ~63
+        words = frame.words
+        words[1] = self.base
+        k = 2
+        for a in inputs:
+            words[k] = _address(a)
+            k += 1
+        k += len(self.state)
+        for a in outputs:
+            words[k] = _address(a)
+            k += 1
 
     def fall_back(self, step: Value, inputs: Any, outputs: Any, sizes: Mapping[str, int]) -> None:
         """Run one kernel by NumPy, on the memory that the native kernels use."""
@@ -148,7 +299,7 @@ class NativeProgram(Program):
             block = blocks[where.block]
             if block is not None:
                 return block.reshape(shape)
-            offset = int(self.words[0]) + _bytes(where.offsets, sizes)
+            offset = self.base + _bytes(where.offsets, sizes)
             number = int(np.prod(shape, dtype=np.int64))
             raw: Any = (ctypes.c_uint8 * max(1, number * t.dtype.size)).from_address(offset)
             return np.frombuffer(raw, t.dtype.numpy, number).reshape(shape)
@@ -157,6 +308,14 @@ class NativeProgram(Program):
         evaluate_values([step], known, sizes)
         for k, v in results(self.code.plan.graph)[step].items():
             array(v)[...] = known[step][k]
+
+
+def _address(array: np.ndarray) -> int:
+    """Where an array's elements begin."""
+    try:  # a quarter of the time of `array.ctypes.data`, which serves read-only and empty arrays
+        return _addressof(_from_buffer(array))
+    except (TypeError, ValueError):
+        return array.ctypes.data
 
 
 def _bytes(terms: Iterable[tuple[tuple[str, ...], int]], sizes: Mapping[str, int]) -> int:

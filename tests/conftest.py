@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+# what a test counts must not depend on what earlier runs left on disk; tests of the cache name a folder of their own
+os.environ["GRAPHC_CACHE"] = "off"
+
 
 def pytest_addoption(parser):
     parser.addoption("--update", action="store_true", help="rewrite the expected text of text cases")

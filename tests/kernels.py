@@ -12,13 +12,15 @@ from graphc.ir.evaluate import bind_arguments
 from graphc.ir.graph import Graph, topological
 from graphc.ir.ops.leaf import Input
 from graphc.ir.types import evaluate_dim
+from graphc.runtime.config import config
 from graphc.runtime.loops import Loops, verify_loops
 from graphc.runtime.lower import lower
 from graphc.runtime.schedule import schedule
 from graphc.runtime.targets.interpreter import interpret
-from graphc.runtime.targets.jit import compile_text
-from graphc.runtime.targets.llvm import emit, symbols
+from graphc.runtime.targets.jit import compile_text, define
+from graphc.runtime.targets.llvm import BARRIER, emit, symbols
 from graphc.runtime.targets.machine import Machine, MachineError
+from graphc.runtime.targets.team import team
 
 GUARD = 192  # bytes before and after each array that native code must leave alone
 
@@ -127,7 +129,9 @@ class _Text:
 @cache
 def _compiled(key: _Text, machine: str):
     made = Machine.named(machine)
-    return compile_text(emit(key.loops, made.lanes), "kernel", made)
+    define(BARRIER, team(1).barrier_address)
+    with config(check=True):
+        return compile_text(emit(key.loops, made.lanes), "kernel", made)
 
 
 def _results(graph: Graph, arrays):

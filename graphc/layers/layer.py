@@ -11,7 +11,7 @@ import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -43,6 +43,7 @@ class Layer:
 
     input_dtype = "f32"  # what arrays given to the layer are converted to
     scopeless = False  # whether the name is left out of the paths of the weights inside
+    changed: ClassVar[object] = object()  # a new one whenever training may change other weights than before
 
     def __init__(self, *, name: str | None = None, trainable: bool = True, dtype: Any = None,
                  input_shape: Any = None, input_dim: int | None = None, batch_input_shape: Any = None, **unknown: Any):
@@ -83,6 +84,7 @@ class Layer:
         final = next(n for n in (base, *(f"{base}_{i}" for i in range(1, len(taken) + 2))) if n not in taken)
         variable = Variable(array, f"{current_origin() or self.name}/{final}", trainable)
         self._own.append(variable)
+        Layer.changed = object()
         return variable
 
     def get_config(self) -> dict[str, Any]:
@@ -114,6 +116,7 @@ class Layer:
     @trainable.setter
     def trainable(self, value: bool) -> None:
         self._trainable = bool(value)
+        Layer.changed = object()
         for layer in self.sublayers():
             layer.trainable = value
 

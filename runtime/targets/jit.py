@@ -1,20 +1,32 @@
-"""Machine code: LLVM IR optimised to object code, and object code linked into this process."""
+"""Machine code: the text of LLVM modules to object code, and object code linked into this process."""
 
 from __future__ import annotations
 
 import ctypes
 import ctypes.util
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+import llvmlite
 import llvmlite.binding as llvm
 
-from graphc.runtime.targets.llvm import BARRIER, LIBM
+from graphc.runtime.cache import digest, open_cache, sources
+from graphc.runtime.config import current
+from graphc.runtime.targets.llvm import LIBM
 from graphc.runtime.targets.machine import Machine
-from graphc.runtime.targets.team import team
 
-__all__ = ["Code", "compile_text", "link", "object_code"]
+__all__ = ["VERSION", "Code", "Submit", "compile_text", "compiler", "define", "kept_object_code", "link", "load",
+           "object_code"]
+
+# what makes object code out of text
+VERSION = f"llvmlite {llvmlite.__version__}, LLVM {'.'.join(map(str, llvm.llvm_version_info))}"
+
+Submit = Callable[[str], Future[bytes]]  # from a module's text to its object code, some time later
 
 
 @cache
@@ -24,8 +36,12 @@ def _initialise() -> None:
     llvm.initialize_native_asmprinter()
     library = ctypes.CDLL(ctypes.util.find_library("m"))
     for name, function in LIBM.items():
-        llvm.add_symbol(name, ctypes.cast(getattr(library, function), ctypes.c_void_p).value)
-    llvm.add_symbol(BARRIER, team(1).barrier_address)
+        define(name, ctypes.cast(getattr(library, function), ctypes.c_void_p).value or 0)
+
+
+def define(name: str, address: int) -> None:
+    """Let code that is linked later call a function of this process by a name."""
+    llvm.add_symbol(name, address)
 
 
 def _target_machine(machine: Machine) -> llvm.TargetMachine:
@@ -35,17 +51,52 @@ def _target_machine(machine: Machine) -> llvm.TargetMachine:
 
 
 def object_code(text: str, machine: Machine) -> bytes:
-    """The object code of a module's text; LLVM's own vectorisers and unroller stay off."""
+    """The object code of a module's text.
+
+    What a kernel needs of LLVM's passes is little: registers instead of stack slots, and simpler instructions.
+    The loops are as the schedule wants them, and the text computes nothing twice.
+    """
     _initialise()
-    module, tm = llvm.parse_assembly(text, llvm.create_context()), _target_machine(machine)
-    module.triple = machine.triple
-    module.data_layout = str(tm.target_data)
-    options = llvm.create_pipeline_tuning_options(speed_level=3)
-    options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False
-    options.loop_interleaving = False
-    builder = llvm.create_pass_builder(tm, options)
-    builder.getModulePassManager().run(module, builder)
+    tm = _target_machine(machine)
+    head = f'target datalayout = "{tm.target_data}"\ntarget triple = "{machine.triple}"\n'
+    module = llvm.parse_assembly(head + text, llvm.create_context())
+    if current().check:
+        module.verify()
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_always_inliner_pass()
+    passes.add_sroa_pass()
+    passes.add_instruction_combine_pass()
+    passes.run(module, llvm.create_pass_builder(tm, llvm.create_pipeline_tuning_options()))
     return tm.emit_object(module)
+
+
+def kept_object_code(text: str, machine: Machine) -> bytes:
+    """The object code of a module's text, from the compile cache if it has it."""
+    store = open_cache(current().cache)
+    if store is None:
+        return object_code(text, machine)
+    key = digest("module", sources() or "", VERSION, f"{machine.triple} {machine.cpu} {machine.features}", text)
+    found = store.get(key)
+    if found is None:
+        found = object_code(text, machine)
+        store.put(key, found)
+    return found
+
+
+@contextmanager
+def compiler(machine: Machine) -> Iterator[Submit]:
+    """A thread that makes object code of texts, while Python goes on to write the next one.
+
+    It is one thread: llvmlite lets no second one into LLVM. Inside LLVM it doesn't hold Python's lock, which it needs
+    for a moment before and after; a thread that runs Python gives the lock away only every 5 ms unless told otherwise.
+    """
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
+    try:
+        with ThreadPoolExecutor(1, "graphc-llvm") as pool:
+            yield lambda text: pool.submit(object_code, text, machine)
+    finally:
+        sys.setswitchinterval(interval)
 
 
 class Code:
@@ -53,20 +104,35 @@ class Code:
 
     def __init__(self, engine: Any, name: str, address: int):
         self.engine, self.name, self.address = engine, name, address
-        self.uses: list[Code] = []  # code that this one calls, kept alive with it
+        self.uses: tuple[Code, ...] = ()  # code that this one calls, kept alive with it
+
+
+def load(objects: Iterable[bytes], machine: Machine) -> llvm.ExecutionEngine:
+    """The functions of object code, in this process for as long as the result lives."""
+    _initialise()
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine(machine))
+    for code in objects:
+        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return engine
 
 
 def link(objects: Mapping[str, bytes], machine: Machine) -> dict[str, Code]:
     """Load object code by the name of its function; the functions may call one another, and those linked before."""
-    _initialise()
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine(machine))
-    for code in objects.values():
-        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-    engine.finalize_object()
+    engine = load(objects.values(), machine)
     made = {name: Code(engine, name, engine.get_function_address(name)) for name in objects}
     for name, code in made.items():
-        llvm.add_symbol(name, code.address)
+        define(name, code.address)
+    if current().perf:
+        # perf looks here for the names of code that is in no file
+        with open(f"/tmp/perf-{os.getpid()}.map", "a") as symbols:
+            symbols.writelines(f"{code.address:x} {_size(objects[name]):x} {name}\n" for name, code in made.items())
     return made
+
+
+def _size(code: bytes) -> int:
+    """Bytes of machine code of an object that has one function."""
+    return sum(section.size() for section in llvm.ObjectFileRef.from_data(code).sections() if section.is_text())
 
 
 def compile_text(text: str, name: str, machine: Machine) -> Code:

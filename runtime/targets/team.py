@@ -16,6 +16,15 @@ condition variable. Everything shared stands in one control block:
           512 ...         one slot per worker: asleep (8 bytes), at 64 its mutex, at 128 its condition
 
 Counters that different threads write stand on different cache lines. Note [Epochs] has the reasoning.
+
+`repeat` is a step that runs another one several times, on the next rows of its inputs or on rows gathered by number,
+so that a loop over batches is one call too. Its arguments are 64-bit words:
+
+    0 step   1 times   2 inputs to gather (0: none)   3 rows of a batch   4 address of the rows' numbers
+    5 words of the step's arguments, n   6 .. the arguments at first   6 + n .. what each grows by from time to time
+    6 + 2n .. for each gathered input the address of row 0, and the bytes of a row
+
+The inputs to gather are the arguments from word 1 on: buffers for the rows of one batch.
 """
 
 from __future__ import annotations
@@ -28,8 +37,7 @@ from functools import cache
 from string import Template
 from typing import Any
 
-import llvmlite.binding as llvm
-
+from graphc.runtime.targets.jit import kept_object_code, load
 from graphc.runtime.targets.machine import Machine
 
 __all__ = ["MAX_THREADS", "Team", "team"]
@@ -37,8 +45,7 @@ __all__ = ["MAX_THREADS", "Team", "team"]
 MAX_THREADS = 256
 _STOP = 0xFFFF
 _SLOT, _SLOTS = 256, 512
-_SPINS, _YIELDS = 4000, 400  # together well below a millisecond
-_BUSY_SPINS = 50  # with more threads than cores the awaited one may need this very core
+_SPINS, _YIELDS = 100, 1000  # some 6 microseconds: the awaited thread may need this very core; half a millisecond
 
 _TEXT = Template("""
 declare void @$pause($pause_types)
@@ -49,6 +56,7 @@ declare i32 @pthread_mutex_unlock(ptr)
 declare i32 @pthread_cond_init(ptr, ptr)
 declare i32 @pthread_cond_wait(ptr, ptr)
 declare i32 @pthread_cond_signal(ptr)
+declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 
 define internal ptr @slot(ptr %block, i64 %index) alwaysinline {
   %scaled = mul i64 %index, $slot
@@ -66,10 +74,8 @@ define void @initialise(ptr %block, i64 %index) {
   ret void
 }
 
-; wait until a counter has a value, with as many threads at work
-define internal void @reach(ptr %counter, i64 %wanted, i64 %threads) {
-  %crowded = icmp ugt i64 %threads, $cores
-  %spins = select i1 %crowded, i64 $busy_spins, i64 $spins
+; wait until a counter has a value
+define internal void @reach(ptr %counter, i64 %wanted) {
   br label %look
 look:
   %tries = phi i64 [0, %0], [%next, %spin], [%next, %yield]
@@ -78,7 +84,7 @@ look:
   br i1 %there, label %done, label %idle
 idle:
   %next = add i64 %tries, 1
-  %early = icmp ult i64 %tries, %spins
+  %early = icmp ult i64 %tries, $spins
   br i1 %early, label %spin, label %yield
 spin:
   call void @$pause($pause_values)
@@ -107,7 +113,7 @@ open:
   store atomic i64 %after, ptr %generation release, align 8
   ret void
 wait:
-  call void @reach(ptr %generation, i64 %after, i64 %threads)
+  call void @reach(ptr %generation, i64 %after)
   ret void
 out:
   ret void
@@ -205,13 +211,17 @@ out:
   ret void
 }
 
-define void @run(ptr %block, ptr %step, ptr %arguments, i64 %threads) {
-  %alone = icmp ult i64 %threads, 2
-  br i1 %alone, label %single, label %several
-single:
-  call void %step(ptr %arguments, ptr %block, i64 0, i64 1)
+; a step by one thread: its address is the first word, its arguments follow
+define void @alone(ptr %call) {
+  %step = load ptr, ptr %call, align 8
+  %arguments = getelementptr i64, ptr %call, i64 1
+  call void %step(ptr %arguments, ptr null, i64 0, i64 1)
   ret void
-several:
+}
+
+define void @run(ptr %block, ptr %call, i64 %threads) {
+  %step = load ptr, ptr %call, align 8
+  %arguments = getelementptr i64, ptr %call, i64 1
   %finished = getelementptr i8, ptr %block, i64 64
   %step_at = getelementptr i8, ptr %block, i64 256
   %arguments_at = getelementptr i8, ptr %block, i64 264
@@ -221,7 +231,88 @@ several:
   call void @publish(ptr %block, i64 %threads, i64 %threads)
   call void %step(ptr %arguments, ptr %block, i64 0, i64 %threads)
   %others = sub i64 %threads, 1
-  call void @reach(ptr %finished, i64 %others, i64 %threads)
+  call void @reach(ptr %finished, i64 %others)
+  ret void
+}
+
+define void @repeat(ptr %words, ptr %block, i64 %thread, i64 %threads) {
+  %step = load ptr, ptr %words, align 8
+  %times_at = getelementptr i64, ptr %words, i64 1
+  %times = load i64, ptr %times_at, align 8
+  %inputs_at = getelementptr i64, ptr %words, i64 2
+  %inputs = load i64, ptr %inputs_at, align 8
+  %rows_at = getelementptr i64, ptr %words, i64 3
+  %rows = load i64, ptr %rows_at, align 8
+  %order_at = getelementptr i64, ptr %words, i64 4
+  %order = load ptr, ptr %order_at, align 8
+  %n_at = getelementptr i64, ptr %words, i64 5
+  %n = load i64, ptr %n_at, align 8
+  %first = getelementptr i64, ptr %words, i64 6
+  %growth = getelementptr i64, ptr %first, i64 %n
+  %sources = getelementptr i64, ptr %growth, i64 %n
+  %own = alloca i64, i64 %n, align 8
+  %size = mul i64 %n, 8
+  call void @llvm.memcpy.p0.p0.i64(ptr align 8 %own, ptr align 8 %first, i64 %size, i1 false)
+  %gathers = icmp ne i64 %inputs, 0
+  br label %time
+time:
+  %t = phi i64 [0, %0], [%t2, %grown]
+  %more = icmp ult i64 %t, %times
+  br i1 %more, label %begin, label %out
+begin:
+  br i1 %gathers, label %input, label %work
+input:
+  %k = phi i64 [0, %begin], [%k2, %taken]
+  %k2 = add i64 %k, 1
+  %buffer_at = getelementptr i64, ptr %own, i64 %k2
+  %buffer = load ptr, ptr %buffer_at, align 8
+  %pair = mul i64 %k, 2
+  %source_at = getelementptr i64, ptr %sources, i64 %pair
+  %source = load ptr, ptr %source_at, align 8
+  %bytes_at = getelementptr i64, ptr %source_at, i64 1
+  %bytes = load i64, ptr %bytes_at, align 8
+  br label %row
+row:
+  %r = phi i64 [%thread, %input], [%r2, %copy]
+  %inside = icmp ult i64 %r, %rows
+  br i1 %inside, label %copy, label %taken
+copy:
+  %batch = mul i64 %t, %rows
+  %place = add i64 %batch, %r
+  %number_at = getelementptr i64, ptr %order, i64 %place
+  %number = load i64, ptr %number_at, align 8
+  %from_offset = mul i64 %number, %bytes
+  %to_offset = mul i64 %r, %bytes
+  %from = getelementptr i8, ptr %source, i64 %from_offset
+  %to = getelementptr i8, ptr %buffer, i64 %to_offset
+  call void @llvm.memcpy.p0.p0.i64(ptr %to, ptr %from, i64 %bytes, i1 false)
+  %r2 = add i64 %r, %threads
+  br label %row
+taken:
+  %another = icmp ult i64 %k2, %inputs
+  br i1 %another, label %input, label %gathered
+gathered:
+  call void @barrier(ptr %block, i64 %threads)
+  br label %work
+work:
+  call void %step(ptr %own, ptr %block, i64 %thread, i64 %threads)
+  call void @barrier(ptr %block, i64 %threads)
+  br label %word
+word:
+  %w = phi i64 [0, %work], [%w2, %word]
+  %own_at = getelementptr i64, ptr %own, i64 %w
+  %old = load i64, ptr %own_at, align 8
+  %growth_at = getelementptr i64, ptr %growth, i64 %w
+  %by = load i64, ptr %growth_at, align 8
+  %new = add i64 %old, %by
+  store i64 %new, ptr %own_at, align 8
+  %w2 = add i64 %w, 1
+  %left = icmp ult i64 %w2, %n
+  br i1 %left, label %word, label %grown
+grown:
+  %t2 = add i64 %t, 1
+  br label %time
+out:
   ret void
 }
 """)
@@ -231,32 +322,24 @@ class _Native:
     """The compiled functions for one machine; they live as long as the process."""
 
     def __init__(self, machine: Machine):
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
         # on AArch64 `yield` is no delay at all on most cores; `isb` is
         pause = ("llvm.x86.sse2.pause", "", "") if machine.triple.startswith("x86_64") else (
             "llvm.aarch64.isb", "i32", "i32 15")
-        module = llvm.parse_assembly(_TEXT.substitute(
+        text = _TEXT.substitute(
             slot=_SLOT, slots=_SLOTS, stop=_STOP, spins=_SPINS, patience=_SPINS + _YIELDS,
-            busy_spins=_BUSY_SPINS, cores=machine.cores, pause=pause[0], pause_types=pause[1], pause_values=pause[2]))
-        module.triple = machine.triple
-        target = llvm.Target.from_triple(machine.triple)
-        tm = target.create_target_machine(cpu=machine.cpu, features=machine.features, opt=3)
-        builder = llvm.create_pass_builder(tm, llvm.create_pipeline_tuning_options(speed_level=2))
-        builder.getModulePassManager().run(module, builder)
-        self.engine = llvm.create_mcjit_compiler(module, tm)
-        self.engine.finalize_object()
+            pause=pause[0], pause_types=pause[1], pause_values=pause[2])
+        self.engine = load([kept_object_code(text, machine)], machine)
         self.barrier = self.engine.get_function_address("barrier")
-        self.run_address = self.engine.get_function_address("run")
-        self.initialise = self._function("initialise", 1)
-        self.worker = self._function("worker", 2)
-        self.publish = self._function("publish", 2)
-        pointers = [ctypes.c_void_p] * 3
-        self.run = ctypes.CFUNCTYPE(None, *pointers, ctypes.c_int64)(self.run_address)
+        self.repeat = self.engine.get_function_address("repeat")
+        self.initialise = self._function("initialise", 1, 1)
+        self.worker = self._function("worker", 1, 2)
+        self.publish = self._function("publish", 1, 2)
+        self.alone = self._function("alone", 1, 0)
+        self.run = self._function("run", 2, 1)
 
-    def _function(self, name: str, integers: int) -> Any:
-        types = [ctypes.c_int64] * integers
-        return ctypes.CFUNCTYPE(None, ctypes.c_void_p, *types)(self.engine.get_function_address(name))
+    def _function(self, name: str, pointers: int, integers: int) -> Any:
+        types = [ctypes.c_void_p] * pointers + [ctypes.c_int64] * integers
+        return ctypes.CFUNCTYPE(None, *types)(self.engine.get_function_address(name))
 
 
 @cache
@@ -312,6 +395,7 @@ class Team:
 
     Workers start when a run first needs them, so that after a fork the same team works in the child. Steps
     call the function at `barrier_address`, `void barrier(ptr block, i64 threads)`, wherever all have to meet.
+    `repeat_address` is a step, too: see the top of this module.
     """
 
     def __init__(self, machine: Machine, threads: int):
@@ -319,9 +403,9 @@ class Team:
             raise ValueError(f"A team can't have {threads} threads. Expected 1 to {MAX_THREADS}.")
         self.machine, self.threads = machine, threads
         native = _native(machine)
-        self._block, self._run, self._lock = _Block(native), native.run, threading.Lock()
+        self._block, self._run, self._alone, self._lock = _Block(native), native.run, native.alone, threading.Lock()
         self.block_address = self._block.address
-        self.run_address, self.barrier_address = native.run_address, native.barrier
+        self.barrier_address, self.repeat_address = native.barrier, native.repeat
         # also at the interpreter's exit, before it takes away what threads need to end
         weakref.finalize(self, self._block.stop)
         _TEAMS.add(self)
@@ -332,19 +416,22 @@ class Team:
             raise ValueError(f"A team can't have {threads} threads. Expected 1 to {MAX_THREADS}.")
         self.threads = max(self.threads, threads)
 
-    def run(self, step: int, arguments: int, threads: int) -> None:
-        """Run the step at an address with as many threads, or fewer if the system has none to give.
+    def run(self, call: int, threads: int) -> None:
+        """Run a step with as many threads, or fewer if the system has none to give; returns when all are done.
 
-        Returns when all are done. Runs from several Python threads take turns, except those of one thread,
-        which need no one else.
+        At the address `call` stand the step's own address, a 64-bit word, and from there on its arguments. Runs from
+        several Python threads take turns, except those of one thread, which need no one else.
         """
         if threads == 1:
-            self._run(self.block_address, step, arguments, 1)
+            self._alone(call)
             return
         if not 1 <= threads <= self.threads:
             raise ValueError(f"The team can't run a step with {threads} threads: it has {self.threads}.")
         with self._lock:
-            self._run(self.block_address, step, arguments, self._block.grow(threads))
+            if (most := self._block.grow(threads)) == 1:
+                self._alone(call)
+            else:
+                self._run(self.block_address, call, most)
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()  # another thread of the parent may have held it

@@ -20,6 +20,7 @@ THREADS = (1, 2, 3, 4)
 def always_share(monkeypatch):
     """Let even the smallest step use all its threads."""
     monkeypatch.setattr(program, "ALONE", 0)
+    monkeypatch.setattr(program, "SHARED", 0)
 
 
 def equal(results):

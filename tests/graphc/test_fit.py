@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
 
 import graphc
-from graphc import callbacks, layers, ops
+from graphc import callbacks, data, layers, ops
 from graphc.ir.errors import DTypeError, ShapeError
+from graphc.runtime import counters
 
 
 def regression(units=1, **options):
@@ -92,6 +94,92 @@ def test_predict_result_is_the_callers():
     model.predict(x, verbose=0)[:] = 7
     model(x)[:] = 7
     np.testing.assert_array_equal(x, X)
+
+
+def test_steps_run_together_where_nobody_listens(monkeypatch):
+    def calls(seconds, **options):
+        monkeypatch.setattr(data, "TOGETHER", seconds)
+        model = regression()
+        before = counters()["native_calls"]
+        model.fit(X, Y, batch_size=8, epochs=2, verbose=0, **options)
+        return counters()["native_calls"] - before
+
+    assert calls(1e9) == 1 + 1 + 1 + 2  # the first batch tells the time; 5 more; the 2 rows that are left; epoch two
+    assert calls(0.0) == 14
+    listener = callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
+    assert calls(1e9, callbacks=[listener]) == 14
+    assert calls(1e9, callbacks=[callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: None)]) == 5
+    model = regression()
+    model.fit(X, Y, verbose=0)
+    for seconds, expected in ((1e9, 3), (0.0, 7)):
+        monkeypatch.setattr(data, "TOGETHER", seconds)
+        for run in (lambda: model.evaluate(X, Y, 8, 0), lambda: model.predict(X, 8, 0)):
+            before = counters()["native_calls"]
+            run()
+            assert counters()["native_calls"] - before == expected
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9])
+@pytest.mark.parametrize("form", ["f32", "f64", "strided"])
+def test_fit_is_a_loop_of_train_on_batch(form, seconds, monkeypatch):
+    """Bit for bit: the order of rows, the averages, the weights, dropout."""
+    def make():
+        graphc.utils.clear_session()
+        graphc.utils.set_random_seed(3)
+        model = graphc.Sequential([layers.Dense(8, activation="relu", input_shape=(3,)), layers.Dropout(0.3),
+                                   layers.Dense(4, activation="softmax")])
+        model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+        return model
+
+    monkeypatch.setattr(data, "TOGETHER", seconds)
+    monkeypatch.setattr(data, "_CONVERTED", 12 * 20)  # two batches
+    x = {"f32": X, "f64": X.astype(np.float64), "strided": np.repeat(X, 2, axis=1)[:, ::2]}[form]
+    classes = np.arange(50) % 4
+    model = make()
+    history = model.fit(x, classes, batch_size=8, epochs=3, verbose=0).history
+    other = make()
+    for epoch in range(3):
+        order, loss, hits = np.random.permutation(50), 0.0, 0.0
+        for rows in (order[i:i + 8] for i in range(0, 50, 8)):
+            one, accuracy = other.train_on_batch(X[rows], classes[rows])
+            loss, hits = loss + one * len(rows), hits + round(accuracy * len(rows))
+        assert history["loss"][epoch] == loss / 50 and history["accuracy"][epoch] == hits / 50
+    for a, b in zip(model.get_weights(), other.get_weights(), strict=True):
+        assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8", "float64"])
+def test_data_are_not_copied(dtype):
+    """However large: `fit`, `evaluate` and `predict` allocate less than one copy in float32."""
+    rows, columns = 20_000, 500
+    x = np.zeros((rows, columns), dtype)
+    model = graphc.Sequential([layers.Dense(1, input_shape=(columns,))])
+    model.compile("sgd", "mse")
+    y = np.zeros((rows, 1), np.float32)
+    model.fit(x[:64], y[:64], verbose=0)
+    model.predict(x[:64], verbose=0)
+    tracemalloc.start()
+    try:
+        model.fit(x, y, batch_size=100, validation_split=0.1, verbose=0)
+        model.evaluate(x, y, batch_size=100, verbose=0)
+        model.predict(x, batch_size=100, verbose=0)
+        assert tracemalloc.get_traced_memory()[1] < rows * columns * 4 / 2
+    finally:
+        tracemalloc.stop()
+
+
+def test_one_row_is_one_native_call_and_no_batches(monkeypatch):
+    model = regression()
+    model.predict(X, verbose=0)
+    before = counters()["native_calls"]
+    monkeypatch.setattr("graphc.training.Batches", None)
+    row = model.predict_on_batch(X[:1])
+    assert counters()["native_calls"] == before + 1 and row.shape == (1, 1)
+    assert model.predict_on_batch(X[:0]).shape == (0, 1)
+    np.testing.assert_array_equal(model.predict_on_batch(X[:1].astype(np.float64)), row)
+    np.testing.assert_array_equal(model.predict_on_batch([X[0].tolist()]), row)
+    with pytest.raises(ShapeError, match=r"predict_on_batch of 'sequential.*add the batch axis"):
+        model.predict_on_batch(X[0])
 
 
 def test_one_program_serves_every_batch_size():
@@ -183,6 +271,9 @@ def test_images_without_channels():
     (regression, [[1, 2, 3], [1, 2]], Y[:2], "different lengths"),
     (classifier, X, np.full(50, 4), "the class 4, expected 0 to 3"),
     (classifier, X, np.full(50, -1), "the class -1, expected 0 to 3"),
+    (classifier, X, np.full(100, -128, np.int8)[::2], "the class -128, expected 0 to 3"),
+    (classifier, X, np.full(50, -1, ">i4"), "the class -1, expected 0 to 3"),
+    (classifier, X, np.full(50, np.nan), "the class nan, expected 0 to 3"),
     (classifier, X, np.full(50, 0.5), "0.5 as a class"),
     (classifier, X, np.eye(4)[np.zeros(50, int)], "categorical_crossentropy"),
     (lambda: classifier("categorical_crossentropy"), X, np.zeros(50, int), "to_categorical(y, 4)"),
@@ -397,6 +488,7 @@ def test_progress_on_a_terminal(monkeypatch):
     out = Terminal()
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(progress, "_PAUSE", -1.0)
+    monkeypatch.setattr(data, "TOGETHER", 0.0)
     regression().fit(X, Y, batch_size=10, verbose=1)
     text = out.getvalue()
     assert text.count("\r") == 6 and "\b" not in text and text.endswith("\n") and "ETA" in text

@@ -119,7 +119,7 @@ def test_names_are_reachable_from_the_package():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     found, counted = done.stdout.splitlines()
     assert set(found.split()) == {"True"}
-    assert counted == "['kernels_compiled', 'native_calls', 'numpy_fallbacks', 'programs_compiled'] False"
+    assert counted == "['cache_hits', 'kernels_compiled', 'native_calls', 'numpy_fallbacks', 'programs_compiled'] False"
 
 
 def test_command_line(capsys):

@@ -243,6 +243,91 @@ def test_every_dtype_goes_in_and_out(rng):
             assert found.dtype == array.dtype and np.array_equal(found, expected)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+def test_several_steps_are_as_single_ones(backend, ordered, threads, monkeypatch, rng):
+    monkeypatch.setattr(program_module, "ALONE", 0)
+    monkeypatch.setattr(program_module, "SHARED", 0)
+    graph = counter_step(37)
+    rows, times, first = 5, 4, 3
+    x = rng.standard_normal((60, 37)).astype(np.float32)
+    order = rng.permutation(60) if ordered else None
+    w = rng.standard_normal(37).astype(np.float32)
+    with config(backend=backend, threads=threads):
+        one, several = {"w": w.copy()}, {"w": w.copy()}
+        single, together = compile(graph, one), compile(graph, several)
+    taken = x if order is None else x[order]
+    expected = [single(taken[first + i * rows:first + (i + 1) * rows].copy())[0] for i in range(times)]
+    before = counters()
+    (y,) = together.steps([x], rows, times, first, order)
+    assert delta(before) == ({"native_calls": 1} if backend == "native" else {})
+    assert y.shape == (times, rows, 37) and y.tobytes() == np.stack(expected).tobytes()
+    assert one["w"].tobytes() == several["w"].tobytes() and not np.array_equal(one["w"], w)
+
+
+def test_several_steps_of_several_inputs(rng):
+    """With labels beside the images, one size for both, and random numbers that follow a state."""
+    graph = cnn()
+    arrays = arrays_of(rng, graph, 12)
+    inputs = [arrays[v.op.label] for v in graph.inputs]
+    states = [{v.op.label: arrays[v.op.label].copy() for v in graph.state} for _ in range(2)]
+    single, together = (compile(graph, state) for state in states)
+    order = rng.permutation(12)
+    losses = [single(*(a[order[i:i + 3]] for a in inputs))[0] for i in range(0, 12, 3)]
+    (loss,) = together.steps(inputs, 3, 4, order=order)
+    assert loss.tolist() == [float(one) for one in losses]
+    for label in states[0]:
+        assert states[0][label].tobytes() == states[1][label].tobytes(), label
+
+
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+def test_rows_that_are_not_there_are_never_read(backend, rng):
+    with config(backend=backend):
+        program, state, _ = bound(rng, counter_step(5))
+    x = rng.standard_normal((10, 5)).astype(np.float32)
+    before, w = counters(), state["w"].copy()
+    for order in ([0, 10], [-1, 0], [0, 2**40]):
+        with pytest.raises(ShapeError, match="there are 10 rows"):
+            program.steps([x], 1, 2, order=np.array(order))
+    for rows, times, first, order in ((5, 3, 0, None), (5, 2, 1, None), (0, 2, 0, None), (1, 0, 0, None),
+                                      (1, 1, -1, None), (2, 2, 0, np.arange(3))):
+        with pytest.raises(ShapeError, match="10 rows"):
+            program.steps([x], rows, times, first, order)
+    for wrong, error in ((x[:, ::-1], ShapeError), (x.astype(np.float64), DTypeError), (x[::2], ShapeError)):
+        with pytest.raises(error, match="t x"):
+            program.steps([wrong], 1, 2)
+    assert delta(before) == {} and np.array_equal(w, state["w"])
+
+
+def test_arrays_that_may_not_be_written_or_are_of_a_class_of_their_own(rng):
+    class Own(np.ndarray):
+        pass
+
+    program, state, (x,) = bound(rng, counter_step(5))
+    w = state["w"].copy()
+    (expected,) = program(x)
+    fixed = x.copy()
+    fixed.flags.writeable = False
+    for given in (fixed, x.view(Own), np.frombuffer(x.tobytes(), np.float32).reshape(x.shape)):
+        state["w"][:] = w
+        assert program(given)[0].tobytes() == expected.tobytes()
+
+
+def test_any_number_of_batch_sizes_in_any_order(monkeypatch, rng):
+    """Memory grows and sizes are forgotten; results stay."""
+    monkeypatch.setattr(program_module, "_FRAMES", 3)
+    x, w = f.input("x", (N, 16)), f.input("w", (16, 16))
+    program, _, _ = bound(rng, graph_of({"y": f.softmax(f.tanh(x @ w) @ w)}))
+    w = rng.standard_normal((16, 16)).astype(np.float32)
+    x = rng.standard_normal((200, 16)).astype(np.float32)
+    h = np.exp(np.tanh(x @ w) @ w)
+    expected = h / h.sum(1, keepdims=True)
+    for n in (1, 2, 200, 3, 1, 150, 200, 7, 1, 2):
+        np.testing.assert_allclose(program(x[:n], w)[0], expected[:n], rtol=2e-4)
+        assert len(program.frames) <= 3
+
+
 # ---------------------------------------------------------------------------------------------------- threads
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -269,6 +354,42 @@ def test_concurrent_calls(threads, rng):
     for t in workers:
         t.join(60)
     assert not problems and not any(t.is_alive() for t in workers)
+
+
+def test_the_faster_number_of_threads_is_chosen(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(program_module.time, "perf_counter", lambda: now[0])
+
+    def taken(choice, calls, seconds, steps=1):
+        """The threads of each call, where `seconds` tells how long a step of so many takes."""
+        result = []
+        for _ in range(calls):
+            result.append(threads := choice.begin())
+            now[0] += seconds[threads] * steps
+            choice.end(threads, steps)
+        return result
+
+    choice = program_module.Choice(4, measured=True)
+    assert taken(choice, 1, {4: 9.0}) == [4]  # the first call finds cold memory
+    assert taken(choice, 7, {1: 2.0, 4: 1.0}, steps=3) == [1, 4, 1, 4, 1, 4, 1]
+    assert set(taken(choice, 992, {1: 2.0, 4: 1.0})) == {4}
+    assert taken(choice, 8, {1: 1.0, 4: 3.0}) == [4, 1] * 4  # others have come to use the cores
+    assert set(taken(choice, 992, {1: 1.0, 4: 3.0})) == {1}
+
+
+@pytest.mark.parametrize(("alone", "shared", "most", "measured"), [
+    (1e30, 2e30, 1, False), (0, 1e30, 3, True), (0, 0, 3, False)])
+def test_small_steps_are_not_split_and_large_ones_always(alone, shared, most, measured, monkeypatch, rng):
+    monkeypatch.setattr(program_module, "ALONE", alone)
+    monkeypatch.setattr(program_module, "SHARED", shared)
+    with config(threads=3):
+        program, _, (x,) = bound(rng, counter_step(37))
+    seen = []
+    run = program.team.run
+    monkeypatch.setattr(program.team, "run", lambda call, threads: (seen.append(threads), run(call, threads)))
+    for _ in range(4):
+        program(x)
+    assert seen == ([3, 1, 3, 1] if measured else [most] * 4)
 
 
 def test_concurrent_updates_are_all_counted():
@@ -371,6 +492,10 @@ def test_what_cannot_be_lowered_runs_on_numpy(odd_op, rng):
         np.testing.assert_allclose(y, np.tanh(expected) + array.sum(1, keepdims=True), rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(state["w"], w + expected.sum(0), rtol=1e-4)
         assert delta(before)["numpy_fallbacks"] == 1 and delta(before)["native_calls"] == 2
+    before = counters()
+    y, cube = program.steps([array], 2, 2)
+    np.testing.assert_allclose(cube[0], np.exp(array[:2] * (w + expected.sum(0))) ** 3, rtol=1e-3)
+    assert delta(before)["numpy_fallbacks"] == 2
 
 
 def test_a_gradient_through_what_cannot_be_lowered(odd_op, rng):

@@ -78,9 +78,9 @@ def sums(threads):
 
 
 def run(crew, step, threads):
-    data = (ctypes.c_int64 * (2 * threads))(*range(1, threads + 1))
-    crew.run(step, ctypes.addressof(data), threads)
-    return list(data[:threads])
+    call = (ctypes.c_int64 * (1 + 2 * threads))(step, *range(1, threads + 1))
+    crew.run(ctypes.addressof(call), threads)
+    return list(call[1:threads + 1])
 
 
 @pytest.mark.parametrize(("threads", "times"), [(1, 2000), (2, 2000), (4, 2000), (7, 200)])
@@ -182,6 +182,7 @@ def test_a_forked_child_has_its_own_workers(step):
 
 EXIT = """
 import atexit
+import ctypes
 from graphc.runtime.targets.team import team
 import llvmlite.binding as llvm
 crew = team(3)
@@ -189,15 +190,15 @@ engine = llvm.create_mcjit_compiler(llvm.parse_assembly(
     "define void @step(ptr %a, ptr %b, i64 %i, i64 %n) {{ ret void }}"),
     llvm.Target.from_default_triple().create_target_machine())
 engine.finalize_object()
-step = engine.get_function_address("step")
+call = ctypes.c_int64(engine.get_function_address("step"))
 {late}
 for _ in range(100):
-    crew.run(step, 0, 3)
+    crew.run(ctypes.addressof(call), 3)
 print("done")
 """
 
 
-@pytest.mark.parametrize("late", ["", "atexit.register(crew.run, step, 0, 3)"])
+@pytest.mark.parametrize("late", ["", "atexit.register(crew.run, ctypes.addressof(call), 3)"])
 def test_the_interpreter_exits_cleanly(late):
     """Right after a run, and with a run in a late exit handler."""
     result = subprocess.run([sys.executable, "-c", EXIT.format(late=late)], capture_output=True, text=True,
@@ -209,7 +210,7 @@ def test_a_wrong_number_of_threads_is_refused(step):
     with pytest.raises(ValueError, match=f"can't have 0 threads. Expected 1 to {MAX_THREADS}"):
         Team(Machine.host(), 0)
     with pytest.raises(ValueError, match="can't run a step with 3 threads: it has 2"):
-        Team(Machine.host(), 2).run(step, 0, 3)
+        Team(Machine.host(), 2).run(0, 3)
 
 
 # ------------------------------------------------------------------------------------------------- machines
