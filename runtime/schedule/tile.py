@@ -11,8 +11,8 @@ from graphc.runtime.loops import For, Statement, Store, Update, expressions, wal
 from graphc.runtime.targets.machine import Machine
 from graphc.runtime.transform import Body, chain_of, collapse, mark, reorder, sink, split, transpose, volume
 
-__all__ = ["CHUNKS", "Reduction", "Tile", "along", "best_tile", "choose_tile", "parallelise", "rows",
-           "single_reduction", "stride", "tile_registers", "vectorise"]
+__all__ = ["CHUNKS", "Reduction", "Tile", "along", "best_tile", "choose_tile", "most_rows", "parallelise", "rows",
+           "single_reduction", "stride", "vectorise"]
 
 GRAIN = 16384  # scalar operations worth handing to another thread
 MANY = 64  # iterations of a loop that are enough for all threads
@@ -163,12 +163,12 @@ def _work(body: Body) -> int:
     return total
 
 
-def tile_registers(machine: Machine) -> int:
-    """Vector registers for the sums of a tile; the others hold operands.
+def most_rows(vectors: int, machine: Machine) -> int:
+    """The rows of a tile whose sums, with a row of columns, fill the vector registers.
 
-    AVX-512 broadcasts an operand from memory within the multiply-add, so that two registers for columns are enough.
+    AVX-512 broadcasts the other operand from memory within the multiply-add; elsewhere it takes one register.
     """
-    return machine.registers - (2 if machine.vector_bits == 512 else 4)
+    return (machine.registers - vectors - (machine.vector_bits < 512)) // vectors
 
 
 @dataclass(frozen=True)
@@ -181,20 +181,20 @@ class Tile:
 
 def choose_tile(free: Sequence[Axis], columns: Axis, machine: Machine) -> Tile:
     """Rows along the axes that share columns, innermost first, and vectors along the columns."""
-    registers, width = tile_registers(machine), columns.extent
+    width = columns.extent
     assert isinstance(width, int)
     taken: list[tuple[Axis, int]] = []
     count, vectors = 1, min(4 if free else 8, -(-width // machine.lanes))  # 8 sums keep the adder busy
     for a in reversed(free):
         extent = a.extent if isinstance(a.extent, int) else 64
-        r = min(extent, registers // (count * vectors))
+        r = min(extent, most_rows(vectors, machine) // count)
         if count == 1:
             r, vectors = best_tile(extent, width, machine)
         elif r < extent:  # a second axis joins the tile only whole
             break
         taken.append((a, r))
         count *= r
-        if r < extent or count * vectors >= registers // 2:
+        if r < extent or 2 * count >= most_rows(vectors, machine):
             break
     return Tile(tuple(taken), vectors)
 
@@ -203,19 +203,20 @@ def best_tile(row_extent: int, column_extent: int, machine: Machine) -> tuple[in
     """Rows and vectors of the register tile that take the least time over an output of the given extents.
 
     A tile of r rows and v vectors issues r*v multiply-adds, v vector loads and r broadcasts for each step of the
-    reduction; below about 8 independent sums it waits for the adder.
+    reduction; below some number of independent sums it waits for the adder. Vectors of less than 512 bits are added
+    two at a time.
     """
-    budget = tile_registers(machine)
+    enough = 8.0 if machine.vector_bits == 512 else 10.0
     vectors = -(-column_extent // machine.lanes)
 
     def cost(r: int, v: int) -> float:
-        return max(r * v, 8.0) + 0.25 * r + 0.5 * v if r and v else 0.0
+        return max(r * v, enough) + 0.25 * r + 0.5 * v if r and v else 0.0
 
     def total(r: int, v: int) -> float:
         (m, row_rest), (n, column_rest) = divmod(row_extent, r), divmod(vectors, v)
         time = n * (m * cost(r, v) + cost(row_rest, v)) + m * cost(r, column_rest) + cost(row_rest, column_rest)
         return time * (1 + REST * (row_rest > 0)) * (1 + REST * (column_rest > 0))
 
-    choices = [(r, v) for v in range(1, min(4, vectors) + 1) for r in range(1, min(row_extent, budget) + 1)
-               if r * v <= budget]
+    choices = [(r, v) for v in range(1, min(4, vectors) + 1)
+               for r in range(1, min(row_extent, most_rows(v, machine)) + 1)]
     return min(choices, key=lambda c: (total(*c), -c[0] * c[1]))

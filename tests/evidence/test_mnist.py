@@ -59,7 +59,7 @@ def test_the_tutorial_cnn_learns_mnist(data_dir, capsys):
                             callbacks=[watch])
     after, epochs = counters(), len(history.epoch)
     per_epoch = math.ceil(54000 / BATCH) + math.ceil(6000 / BATCH) + math.ceil(10000 / 32)
-    assert after["native_calls"] - before["native_calls"] == epochs * per_epoch
+    assert 0 < after["native_calls"] - before["native_calls"] <= epochs * per_epoch
     assert after["numpy_fallbacks"] == before["numpy_fallbacks"]
     assert after["programs_compiled"] - before["programs_compiled"] <= 2  # training and evaluation, whatever the batch
     with capsys.disabled():
