@@ -68,8 +68,11 @@ class Max(Reduction):
 
     def vjp(self, f, g, y, x):
         if self.first:
-            position = f.iota(x.shape, self.axes, "i32")
-            chosen = f.equal(position, self.spread(f, f.argmax_over(x, self.axes, "i32"), x))
+            # positions within a window are kept until the backward pass: in a byte each, where that is enough
+            count = product([x.shape[a] for a in self.axes])
+            dtype = "u8" if isinstance(count, int) and count < 256 else "i32"
+            position = f.iota(x.shape, self.axes, dtype)
+            chosen = f.equal(position, self.spread(f, f.argmax_over(x, self.axes, dtype), x))
             share = self.spread(f, g, x)
         else:
             chosen = f.equal(x, self.spread(f, y, x))

@@ -119,8 +119,8 @@ def apply(loops: Loops, machine: Machine) -> Loops:
     if taps is None and _needs_stage(c.shared, v):
         loops, nest = stage(loops, c.shared, v)
         copies += _copy(nest, machine)
-    width = _panel(c, tile, machine)
-    if width or _needs_stage(c.columns, v):
+    width = tile.vectors * machine.lanes if _by_columns(c, machine) else 0
+    if _needs_stage(c.columns, v) or (width and _exceeds_cache(c, machine)):
         loops, nest = stage(loops, c.columns, v, width)
         copies += _copy(nest, machine)
     if copies:
@@ -133,8 +133,7 @@ def apply(loops: Loops, machine: Machine) -> Loops:
         parts = vectorise(_tiled((parts,), c, tile, taps, v, machine), clear, machine.lanes)
         body = (*parts, barrier, *vectorise((total,), v, machine.lanes))
     else:
-        nests = outermost(loops.body, v, width) if width else [(loops.body, v)]
-        body = tuple(s for nest, a in nests for s in _tiled(nest, c, tile, taps, a, machine))
+        body = _tiled(loops.body, c, tile, taps, v, machine, by_columns=width > 0)
     return replace(loops, body=(*copies, *parallelise(body)))
 
 
@@ -148,20 +147,31 @@ def _taps(c: Contraction, tile: Tile) -> list[Axis] | None:
     return taps if _plain(operand) and needed <= {*taps, *whole} and small else None
 
 
-def _panel(c: Contraction, tile: Tile, machine: Machine) -> int:
-    """The width of the panels that columns are packed into, where they exceed the cache and many rows read them."""
+def _by_columns(c: Contraction, machine: Machine) -> bool:
+    """Whether threads share out the columns: where they are more than the rows, or too many for a cache.
+
+    A thread then reads its own part of them only, and in a training step the part that it has updated itself.
+    """
     if not all(isinstance(a.extent, int) for a in c.columns.axes) or len(c.columns.axes) > 1 + len(c.reduced):
-        return 0
+        return False
+    return volume(c.columns.axes) > volume(c.shared.axes) or _exceeds_cache(c, machine)
+
+
+def _exceeds_cache(c: Contraction, machine: Machine) -> bool:
+    """Whether columns are worth packing: they take half of the cache, and many rows read them."""
     size = volume(c.columns.axes) * c.columns.dtype.size
     readers = volume([a for a in c.outputs if a not in c.columns.axes])
-    return tile.vectors * machine.lanes if 2 * size >= machine.cache and readers >= READERS else 0
+    return 2 * size >= machine.cache and readers >= READERS
 
 
-def _tiled(body: Body, c: Contraction, tile: Tile, taps: Sequence[Axis] | None, v: Axis, machine: Machine) -> Body:
+def _tiled(body: Body, c: Contraction, tile: Tile, taps: Sequence[Axis] | None, v: Axis, machine: Machine,
+           by_columns: bool = False) -> Body:
     """A nest with its registers: vectors along one axis, rows along others; conditions decided."""
     result: Body = ()
-    for nest, counts, vectors in _parts(body, tile, v, machine):
-        nest = vectorise(nest, v, machine.lanes, vectors)
+    parts = [(part, counts, a, vectors) for nest, counts, vectors in _parts(body, tile, v, machine)
+             for part, a in (outermost(nest, v, vectors * machine.lanes) if by_columns else [(nest, v)])]
+    for nest, counts, columns, vectors in parts:
+        nest = vectorise(nest, columns, machine.lanes, vectors)
         for a, count in counts:
             nest = rows(nest, a, count)
         for a in taps or ():
