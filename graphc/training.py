@@ -16,6 +16,7 @@ from graphc.ir.graph import Graph
 from graphc.layers.core import positive
 from graphc.layers.layer import Layer
 from graphc.progress import Progress, verbosity
+from graphc.runtime import prepare
 from graphc.steps import Averages, Step, bind, trace_step
 
 __all__ = ["Trainer"]
@@ -49,6 +50,7 @@ class Trainer:
         new_optimizer.reset()
         self.optimizer, self.loss, self.metrics = new_optimizer, new_loss, new_metrics
         self._forget("train", "evaluate")
+        prepare()
 
     def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: Any = "auto",
             callbacks: Any = None, validation_split: float = 0.0, validation_data: Any = None, shuffle: bool = True,

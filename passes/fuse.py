@@ -34,6 +34,9 @@ class Group:
     evaluations: dict[Value, float] = field(default_factory=dict)
     aligned: set[Value] = field(default_factory=set)  # evaluated at the kernel's own index only
 
+    def __repr__(self) -> str:
+        return f"<group of {', '.join(r.op.name for r in self.roots)}>"
+
     @property
     def domain(self) -> tuple:
         return max((r.shape for r in self.roots), key=len)
@@ -50,11 +53,13 @@ class _Fusion:
         self.users = graph.users()
         self.order = {v: i for i, v in enumerate(graph.values())}
         self.leaves = set(graph.inputs + graph.state)
+        self.of = {v: structure(v) for v in self.order if v not in self.leaves}
         self.needed = set(graph.roots)  # values that must be in memory
         self.constant: set[Value] = set()  # depends on no leaf
         self.cheap: set[Value] = set()  # computed from a few elements: again in every kernel, never kept
         self.groups: dict[Value, list[Group]] = {}
         self.classify()
+        self.views = [v for v in self.order if self.is_view(v)]
         self.assign()
         self.merge()
 
@@ -65,7 +70,7 @@ class _Fusion:
         for v in self.graph.values():
             if v in self.leaves:
                 continue
-            s = structure(v)
+            s = self.of[v]
             sources = [o for o in v.operands if o not in self.constant]
             if not sources:
                 self.constant.add(v)
@@ -79,7 +84,7 @@ class _Fusion:
 
     def is_view(self, v: Value) -> bool:
         """Whether a value is another name of memory that holds its operand."""
-        return v not in self.leaves and not self.light(v) and structure(v).view
+        return v not in self.leaves and not self.light(v) and self.of[v].view
 
     def assign(self) -> None:
         """Put every value into the groups of its readers, or into memory as the root of a group of its own."""
@@ -106,7 +111,7 @@ class _Fusion:
 
     def repeats(self, v: Value) -> bool:
         """Whether a value is computed again in each kernel that reads it."""
-        return self.light(v) or structure(v).moves
+        return self.light(v) or self.of[v].moves
 
     def reads(self, v: Value, g: Group) -> list[tuple[Value, int]]:
         """The members of a group that read a value, and as which operand."""
@@ -115,34 +120,34 @@ class _Fusion:
 
     def evaluations(self, v: Value, g: Group) -> float:
         """How often a value's elements would be evaluated within a group."""
-        return sum(structure(u).visits[k] * g.evaluations[u] / max(1, elements(u.shape)) for u, k in self.reads(v, g))
+        return sum(self.of[u].visits[k] * g.evaluations[u] / max(1, elements(u.shape)) for u, k in self.reads(v, g))
 
     def add(self, v: Value, g: Group) -> None:
         g.evaluations[v] = g.evaluations.get(v, 0) + self.evaluations(v, g)
-        if all(structure(u).same[k] and u in g.aligned for u, k in self.reads(v, g)):
+        if all(self.of[u].same[k] and u in g.aligned for u, k in self.reads(v, g)):
             g.aligned.add(v)
 
     def joins(self, v: Value, g: Group) -> bool:
         """Whether computing a value inside a group that reads it costs no more than its memory traffic."""
         if self.light(v):
             return True
-        if isinstance(v.op, Structural) or structure(v).opaque or any(structure(u).opaque for u in g.evaluations):
+        if isinstance(v.op, Structural) or self.of[v].opaque or any(self.of[u].opaque for u in g.evaluations):
             return False
-        s, count, times = structure(v), elements(v.shape), self.evaluations(v, g)
+        s, count, times = self.of[v], elements(v.shape), self.evaluations(v, g)
         if s.moves:
             return True
         reads = self.reads(v, g)
         if s.reduces:
-            if s.sums and all(structure(u).sums and u in g.aligned for u, _ in reads) and times <= 2 * count:
+            if s.sums and all(self.of[u].sums and u in g.aligned for u, _ in reads) and times <= 2 * count:
                 return self.reductions(g) == [u for u, _ in reads]  # a sum of sums is one sum
-            return not self.reductions(g) and all(structure(u).same[k] and u in g.aligned for u, k in reads)
-        if any(structure(u).contracts for u, _ in reads) and times > count:
+            return not self.reductions(g) and all(self.of[u].same[k] and u in g.aligned for u, k in reads)
+        if any(self.of[u].contracts for u, _ in reads) and times > count:
             return False
         extra = max(0.0, times - count) * s.work / max(1, count)
         return extra <= FLOPS_PER_BYTE * 2 * count * v.dtype.size
 
     def reductions(self, g: Group) -> list[Value]:
-        return [v for v in g.evaluations if structure(v).reduces]
+        return [v for v in g.evaluations if self.of[v].reduces]
 
     # ----------------------------------------------------------------------------------------- merging kernels
 
@@ -180,7 +185,7 @@ class _Fusion:
             result.add_node(g)
             result.add_edges_from((o, g) for o in self.operands(g))
             result.add_edges_from((g, r) for r in g.roots)
-        result.add_edges_from((v.operands[0], v) for v in self.graph.values() if self.is_view(v))
+        result.add_edges_from((v.operands[0], v) for v in self.views)
         return result
 
     def acyclic(self, a: Group, b: Group, flow: nx.DiGraph) -> bool:
@@ -201,9 +206,9 @@ class _Fusion:
             return False
         if len(set(self.operands(a) + self.operands(b))) + len(a.roots + b.roots) > MOST_OPERANDS:
             return False
-        if any(structure(v).opaque for g in (a, b) for v in g.evaluations):
+        if any(self.of[v].opaque for g in (a, b) for v in g.evaluations):
             return False
-        heavy = [g for g in (a, b) if any(structure(v).contracts for v in self.reductions(g))]
+        heavy = [g for g in (a, b) if any(self.of[v].contracts for v in self.reductions(g))]
         if heavy and (len(heavy) == 2 or short != long or self.reductions(a if heavy[0] is b else b)):
             return False
         few = [g for g in (a, b) if self.reductions(g) and not _is_batched(g.domain)]
@@ -212,10 +217,10 @@ class _Fusion:
         for x, y in ((a, b), (b, a)):
             for r in x.roots:
                 reads = self.reads(r, y)
-                if all(structure(u).prefix[k] and u in y.aligned for u, k in reads):
+                if all(self.of[u].prefix[k] and u in y.aligned for u, k in reads):
                     continue
                 times, count = self.evaluations(r, y), elements(r.shape)
-                work = sum(structure(v).work / max(1, count) for v in x.evaluations)
+                work = sum(self.of[v].work / max(1, count) for v in x.evaluations)
                 if x in heavy or times * work > FLOPS_PER_BYTE * 2 * count * r.dtype.size:
                     return False
         return True

@@ -25,7 +25,7 @@ from graphc.passes.structure import NOMINAL
 from graphc.runtime.config import current
 from graphc.runtime.counters import count
 
-__all__ = ["Program", "compile"]
+__all__ = ["Program", "compile", "prepare"]
 
 # Scalar operations of a step: below ALONE a second thread costs more than it gives, from SHARED on it gives more.
 # Between them it depends on more than the work, such as what moves from one core's cache to another's.
@@ -323,14 +323,24 @@ def _bytes(terms: Iterable[tuple[tuple[str, ...], int]], sizes: Mapping[str, int
     return sum(count * math.prod(sizes[name] for name in scale) for scale, count in terms)
 
 
+def prepare() -> None:
+    """Load the compiler where programs will need it, so that the first step doesn't wait for that."""
+    if current().backend == "native" and _missing() is None:
+        import graphc.runtime.native  # noqa: F401
+
+
+def _missing() -> str | None:
+    """What native code needs and this installation or system lacks."""
+    return "llvmlite" if find_spec("llvmlite") is None else "POSIX threads" if os.name != "posix" else None
+
+
 def compile(graph: Graph, state: Mapping[str, np.ndarray]) -> Program:
     """A program for a traced graph, which updates the arrays of `state` (by label) in place.
 
     Native code, or NumPy where the backend is set to it (`graphc.config`), and, with a warning, where llvmlite or
     POSIX threads are missing.
     """
-    switches = current()
-    missing = "llvmlite" if find_spec("llvmlite") is None else "POSIX threads" if os.name != "posix" else None
+    switches, missing = current(), _missing()
     if missing and switches.backend == "native":
         warnings.warn(f"Native code needs {missing}, so models run on NumPy. Choose backend='numpy' "
                       "(GRAPHC_BACKEND) to run without this warning.", RuntimeWarning, stacklevel=2)

@@ -195,7 +195,7 @@ def _parts(body: Body, tile: Tile, v: Axis, machine: Machine) -> list[tuple[Body
     if a is None or isinstance(a.extent, int) or chain_of(body)[0][0].axis != a:
         return [(body, tile.rows, tile.vectors)]
     parts = []
-    for r in [count, 4] if count > 4 else [count]:
+    for r in [count, 4] if count > 8 else [count]:
         body, _, inner, rest = split(body, a, r)
         assert inner is not None and rest is not None, f"{a} is of unknown extent"
         parts.append((body[:1], ((inner, r), *tile.rows[1:]), tile.vectors))

@@ -44,9 +44,16 @@ def define(name: str, address: int) -> None:
     llvm.add_symbol(name, address)
 
 
+@cache
+def _generator(machine: Machine) -> llvm.TargetMachine:
+    """The code generator for a machine, as it takes a while to make."""
+    return _target_machine(machine)
+
+
 def _target_machine(machine: Machine) -> llvm.TargetMachine:
+    """For code that is written as it shall run: more effort of the generator takes time and makes it no faster."""
     target = llvm.Target.from_triple(machine.triple)
-    return target.create_target_machine(cpu=machine.cpu, features=machine.features, opt=3, reloc="pic",
+    return target.create_target_machine(cpu=machine.cpu, features=machine.features, opt=1, reloc="pic",
                                         codemodel="small")
 
 
@@ -57,7 +64,7 @@ def object_code(text: str, machine: Machine) -> bytes:
     The loops are as the schedule wants them, and the text computes nothing twice.
     """
     _initialise()
-    tm = _target_machine(machine)
+    tm = _generator(machine)
     head = f'target datalayout = "{tm.target_data}"\ntarget triple = "{machine.triple}"\n'
     module = llvm.parse_assembly(head + text, llvm.create_context())
     if current().check:
