@@ -16,10 +16,10 @@ from contenders import CONTENDERS, versions
 from limits import Limits
 from models import MODELS, Model
 from report import suite_text
-from results import machine, note, write
 from suite import compare, initial_weights, measure_cases, present, put_limits, workers
 
 import graphc.runtime.targets.machine as target
+from results import machine, note, write
 
 
 def main() -> None:
@@ -42,6 +42,8 @@ def main() -> None:
                 note(f"skipped {model.title}: {error}")
                 continue
             note(model.title)
+            for worker in team:
+                worker.revive()
             checks = compare(team, model, weights, model.batch)
             for name, check in checks.items():
                 if "refused" in check:

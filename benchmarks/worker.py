@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -38,14 +39,24 @@ class Worker:
     """The runner's end: `worker.sample(...)` calls `sample` in the process of the contender."""
 
     def __init__(self, contender: Contender, threads: int, log: Path, environment: dict[str, str] | None = None):
-        self.contender = contender
-        numbers = dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"TF_NUM_INTEROP_THREADS": "1"}
+        self.contender, self.threads, self.log, self.environment = contender, threads, log, environment or {}
+        self.start_process()
+
+    def start_process(self) -> None:
+        """Start the process, or start it again."""
+        numbers = dict.fromkeys(THREAD_VARIABLES, str(self.threads)) | {"TF_NUM_INTEROP_THREADS": "1"}
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("GRAPHC_") or k == "GRAPHC_CACHE"}
-        with log.open("ab") as errors:
+        with self.log.open("ab") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, __file__, contender.name], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=errors, env=inherited | numbers | contender.environment | (environment or {}),
-                preexec_fn=lambda: pin(threads))  # before anything is imported
+                [sys.executable, __file__, self.contender.name], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=errors, env=inherited | numbers | self.contender.environment | self.environment,
+                preexec_fn=lambda: pin(self.threads))  # before anything is imported
+
+    def revive(self) -> None:
+        """Start the process again if it has ended: a model that a contender dies of isn't the others' fault."""
+        if self.process.poll() is not None:
+            self.close()
+            self.start_process()
 
     def __getattr__(self, name: str) -> Any:
         def call(*arguments: Any) -> Any:
@@ -62,7 +73,8 @@ class Worker:
 
     def close(self) -> None:
         """End the process."""
-        self.process.stdin.close()  # type: ignore[union-attr]
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()  # type: ignore[union-attr]
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:

@@ -33,6 +33,7 @@ class Group:
     roots: list[Value]
     evaluations: dict[Value, float] = field(default_factory=dict)
     aligned: set[Value] = field(default_factory=set)  # evaluated at the kernel's own index only
+    moved: set[Value] = field(default_factory=set)  # the same, or at an index that movements make of it
 
     def __repr__(self) -> str:
         return f"<group of {', '.join(r.op.name for r in self.roots)}>"
@@ -103,7 +104,7 @@ class _Fusion:
                     len(joined) == 1 or self.repeats(v)):
                 self.needed.add(v)
                 joined = joined if self.light(v) else []
-                self.groups[v] = [*joined, Group([v], {v: elements(v.shape)}, {v})]
+                self.groups[v] = [*joined, Group([v], {v: elements(v.shape)}, {v}, {v})]
             else:
                 self.groups[v] = joined
             for g in joined:
@@ -124,8 +125,11 @@ class _Fusion:
 
     def add(self, v: Value, g: Group) -> None:
         g.evaluations[v] = g.evaluations.get(v, 0) + self.evaluations(v, g)
-        if all(self.of[u].same[k] and u in g.aligned for u, k in self.reads(v, g)):
+        reads = self.reads(v, g)
+        if all(self.of[u].same[k] and u in g.aligned for u, k in reads):
             g.aligned.add(v)
+        if all((self.of[u].same[k] or self.of[u].moves) and u in g.moved for u, k in reads):
+            g.moved.add(v)
 
     def joins(self, v: Value, g: Group) -> bool:
         """Whether computing a value inside a group that reads it costs no more than its memory traffic."""
@@ -138,9 +142,10 @@ class _Fusion:
             return True
         reads = self.reads(v, g)
         if s.reduces:
-            if s.sums and all(self.of[u].sums and u in g.aligned for u, _ in reads) and times <= 2 * count:
+            if s.sums and all(self.of[u].sums and u in g.moved for u, _ in reads) and times <= 2 * count:
                 return self.reductions(g) == [u for u, _ in reads]  # a sum of sums is one sum
-            return not self.reductions(g) and all(self.of[u].same[k] and u in g.aligned for u, k in reads)
+            once = all((self.of[u].same[k] or self.of[u].moves) and u in g.moved for u, k in reads)
+            return not self.reductions(g) and once and times <= count
         if any(self.of[u].contracts for u, _ in reads) and times > count:
             return False
         extra = max(0.0, times - count) * s.work / max(1, count)
@@ -235,6 +240,7 @@ class _Fusion:
         both = {*a.roots, *b.roots}
         a.roots = [v for v in self.graph.values() if v in both and self.read_outside(v, a)]
         a.aligned = {v for v in a.aligned | b.aligned if v.shape == a.domain}
+        a.moved |= b.moved
 
     def read_outside(self, v: Value, g: Group) -> bool:
         """Whether a value of a group must be in memory for others."""

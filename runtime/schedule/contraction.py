@@ -119,6 +119,9 @@ def apply(loops: Loops, machine: Machine) -> Loops:
     if taps is None and _needs_stage(c.shared, v):
         loops, nest = stage(loops, c.shared, v)
         copies += _copy(nest, machine)
+    elif _scatters_rows(c, tile, machine):
+        loops, nest = stage(loops, c.shared, *tile.rows[0])
+        copies += _copy(nest, machine)
     width = tile.vectors * machine.lanes if _by_columns(c, machine) else 0
     if _needs_stage(c.columns, v) or (width and _exceeds_cache(c, machine)):
         loops, nest = stage(loops, c.columns, v, width)
@@ -155,6 +158,15 @@ def _by_columns(c: Contraction, machine: Machine) -> bool:
     if not all(isinstance(a.extent, int) for a in c.columns.axes) or len(c.columns.axes) > 1 + len(c.reduced):
         return False
     return volume(c.columns.axes) > volume(c.shared.axes) or _exceeds_cache(c, machine)
+
+
+def _scatters_rows(c: Contraction, tile: Tile, machine: Machine) -> bool:
+    """Whether the rows of a tile lie side by side in lines that the reduction strides through, beyond the cache."""
+    if not tile.rows or not _plain(c.shared) or not all(isinstance(a.extent, int) for a in c.shared.axes):
+        return False
+    size = volume(c.shared.axes) * c.shared.dtype.size
+    readers = volume([a for a in c.outputs if a not in c.shared.axes])
+    return stride(c.shared, tile.rows[0][0]) == 1 and 2 * size >= machine.cache and readers >= READERS
 
 
 def _exceeds_cache(c: Contraction, machine: Machine) -> bool:

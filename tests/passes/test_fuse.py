@@ -154,6 +154,14 @@ def test_adam_of_two_parameters_of_one_shape_writes_each_in_place():
 
 # ---------------------------------------------------------------------------------------------- several kernels
 
+def test_a_reduction_joins_what_moves_each_of_its_results_once():
+    x, w = f.input("x", (N, 8, 8, 4)), f.input("w", (3, 3, 4, 8))
+    y = f.conv(x, w, (1, 1), "same")
+    (gradient,) = f.gradient(f.sum(y * f.input("dy", y.shape)), [x])
+    made = pipeline.run(graph_over([gradient]), FUSED)
+    assert [k.op.body.name for k in kernels(made)] == ["fold_einsum_slice"]
+
+
 def test_two_contractions_are_two_kernels():
     made = fused(f.relu(x(N, 20) @ x(20, 30, label="w")) @ x(30, 5, label="v"))
     assert len(kernels(made)) == 2

@@ -157,11 +157,20 @@ def test_columns_beyond_the_cache_are_packed():
     assert not scheduled(product, vector_bits=256, registers=16, cache=1 << 20).scratch
 
 
+def test_rows_that_lie_side_by_side_are_packed_too():
+    product = f.einsum("ki,kj->ij", f.input("a", (80, 256)), f.input("b", (80, 200)))
+    loops = scheduled(product, vector_bits=256, registers=16, cache=1 << 16)
+    (rows, columns) = loops.scratch
+    assert rows.shape[1] == columns.shape[1] == 80 and rows.shape[0] * rows.shape[2] >= 256 > rows.shape[2]
+    assert not scheduled(product, vector_bits=256, registers=16, cache=1 << 20).scratch
+
+
 CASES = {
     "packed": lambda: [f.matmul(f.input("a", (130, 3)), f.input("b", (3, 37)))],
     "packed with an epilogue": lambda: [f.relu(f.matmul(f.input("a", (130, 3)), f.input("b", (3, 41)))
                                                + f.input("c", (41,)))],
     "packed, transposed": lambda: [f.einsum("ij,kj->ik", f.input("a", (131, 17)), f.input("b", (17, 17)))],
+    "packed rows and columns": lambda: [f.einsum("ki,kj->ij", f.input("a", (3, 130)), f.input("b", (3, 131)))],
     "gradient at borders": lambda: [gradient(*reversed(convolution(6, 3, 8)[::2]))],
     "gradient at borders, dilated": lambda: [f.fold(f.einsum("nho,uco->nhuc", f.input("dy", (N, 5, 8)), f.input(
         "w", (3, 6, 8))), (9,), (1,), (2,))],
