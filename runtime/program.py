@@ -31,6 +31,7 @@ __all__ = ["Program", "compile", "prepare"]
 # Between them it depends on more than the work, such as what moves from one core's cache to another's.
 ALONE, SHARED = 250_000, 200_000_000
 _TRIALS, _PERIOD = 8, 1000  # so many of so many calls try out the number of threads
+_TRIAL_STEPS = 4  # and take no more steps, where they could take many
 _addressof, _from_buffer = ctypes.addressof, ctypes.c_char.from_buffer  # looked up several times in every step
 _FRAMES = 64  # sets of shapes that a program remembers
 
@@ -133,6 +134,11 @@ class Choice:
         self.calls, self.began = 0, 0.0
         self.seconds: dict[int, float] = {}
 
+    @property
+    def tries(self) -> bool:
+        """Whether the next call is timed."""
+        return self.measured and self.calls % _PERIOD < _TRIALS
+
     def begin(self) -> int:
         """The number of threads of the next call."""
         trial = self.calls % _PERIOD
@@ -215,32 +221,44 @@ class NativeProgram(Program):
         if native is None or more:
             return super().steps(arrays, rows, times, first, order)
         numbers = self.batches(arrays, rows, times, first, order)
-        strides = [a.nbytes // len(a) for a in arrays]
         with self.lock:
             frame = self.frame(tuple(a[:rows] for a in arrays))
             outputs = tuple(np.empty((times, *shape), dtype) for shape, dtype in frame.outputs)
-            sources: list[int] = []
-            if numbers is None:
-                inputs = [a[first:] for a in arrays]
-            else:
-                frame.buffers = frame.buffers or [np.empty((rows, *a.shape[1:]), a.dtype) for a in arrays]
-                inputs = frame.buffers
-                for a, stride in zip(arrays, strides, strict=True):
-                    sources += _address(a), stride
-            self.place(frame, inputs, outputs)
-            growth = [0, *(s * rows if numbers is None else 0 for s in strides), *(0 for _ in self.state),
-                      *(o.nbytes // times for o in outputs), *(0 for _ in self.code.sizes)]
-            arguments = frame.words[1:]
-            call = [self.team.repeat_address, native, times, len(sources) // 2, rows,
-                    0 if numbers is None else _address(numbers), len(arguments), *arguments, *growth, *sources]
-            words = (ctypes.c_int64 * len(call))(*call)
-            choice = frame.choice
-            threads = choice.begin() if choice.measured else choice.threads
-            self.team.run(_addressof(words), threads)
-            if choice.measured:
-                choice.end(threads, times)
-            count("native_calls")
+            done = 0
+            while done < times:
+                part = min(times - done, _TRIAL_STEPS) if frame.choice.tries else times - done
+                results = tuple(o[done:done + part] for o in outputs)
+                taken = None if numbers is None else numbers[done * rows:(done + part) * rows]
+                self.repeat(frame, arrays, rows, part, first + done * rows, taken, results)
+                done += part
         return outputs
+
+    def repeat(self, frame: Frame, arrays: Sequence[np.ndarray], rows: int, times: int, first: int,
+               numbers: np.ndarray | None, outputs: tuple[np.ndarray, ...]) -> None:
+        """So many steps in one native call: of rows in order from the first on, or of rows by their numbers."""
+        native = self.segments[0][1]
+        strides = [a.nbytes // len(a) for a in arrays]
+        sources: list[int] = []
+        if numbers is None:
+            inputs = [a[first:] for a in arrays]
+        else:
+            frame.buffers = frame.buffers or [np.empty((rows, *a.shape[1:]), a.dtype) for a in arrays]
+            inputs = frame.buffers
+            for a, stride in zip(arrays, strides, strict=True):
+                sources += _address(a), stride
+        self.place(frame, inputs, outputs)
+        growth = [0, *(s * rows if numbers is None else 0 for s in strides), *(0 for _ in self.state),
+                  *(o.nbytes // times for o in outputs), *(0 for _ in self.code.sizes)]
+        arguments = frame.words[1:]
+        call = [self.team.repeat_address, native, times, len(sources) // 2, rows,
+                0 if numbers is None else _address(numbers), len(arguments), *arguments, *growth, *sources]
+        words = (ctypes.c_int64 * len(call))(*call)
+        choice = frame.choice
+        threads = choice.begin() if choice.measured else choice.threads
+        self.team.run(_addressof(words), threads)
+        if choice.measured:
+            choice.end(threads, times)
+        count("native_calls")
 
     def frame(self, inputs: tuple[np.ndarray, ...]) -> Frame:
         """The frame of these inputs; raises where they are not what native code takes."""
