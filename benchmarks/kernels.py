@@ -38,7 +38,7 @@ from graphc.runtime import counters
 from graphc.runtime.config import config
 from graphc.runtime.targets.machine import usable_cores
 
-PAUSE = 0.005  # seconds in which the threads of the last one go to sleep
+PAUSE = 0.05  # seconds in which the threads of the last one go to sleep: OpenBLAS spins for 20 ms
 
 
 @dataclass

@@ -29,7 +29,7 @@ __all__ = ["Program", "compile", "prepare"]
 
 # Scalar operations of a step: below ALONE a second thread costs more than it gives, from SHARED on it gives more.
 # Between them it depends on more than the work, such as what moves from one core's cache to another's.
-ALONE, SHARED = 250_000, 200_000_000
+ALONE, SHARED = 250_000, 4_000_000
 _TRIALS, _PERIOD = 8, 1000  # so many of so many calls try out the number of threads
 _TRIAL_STEPS = 4  # and take no more steps, where they could take many
 _addressof, _from_buffer = ctypes.addressof, ctypes.c_char.from_buffer  # looked up several times in every step
