@@ -26,6 +26,7 @@ import numpy as np
 from contenders import versions
 from limits import Limits
 from report import kernels_text
+from results import machine, note, spread, write
 from worker import THREAD_VARIABLES, pin
 
 from graphc.ir import functions as f
@@ -36,7 +37,6 @@ from graphc.runtime import compile as compile_graph
 from graphc.runtime import counters
 from graphc.runtime.config import config
 from graphc.runtime.targets.machine import usable_cores
-from results import machine, note, spread, write
 
 PAUSE = 0.05  # seconds in which the threads of the last one go to sleep: OpenBLAS spins for 20 ms
 
