@@ -16,10 +16,10 @@ from contenders import CONTENDERS, versions
 from limits import Limits
 from models import MODELS, Model
 from report import suite_text
+from results import machine, note, write
 from suite import compare, initial_weights, measure_cases, present, put_limits, workers
 
 import graphc.runtime.targets.machine as target
-from results import machine, note, write
 
 
 def main() -> None:
