@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 from graphc.ir import functions as f
 from graphc.ir.graph import Graph, Value, origin, topological
@@ -31,17 +32,21 @@ def differentiate(graph: Graph) -> Graph:
 
 
 def gradients(loss: Value, wrt: Sequence[Value]) -> list[Value]:
-    """The gradient of a scalar value by each of `wrt`, as values; zeros where the loss does not depend on one."""
+    """The gradient of a scalar value by each of `wrt`, as values; zeros where the loss does not depend on one.
+
+    What is made for a value of the layer `dense` has the origin `grad(dense)`.
+    """
     order = topological([loss])
     needed = set(wrt)
     for value in order:
         if any(o in needed for o in value.operands):
             needed.add(value)
-    parts: dict[Value, list[Value]] = {loss: [f.ones_like(loss)]}
+    with _gradient_of(loss):
+        parts: dict[Value, list[Value]] = {loss: [f.ones_like(loss)]}
     for value in reversed(order):
         if value not in needed or value not in parts or not value.operands:
             continue
-        with origin(value.origin):
+        with _gradient_of(value):
             for operand, part in zip(value.operands, value.op.vjp(f, _total(parts[value]), value, *value.operands),
                                      strict=True):
                 if part is not None and operand in needed:
@@ -49,8 +54,14 @@ def gradients(loss: Value, wrt: Sequence[Value]) -> list[Value]:
     return [_total(parts[w]) if w in parts else f.zeros_like(w) for w in wrt]
 
 
+def _gradient_of(value: Value) -> AbstractContextManager[None]:
+    """The origin of what belongs to the backward step of a value."""
+    return origin(f"grad({value.origin})" if value.origin else "")
+
+
 def _total(parts: list[Value]) -> Value:
     """The sum of the gradients that reach one value; kept so that it is added up once."""
     while len(parts) > 1:
-        parts[:] = [f.add(parts[0], parts[1]), *parts[2:]]
+        with origin(parts[1].origin):
+            parts[:] = [f.add(parts[0], parts[1]), *parts[2:]]
     return parts[0]

@@ -285,7 +285,7 @@ class _Fusion:
                 inside[v] = apply(v.op, *(inside[o] for o in v.operands), origin=v.origin)
         body = Graph(_name(group), tuple(inside[v] for v in inputs), (),
                      tuple((f"r{k}", inside[r]) for k, r in enumerate(group.roots)))
-        origins = dict.fromkeys(v.origin for v in group.evaluations if v.origin)
+        origins = dict.fromkeys(v.origin for v in group.evaluations if v.origin and v not in self.constant)
         origin = next(iter(origins), "") if len(origins) <= 1 else "+".join(sorted(origins))
         made = apply(Kernel(body), *(new[v] for v in inputs), origin=origin)
         return {r: apply(Item(k), made, origin=r.origin) for k, r in enumerate(group.roots)}
