@@ -1,6 +1,7 @@
 """Index expressions: the value of one element, as a function of loop axes.
 
-    expr := const | axis | size<dim> | load<buffer>[expr, ...] | scalar(expr, ...) | reduce<op, axes>(expr)
+    expr := const | axis | size<dim> | load<buffer>[expr, ...] | scalar(expr, ...) | select(expr, expr, expr)
+          | cast<dtype>(expr) | bitcast<dtype>(expr) | reduce<op, axes>(expr)
 
 Expressions are frozen and interned: equal expressions are the same object, so shared work is found by
 identity. Integer (i64) expressions are kept as a canonical sum of products, so that index arithmetic such as
@@ -24,9 +25,9 @@ from graphc.ir import traverse
 from graphc.ir.errors import DTypeError
 from graphc.ir.types import DTYPES, Dim, DType, at_least_zero
 
-__all__ = ["REDUCTIONS", "SCALARS", "Axis", "Expr", "axis", "bitcast", "bounds", "cast", "const", "from_linear",
-           "linear", "load", "position", "postorder", "rebuild_reduce", "reduce", "replace", "rewrite", "scalar",
-           "select", "size", "substitute", "text"]
+__all__ = ["INFIX", "REDUCTIONS", "SCALARS", "Axis", "Expr", "axis", "bitcast", "bounds", "cast", "const",
+           "from_linear", "linear", "load", "make", "position", "postorder", "rebuild_reduce", "reduce", "replace",
+           "rewrite", "scalar", "select", "size", "substitute", "text"]
 
 F32, I64, BOOL = DTYPES["f32"], DTYPES["i64"], DTYPES["bool"]
 
@@ -172,23 +173,29 @@ class Expr:
 
 
 Operand = Expr | int | float | bool
-_INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "//", "mod": "%", "lt": "<", "le": "<=",
-          "eq": "==", "ne": "!=", "and": "&", "or": "|", "xor": "^", "shl": "<<", "shr": ">>"}
+INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "//", "mod": "%", "lt": "<", "le": "<=",
+         "eq": "==", "ne": "!=", "and": "&", "or": "|", "xor": "^", "shl": "<<", "shr": ">>"}
 
 
 def text(e: Expr, names: Mapping[Expr, str] | None = None) -> str:
-    """An expression as text, operands being written by the names that some have."""
+    """An expression as text, operands being written by the names that some have.
+
+    Names of sizes are capitals; a size of another name is written `size(name)`, as a loop might have that name.
+    """
     args = [names[a] if names and a in names else text(a, names) if names else str(a) for a in e.args]
     if e.op == "const":
         return f"{e.attr}" if e.dtype in (I64, F32, BOOL) else f"{e.dtype}({e.attr})"
     if e.op == "load":
         return f"{e.attr}[{', '.join(args)}]"
-    if e.op in ("axis", "size"):
+    if e.op == "axis":
         return f"{e.attr}"
+    if e.op == "size":
+        dimension = str(e.attr)
+        return dimension if dimension.isupper() else f"size({dimension})"
     if e.op == "reduce":
         return f"{e.attr[0]}({', '.join(f'{a.name}<{a.extent}' for a in e.attr[1])}: {args[0]})"
-    if e.op in _INFIX:
-        return f"({args[0]} {_INFIX[e.op]} {args[1]})"
+    if e.op in INFIX:
+        return f"({args[0]} {INFIX[e.op]} {args[1]})"
     name = {"cast": str(e.dtype), "bitcast": f"bits_{e.dtype}"}.get(e.op, e.op)
     return f"{name}({', '.join(args)})"
 
@@ -205,7 +212,8 @@ def _forget(reference: KeyedRef) -> None:
         _INTERNED.pop(reference.key, None)
 
 
-def _make(op: str, args: tuple[Expr, ...], dtype: DType, attr: Any = None) -> Expr:
+def make(op: str, args: tuple[Expr, ...], dtype: DType, attr: Any = None) -> Expr:
+    """The node with these parts, as it stands; the constructors below check operands and simplify."""
     key = (op, args, dtype, repr(attr) if type(attr) is float else attr)
     reference = _INTERNED.get(key)
     found = reference() if reference is not None else None
@@ -236,37 +244,40 @@ def _make(op: str, args: tuple[Expr, ...], dtype: DType, attr: Any = None) -> Ex
 def const(value: Any, dtype: DType = I64) -> Expr:
     """A constant of the dtype, rounded to it."""
     if dtype is I64 and type(value) is int:
-        return _make("const", (), I64, value)
+        return make("const", (), I64, value)
     with np.errstate(all="ignore"):
-        return _make("const", (), dtype, dtype.numpy.type(value).item())
+        return make("const", (), dtype, dtype.numpy.type(value).item())
 
 
 def axis(a: Axis) -> Expr:
     """The value of a loop axis; 0 where its extent is 1."""
-    return const(0) if a.extent == 1 else _make("axis", (), I64, a)
+    return const(0) if a.extent == 1 else make("axis", (), I64, a)
 
 
 def size(d: int | Dim) -> Expr:
     """The value of a dimension."""
-    return _make("size", (), I64, d) if isinstance(d, Dim) else const(d)
+    return make("size", (), I64, d) if isinstance(d, Dim) else const(d)
 
 
 def load(buffer: Any, indices: Sequence[Expr], dtype: DType) -> Expr:
     """One element of a buffer; the buffer is any hashable that prints as its name."""
-    return _make("load", tuple(indices), dtype, buffer)
+    return make("load", tuple(indices), dtype, buffer)
 
 
 def cast(x: Expr, dtype: DType) -> Expr:
     """Convert to a dtype; float to integer truncates."""
     if x.dtype == dtype:
         return x
-    return const(x.attr, dtype) if x.op == "const" and not isinstance(x.attr, float) else _make("cast", (x,), dtype)
+    if x.op != "const" or (x.dtype.is_float and not dtype.is_float):
+        return make("cast", (x,), dtype)
+    with np.errstate(all="ignore"):
+        return const(x.dtype.numpy.type(x.attr).astype(dtype.numpy), dtype)
 
 
 def bitcast(x: Expr, dtype: DType) -> Expr:
     """The same bits read as another dtype of the same size."""
     assert x.dtype.size == dtype.size, (x.dtype, dtype)
-    return x if x.dtype == dtype else _make("bitcast", (x,), dtype)
+    return x if x.dtype == dtype else make("bitcast", (x,), dtype)
 
 
 def select(condition: Expr, yes: Operand, no: Operand) -> Expr:
@@ -274,7 +285,7 @@ def select(condition: Expr, yes: Operand, no: Operand) -> Expr:
     yes, no = _agree("select", (yes, no))
     if condition.op == "const":
         return yes if condition.attr else no
-    return yes if yes is no else _make("select", (condition, yes, no), yes.dtype)
+    return yes if yes is no else make("select", (condition, yes, no), yes.dtype)
 
 
 def reduce(op: str, extents: Sequence[int | Dim], body: Callable[..., Expr]) -> Expr:
@@ -294,7 +305,7 @@ def rebuild_reduce(op: str, axes: Iterable[Axis], body: Expr) -> Expr:
     named = tuple(Axis(f"r{body.height}_{i}", a.extent) for i, a in enumerate(axes))
     if named != axes:
         body = substitute(body, dict(zip(axes, map(axis, named), strict=True)))
-    return _make("reduce", (body,), body.dtype, (op, named))
+    return make("reduce", (body,), body.dtype, (op, named))
 
 
 def scalar(op: str, *operands: Operand) -> Expr:
@@ -316,7 +327,7 @@ def scalar(op: str, *operands: Operand) -> Expr:
         for a, b in (args, args[::-1]):
             if a.op == "const":
                 return b if a.attr == (op == "and") else a
-    return _make(op, args, dtype)
+    return make(op, args, dtype)
 
 
 def _agree(op: str, operands: Sequence[Operand]) -> tuple[Expr, ...]:
@@ -362,11 +373,11 @@ def from_linear(form: Linear) -> Expr:
     result: Expr | None = None
     for atom in sorted(terms, key=str):
         k = terms[atom]
-        term = atom if k == 1 else _make("mul", (atom, size(k)), I64)
-        result = term if result is None else _make("add", (result, term), I64)
+        term = atom if k == 1 else make("mul", (atom, size(k)), I64)
+        result = term if result is None else make("add", (result, term), I64)
     if result is None:
         return size(constant)
-    return result if constant == 0 else _make("add", (result, size(constant)), I64)
+    return result if constant == 0 else make("add", (result, size(constant)), I64)
 
 
 def _recombine(form: Linear) -> Linear:
@@ -386,16 +397,16 @@ def _recombine(form: Linear) -> Linear:
 
 
 def _add(a: Expr, b: Expr) -> Expr:
-    return from_linear(linear(_make("add", (a, b), I64)))
+    return from_linear(linear(make("add", (a, b), I64)))
 
 
 def _sub(a: Expr, b: Expr) -> Expr:
-    return from_linear(linear(_make("sub", (a, b), I64)))
+    return from_linear(linear(make("sub", (a, b), I64)))
 
 
 def _mul(a: Expr, b: Expr) -> Expr | None:
     if "const" in (a.op, b.op) or "size" in (a.op, b.op):
-        return from_linear(linear(_make("mul", (a, b), I64)))
+        return from_linear(linear(make("mul", (a, b), I64)))
     return None
 
 
@@ -647,7 +658,7 @@ def _rebuild(node: Expr, args: tuple[Expr, ...]) -> Expr:
         return (cast if node.op == "cast" else bitcast)(args[0], node.dtype)
     if node.op == "reduce":
         return rebuild_reduce(node.attr[0], node.attr[1], args[0])
-    return _make(node.op, args, node.dtype, node.attr)
+    return make(node.op, args, node.dtype, node.attr)
 
 
 def substitute(root: Expr, values: Mapping[Axis, Expr]) -> Expr:

@@ -1,28 +1,41 @@
 """The loop IR of a kernel: what a schedule shapes and a target compiles.
 
-    loops := 'kernel' name '(' param, ... ')' 'writes' count ['scratch' '(' buffer, ... ')'] '{' stmt* '}'
-    stmt  := 'for' axis 'in' extent [kind] ['grain' n] '{' stmt* '}'      kind: parallel | vector | unroll
-           | buffer '[' expr, ... ']' '=' expr
-           | buffer '[' expr, ... ']' op '=' expr               op: sum | max | min | product
-           | 'let' name '=' expr                                (an expression that the next store uses twice or more)
-           | 'barrier'
+    loops  := 'kernel' name '(' [buffer ':' type, ...] ')' 'writes' count ['scratch' '(' buffer ':' type, ... ')'] block
+    block  := '{' stmt* '}'
+    stmt   := 'for' axis 'in' expr ['parallel' | 'vector' | 'unroll'] ['grain' count] block
+            | ('let' name '=' expr)* place [':' ['stack'] type] ['sum' | 'product' | 'max' | 'min'] '=' expr
+            | 'barrier'
+    place  := buffer '[' [expr, ...] ']'
+    expr   := place | axis | name | dim | 'size' '(' dim ')' | number | dtype '(' number ')'
+            | '(' expr infix expr ')' | scalar '(' expr, ... ')' | 'select' '(' expr ',' expr ',' expr ')'
+            | dtype '(' expr ')' | 'bits_' dtype '(' expr ')'
+
+Infix operators and scalars are those of `graphc.ir.expr`. A number without a dtype is i64, or f32 where it has a point
+or an exponent, or True or False; `dtype(number)` is a constant of another dtype, `dtype(expr)` a cast, `bits_dtype`
+reads the same bits as another dtype. A `let` names what the next store uses twice or more: t0, t1, ... Equal text is
+equal code: `graphc.runtime.parser` reads it back, and the compile cache knows a kernel by it.
 
 Params and scratch live in memory, the stack's arrays in the memory of a thread; locals are registers. Both are
-declared by their first store; a register's index is constant but for the lanes of a vector. A statement at the top
+declared by their first store. Its type is written where it is not the plain one: a local of the value's dtype whose
+sizes are the extents of the index's axes (1 where the index is 0). A name that is declared again, with a type, means
+another buffer from there on. A register's index is constant but for the lanes of a vector. A statement at the top
 that is not in a parallel loop and writes memory is run by one thread; barriers stand only at the top.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from graphc.ir.errors import InvalidGraph
-from graphc.ir.expr import Axis, Expr, axis, bounds, postorder, size, substitute, text
-from graphc.ir.types import Dim, DType, Shape, at_least_zero
+from graphc.ir.expr import Axis, Expr, axis, bounds, const, postorder, size, substitute, text
+from graphc.ir.types import Dim, DType, Shape, TensorType, at_least_zero
 
 __all__ = [
+    "AXIS",
     "Barrier",
     "Buffer",
     "For",
@@ -34,11 +47,14 @@ __all__ = [
     "map_expressions",
     "map_loops",
     "number",
+    "register",
     "shared",
     "substitute_axes",
     "verify_loops",
     "walk",
 ]
+
+AXIS = r"(?!(?:t\d+|inf|nan)\b)[a-z]\w*"  # the name of an axis; no size without `size(...)`, `let` or number has one
 
 
 @dataclass(frozen=True)
@@ -49,6 +65,10 @@ class Buffer:
     dtype: DType
     shape: Shape
     space: str = "param"
+
+    @property
+    def type(self) -> TensorType:
+        return TensorType(self.dtype, self.shape)
 
     def __str__(self) -> str:
         return self.name
@@ -108,20 +128,26 @@ class Loops:
 
     def __str__(self) -> str:
         def declared(buffers: Iterable[Buffer]) -> str:
-            return ", ".join(f"{b}: {b.dtype}[{','.join(map(str, b.shape))}]" for b in buffers)
+            return ", ".join(f"{b}: {b.type}" for b in buffers)
 
         scratch = f" scratch({declared(self.scratch)})" if self.scratch else ""
         head = f"kernel {self.name}({declared(self.params)}) writes {self.outputs}{scratch} {{"
-        return "\n".join([head, *_lines(self.body, "  "), "}"])
+        return "\n".join([head, *_lines(self.body, "  ", self.memory), "}"])
+
+    @property
+    def memory(self) -> dict[str, Buffer]:
+        """Params and scratch by name."""
+        return {b.name: b for b in self.params + self.scratch}
 
 
-def _lines(body: Iterable[Statement], indent: str) -> Iterator[str]:
+def _lines(body: Iterable[Statement], indent: str, known: dict[str, Buffer]) -> Iterator[str]:
+    """The lines of statements, where the names of `known` mean these buffers; it is kept up to date."""
     for s in body:
         if isinstance(s, For):
             kind = "" if s.kind == "serial" else f" {s.kind}"
             grain = f" grain {s.grain}" if s.grain > 1 else ""
             yield f"{indent}for {s.axis} in {s.extent}{kind}{grain} {{"
-            yield from _lines(s.body, indent + "  ")
+            yield from _lines(s.body, indent + "  ", known)
             yield indent + "}"
         elif isinstance(s, Barrier):
             yield indent + "barrier"
@@ -133,7 +159,22 @@ def _lines(body: Iterable[Statement], indent: str) -> Iterator[str]:
                 names[e] = f"t{len(names)}"
                 yield f"{indent}let {names[e]} = {definition}"
             value = names.get(s.value) or text(s.value, names)
-            yield f"{indent}{s.buffer}[{', '.join(map(str, s.index))}] {op}= {value}"
+            yield f"{indent}{s.buffer}[{', '.join(map(str, s.index))}]{_declaration(s, known)} {op}= {value}"
+
+
+def _declaration(s: Store | Update, known: dict[str, Buffer]) -> str:
+    """What a store says of its buffer: nothing where the name means it already or it is the plain one."""
+    buffer, before = s.buffer, known.get(s.buffer.name)
+    known[buffer.name] = buffer
+    if buffer == (before or register(buffer.name, s.index, s.value.dtype)):
+        return ""
+    return f": {buffer.type}" if buffer.space == "local" else f": {buffer.space} {buffer.type}"
+
+
+def register(name: str, index: Iterable[Expr], dtype: DType) -> Buffer | None:
+    """The local that a first store at the index declares where it states no type; None where it has to."""
+    extents: list[Any] = [e.attr.extent if e.op == "axis" else 1 if e is const(0) else None for e in index]
+    return Buffer(name, dtype, tuple(extents), "local") if all(isinstance(n, int) for n in extents) else None
 
 
 def shared(root: Expr) -> list[Expr]:
@@ -179,7 +220,7 @@ def map_expressions(body: Iterable[Statement], change: Callable[[Expr], Expr]) -
     def one(s: Statement) -> Statement:
         if isinstance(s, For):
             extent = s.axis.extent
-            axis = Axis(s.axis.name, change(extent)) if isinstance(extent, Expr) else s.axis
+            axis = Axis(s.axis.name, number(change(extent))) if isinstance(extent, Expr) else s.axis
             return replace(s, axis=axis, body=map_expressions(s.body, change))
         if isinstance(s, Barrier):
             return s
@@ -215,12 +256,16 @@ def verify_loops(loops: Loops) -> None:
     L3 a vector or unrolled loop, and the locals indexed in it, have known extents, but for a masked vector tail
     L4 barriers and parallel loops stand at the top, a vector loop contains no loop but unrolled ones
     L5 of the params only the last `outputs` are written
+    L6 a name means one thing: axes of nested loops differ in name, so do params and scratch, no register is called
+       like one of these, and what is read was declared, by the latest store that declares its name
     """
+    memory = loops.memory
+    known = dict(memory)
     writable = set(loops.params[len(loops.params) - loops.outputs:]) | set(loops.scratch)
 
-    def fail(rule: str, s: Statement | Expr, why: str) -> None:
-        text = "\n".join(_lines([s], "  ")) if not isinstance(s, Expr) else f"  {s}"
-        raise InvalidGraph(f"{rule}: {why} in the kernel {loops.name}:\n{text}")
+    def fail(rule: str, s: Statement | Loops, why: str) -> None:
+        shown = [str(s).splitlines()[0]] if isinstance(s, Loops) else _lines([s], "  ", dict(memory))
+        raise InvalidGraph("\n".join([f"{rule}: {why} in the kernel {loops.name}:", *shown]))
 
     def access(s: Statement, buffer: Buffer, index: tuple[Expr, ...]) -> None:
         if len(index) != len(buffer.shape):
@@ -252,4 +297,21 @@ def verify_loops(loops: Loops) -> None:
                 if s.buffer.space in ("param", "scratch") and s.buffer not in writable:
                     fail("L5", s, f"{s.buffer} is not writable")
 
+    def names(body: tuple[Statement, ...], axes: frozenset[str]) -> None:
+        for s in body:
+            for e in postorder(expressions(s)):
+                if e.op == "load" and known.get(e.attr.name) != e.attr:
+                    fail("L6", s, f"{e.attr} is read as {e.attr.type}, which no store above declares it to be")
+            if isinstance(s, For):
+                if s.axis.name in axes or not re.fullmatch(AXIS, s.axis.name):
+                    fail("L6", s, f"a loop can't be named {s.axis} here")
+                names(s.body, axes | {s.axis.name})
+            elif not isinstance(s, Barrier):
+                if s.buffer != memory.get(s.buffer.name, s.buffer):
+                    fail("L6", s, f"the register {s.buffer} has the name of a param or of scratch")
+                known[s.buffer.name] = s.buffer
+
     check(loops.body, frozenset(), False)
+    if len(memory) != len(loops.params + loops.scratch):
+        fail("L6", loops, "two params have one name")
+    names(loops.body, frozenset())

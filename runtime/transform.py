@@ -42,8 +42,8 @@ from graphc.runtime.loops import (
     walk,
 )
 
-__all__ = ["COSTLY", "Body", "accumulate_lanes", "chain_of", "collapse", "conditions", "find", "guarded", "hoist",
-           "keep", "mark", "outermost", "peel", "reorder", "replicate", "residues", "sink", "spill", "split",
+__all__ = ["COSTLY", "Body", "accumulate_lanes", "chain_of", "collapse", "conditions", "distribute", "find", "guarded",
+           "hoist", "keep", "mark", "outermost", "peel", "reorder", "replicate", "residues", "sink", "spill", "split",
            "split_reduction", "stage", "stageable", "tighten", "transpose", "volume"]
 
 Body = tuple[Statement, ...]
@@ -265,6 +265,22 @@ def outermost(body: Body, a: Axis, width: int) -> list[tuple[Body, Axis]]:
     return found
 
 
+def distribute(body: Body) -> list[Body]:
+    """One nest for each statement in the innermost of perfectly nested loops.
+
+    for i { for j { S(i, j) }; T(i) }    ->    for i { for j { S(i, j) } }
+                                               for i { T(i) }
+    """
+    chain, inner = chain_of(body)
+    nests: list[Body] = []
+    for s in inner:
+        nest: Body = (s,)
+        for c in reversed(chain):
+            nest = (replaced(c, body=nest),)
+        nests.append(nest)
+    return nests
+
+
 def transpose(body: Body, a: Axis, b: Axis, lanes: int, reads: Sequence[Expr]) -> Body:
     """Read blocks of a nest as vectors along a, where operands lie contiguous, and write them as vectors along b.
 
@@ -469,7 +485,7 @@ def split_reduction(loops: Loops, a: Axis, chunks: int, blocked: Sequence[Axis] 
     extent = find((reduction,), a).extent
     first = scalar("floordiv", axis(chunk) * extent, const(chunks))
     last = scalar("floordiv", axis(chunk) * extent + extent, const(chunks))
-    part_axis = Axis(f"{a}c", last - first)
+    part_axis = Axis(f"{a}c", number(last - first))
     shape = tuple(c.axis.extent for c in chain)
     parts = Buffer(f"part{len(loops.scratch)}", update.buffer.dtype, (chunks, *shape), "scratch")  # type: ignore
     where = (axis(chunk), *(axis(c.axis) for c in chain))

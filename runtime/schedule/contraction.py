@@ -26,8 +26,8 @@ from graphc.runtime.schedule.tile import (
 from graphc.runtime.targets.machine import Machine
 from graphc.runtime.transform import (
     Body,
-    chain_of,
     conditions,
+    distribute,
     guarded,
     mark,
     outermost,
@@ -42,7 +42,7 @@ from graphc.runtime.transform import (
 
 __all__ = ["apply", "matches"]
 
-READERS = 128  # rows that make packing their columns worth its cost
+READERS = 128  # rows or columns that read an operand, from which packing it is worth its cost
 TAPS = 9  # iterations of a reduction that may be written out to decide conditions
 
 
@@ -123,7 +123,7 @@ def apply(loops: Loops, machine: Machine) -> Loops:
         loops, nest = stage(loops, c.shared, *tile.rows[0])
         copies += _copy(nest, machine)
     width = tile.vectors * machine.lanes if _by_columns(c, machine) else 0
-    if _needs_stage(c.columns, v) or (width and _exceeds_cache(c, machine)):
+    if _needs_stage(c.columns, v) or (width and _worth_packing(c.columns, c, machine)):
         loops, nest = stage(loops, c.columns, v, width)
         copies += _copy(nest, machine)
     if copies:
@@ -141,13 +141,17 @@ def apply(loops: Loops, machine: Machine) -> Loops:
 
 
 def _taps(c: Contraction, tile: Tile) -> list[Axis] | None:
-    """The reduced axes that decide every condition on the shared operand once written out; None if too many do."""
+    """The reduced axes that decide every condition on the shared operand once written out.
+
+    None if too many do, or if the operand without its conditions can't be read as it is either.
+    """
     limits, operand = conditions(c.shared)
     needed = frozenset[Axis]().union(*(limit.axes for limit in limits))
     taps = [a for a in c.reduced if a in needed]
     whole = [a for a, count in tile.rows if count == a.extent]
     small = all(isinstance(a.extent, int) for a in taps) and volume(taps) <= TAPS
-    return taps if _plain(operand) and needed <= {*taps, *whole} and small else None
+    direct = not _needs_stage(operand, c.outputs[-1])
+    return taps if direct and needed <= {*taps, *whole} and small else None
 
 
 def _by_columns(c: Contraction, machine: Machine) -> bool:
@@ -157,22 +161,20 @@ def _by_columns(c: Contraction, machine: Machine) -> bool:
     """
     if not all(isinstance(a.extent, int) for a in c.columns.axes) or len(c.columns.axes) > 1 + len(c.reduced):
         return False
-    return volume(c.columns.axes) > volume(c.shared.axes) or _exceeds_cache(c, machine)
+    return volume(c.columns.axes) > volume(c.shared.axes) or _worth_packing(c.columns, c, machine)
 
 
 def _scatters_rows(c: Contraction, tile: Tile, machine: Machine) -> bool:
     """Whether the rows of a tile lie side by side in lines that the reduction strides through, beyond the cache."""
     if not tile.rows or not _plain(c.shared) or not all(isinstance(a.extent, int) for a in c.shared.axes):
         return False
-    size = volume(c.shared.axes) * c.shared.dtype.size
-    readers = volume([a for a in c.outputs if a not in c.shared.axes])
-    return stride(c.shared, tile.rows[0][0]) == 1 and 2 * size >= machine.cache and readers >= READERS
+    return stride(c.shared, tile.rows[0][0]) == 1 and _worth_packing(c.shared, c, machine)
 
 
-def _exceeds_cache(c: Contraction, machine: Machine) -> bool:
-    """Whether columns are worth packing: they take half of the cache, and many rows read them."""
-    size = volume(c.columns.axes) * c.columns.dtype.size
-    readers = volume([a for a in c.outputs if a not in c.columns.axes])
+def _worth_packing(operand: Expr, c: Contraction, machine: Machine) -> bool:
+    """Whether an operand takes half of the cache, and is read again by many rows or columns."""
+    size = volume(operand.axes) * operand.dtype.size
+    readers = volume([a for a in c.outputs if a not in operand.axes])
     return 2 * size >= machine.cache and readers >= READERS
 
 
@@ -199,21 +201,23 @@ def _tiled(body: Body, c: Contraction, tile: Tile, taps: Sequence[Axis] | None, 
 
 
 def _parts(body: Body, tile: Tile, v: Axis, machine: Machine) -> list[tuple[Body, tuple[tuple[Axis, int], ...], int]]:
-    """The nest in whole tiles and, where rows are of unknown number, the rows left in tiles of their own.
+    """The nest in whole tiles and, where rows are of unknown number, nests of smaller tiles for the rows left.
 
     A single row is a vector times a matrix: it needs more vectors side by side to keep the adder busy.
     """
     a, count = tile.rows[0] if tile.rows else (None, 1)
-    if a is None or isinstance(a.extent, int) or chain_of(body)[0][0].axis != a:
+    if a is None or isinstance(a.extent, int):
         return [(body, tile.rows, tile.vectors)]
-    parts = []
+    parts: list[tuple[Body, tuple[tuple[Axis, int], ...], int]] = []
     for r in [count, 4] if count > 8 else [count]:
         body, _, inner, rest = split(body, a, r)
-        assert inner is not None and rest is not None, f"{a} is of unknown extent"
-        parts.append((body[:1], ((inner, r), *tile.rows[1:]), tile.vectors))
-        body, a = body[1:], rest
-    alone = choose_tile([], v, machine)
-    return [*parts, (body, (), alone.vectors)]
+        assert inner is not None, f"{a} is of unknown extent"
+        if rest is None:
+            return [*parts, (body, ((inner, r),), tile.vectors)]
+        whole, body = distribute(body)
+        parts.append((whole, ((inner, r),), tile.vectors))
+        a = rest
+    return [*parts, (body, (), choose_tile([], v, machine).vectors)]
 
 
 def _copy(nest: Body, machine: Machine) -> Body:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from graphc.ir.expr import Axis, Expr, linear, load, postorder
 from graphc.ir.types import Dim
 from graphc.runtime.loops import For, Loops, Statement, Store, Update, expressions, map_loops, walk
-from graphc.runtime.schedule.tile import CHUNKS, along, parallelise, single_reduction, stride, vectorise
+from graphc.runtime.schedule.tile import CHUNKS, parallelise, single_reduction, stride, vectorise
 from graphc.runtime.targets.machine import Machine
 from graphc.runtime.transform import (
     COSTLY,
@@ -21,6 +22,7 @@ from graphc.runtime.transform import (
     split,
     split_reduction,
     tighten,
+    transpose,
     volume,
 )
 
@@ -76,7 +78,10 @@ def _pointwise(body: Body) -> bool:
 
 
 def _peel(body: Body, chain: list[Axis]) -> tuple[Body, list[Axis]]:
-    """Cut output loops where padding and parts begin and end, so that each piece reads without a condition."""
+    """Cut output loops where padding and parts begin and end, so that each piece reads without a condition.
+
+    Gives the pieces of the last one that can be vectors: no loop inside is longer for some lanes than for others.
+    """
     columns, pieces = chain[-1:], 1 if _pointwise(body) else 2
     for a in reversed(chain):
         body, parts = peel(body, a, PIECES // pieces)
@@ -84,7 +89,8 @@ def _peel(body: Body, chain: list[Axis]) -> tuple[Body, list[Axis]]:
         columns = parts if [a] == columns else columns
     for a in dict.fromkeys(s.axis for s in walk(body) if isinstance(s, For) and _reduces(s)):
         body = tighten(body, a, columns)
-    return body, [a for a in columns if a.extent != 1]
+    uneven = {a for s in walk(body) if isinstance(s, For) for a in s.extent.axes}
+    return body, [a for a in columns if a.extent != 1 and a not in uneven]
 
 
 def _flatten(body: Body, lanes: int) -> Body:
@@ -115,16 +121,19 @@ def _transposed(body: Body, columns: list[Axis], machine: Machine) -> tuple[Body
     stores = [s for s in walk(body) if isinstance(s, Store)]
     if any(s.buffer.space == "local" for s in stores):
         return body, columns
+    uncut = list(dict.fromkeys(s.axis for s in walk(body) if isinstance(s, For)))
     left: list[Axis] = []
     for v in columns:
-        places = [p for s in stores for p in _places(s)]
-        rows = {a for p in places if stride(p, v) not in (0, 1) for a in p.axes if stride(p, a) == 1}
+        across = [p for s in stores for p in _places(s) if stride(p, v) not in (0, 1)]
+        rows = [a for a in uncut if any(stride(p, a) == 1 for p in across)]
         blocks = all(isinstance(a.extent, int) and a.extent >= machine.lanes for a in (v, *rows))
         if rows and blocks and len(stores) == 1 and _repeatable(stores[0], [v, *rows], machine.lanes):
-            body = along(body, v, machine)
+            reads = [p for p in across if stride(p, rows[0]) == 1]
+            body = transpose(body, rows[0], v, machine.lanes, reads)
             continue
         left.append(v)
         for a in rows:
+            uncut.remove(a)
             inner: Axis | None = a
             if not isinstance(a.extent, int) or a.extent > machine.lanes:
                 body, _, inner, _ = split(body, a, machine.lanes)
@@ -196,4 +205,14 @@ def _split_few(loops: Loops) -> Loops:
         return loops
     first = found.reduced[0]
     few, long = volume(found.outputs) <= 4096, volume(found.outputs + found.reduced) >= 32768
-    return split_reduction(loops, first, CHUNKS)[0] if few and long and isinstance(first.extent, Dim) else loops
+    if not (few and long and isinstance(first.extent, Dim)):
+        return loops
+    body = loops.body
+    lone = not found.outputs and len(found.reduced) == 1
+    if lone or first in _contiguous_reductions(body, list(found.outputs[-1:])):
+        # vectors lie along it: a chunk has whole rows, since of one that ends anywhere no bound could be proved
+        row = math.gcd(*(k for _, k in first.extent.terms))
+        if row == 1:
+            return loops
+        body, first, _, _ = split(body, first, row)
+    return split_reduction(replace(loops, body=body), first, CHUNKS)[0]

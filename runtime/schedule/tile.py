@@ -9,9 +9,9 @@ from graphc.ir.expr import Axis, Expr, bounds, linear, position, postorder
 from graphc.ir.types import Dim
 from graphc.runtime.loops import For, Statement, Store, Update, expressions, walk
 from graphc.runtime.targets.machine import Machine
-from graphc.runtime.transform import Body, chain_of, collapse, mark, reorder, sink, split, transpose, volume
+from graphc.runtime.transform import Body, chain_of, collapse, mark, reorder, sink, split, volume
 
-__all__ = ["CHUNKS", "Reduction", "Tile", "along", "best_tile", "choose_tile", "most_rows", "parallelise", "rows",
+__all__ = ["CHUNKS", "Reduction", "Tile", "best_tile", "choose_tile", "most_rows", "parallelise", "rows",
            "single_reduction", "stride", "vectorise"]
 
 GRAIN = 16384  # scalar operations worth handing to another thread
@@ -62,19 +62,6 @@ def vectorise(body: Body, a: Axis, lanes: int, vectors: int = 1) -> Body:
     return body
 
 
-def along(body: Body, a: Axis, machine: Machine) -> Body:
-    """A nest of one store as vectors along an axis; in square blocks, where its operand lies along another one."""
-    chain, inner = chain_of(body)
-    store = inner[0]
-    if len(inner) == 1 and isinstance(store, Store):
-        reads = [e for e in postorder([store.value]) if e.op == "load" and e.attr.space != "local"]
-        for c in chain[:-1]:
-            if c.axis != a and any(stride(e, c.axis) == 1 for e in reads) and all(
-                    isinstance(x.extent, int) and x.extent >= machine.lanes for x in (a, c.axis)):
-                return transpose(body, c.axis, a, machine.lanes, [e for e in reads if stride(e, c.axis) == 1])
-    return vectorise(body, a, machine.lanes)
-
-
 def _columns(body: Body, a: Axis, lanes: int, kind: str) -> Body:
     """Vectors of `lanes` along `a`; the loop over whole vectors is of the kind, unrolled with registers for each."""
     if isinstance(a.extent, int) and a.extent <= lanes:
@@ -99,17 +86,12 @@ def _masked(body: Body, a: Axis, lanes: int) -> Body:
 
 
 def rows(body: Body, a: Axis, count: int) -> Body:
-    """Unroll `count` iterations of `a` into a tile of registers; the rest in smaller tiles."""
-    if count <= 1:
-        return body
+    """Unroll `count` iterations of `a`, of a known extent, into a tile of registers; the rest is a smaller tile."""
     body, _, inner, rest = split(body, a, count)
-    assert inner is not None, f"{a} has fewer than {count} rows"
-    body = mark(sink(body, inner), inner, "unroll")
-    if rest is None or rest.extent == 1:
-        return body
-    if isinstance(rest.extent, int):
-        return mark(sink(body, rest), rest, "unroll")
-    return rows(body, rest, 4) if count > 4 else body
+    for part in (inner, rest):
+        if part is not None and part.extent != 1:
+            body = mark(sink(body, part), part, "unroll")
+    return body
 
 
 def parallelise(body: Body) -> Body:

@@ -254,6 +254,8 @@ class _Emitter:
         place = load(s.buffer, s.index, s.buffer.dtype)
         new = self.value(value)
         if isinstance(s, Update):
+            if self.lane is not None and self.lane not in place.axes:
+                raise LoweringError(f"{s.buffer} is updated by every lane at one place")
             new = self.combine(s.op, s.buffer.dtype, self.value(place), new)
         self.write_memory(s.buffer, place, new)
         self.scope.read.clear()
@@ -340,7 +342,7 @@ class _Emitter:
         whole = type_[0] == "<"
         if isinstance(s, Update) and s.op == "sum" and e.op == "mul" and s.buffer.dtype.is_float:
             factors = [self.value(a) for a in e.args]
-            if whole or not any(f.vector for f in factors):
+            if whole or self.lane is None:
                 old = self.put(type_, f"load {type_}, {register}")
                 factors = [self.splat(f) for f in factors] if whole else factors
                 self.set_register(s, register, self.intrinsic("fmuladd", [*factors, old]), old)
@@ -348,8 +350,8 @@ class _Emitter:
         value = self.value(e)
         if whole:
             value = self.splat(value)
-        elif value.vector and isinstance(s, Update):
-            value = self.horizontal(s.op, s.buffer.dtype, value)
+        elif isinstance(s, Update) and self.lane is not None:
+            value = self.horizontal(s.op, s.buffer.dtype, self.splat(value))
         elif value.vector:
             raise LoweringError(f"the register {s.buffer} can't hold a vector")
         if not isinstance(s, Update):
@@ -744,7 +746,7 @@ class _Emitter:
                 return self.put(type_, f"{_FLOAT[op]} {operands}")
             if op in _INTRINSIC:
                 return self.intrinsic(_INTRINSIC[op], args)
-            return self.library(op + ("" if dtype.size == 8 else "f"), args)
+            return self.libm(op + ("" if dtype.size == 8 else "f"), args)
         if op in _INTEGER:
             flags = " nsw" if index and op in ("add", "sub", "mul") else ""
             return self.put(type_, f"{_INTEGER[op]}{flags} {operands}")
@@ -756,7 +758,7 @@ class _Emitter:
             return self.put(type_, f"sub {type_} zeroinitializer, {first.text}" if first.vector
                             else f"sub {type_} 0, {first.text}")
         if op == "abs":
-            return self.call(type_, f"llvm.abs.{_mangle(type_)}", [first, Value("i1", "0")])
+            return self.call(type_, f"llvm.abs.{_mangle(type_)}", [first, Value("i1", "0")]) if signed else first
         if op in ("floordiv", "mod"):
             return self.floor_division(op, signed, args)
         raise LoweringError(f"no code for {op} on {dtype}")
@@ -794,14 +796,14 @@ class _Emitter:
             instruction = "sext" if signed else "zext"
         return self.put(t, f"{instruction} {value} to {t}")
 
-    def library(self, name: str, args: Sequence[Value]) -> Value:
+    def libm(self, name: str, args: Sequence[Value]) -> Value:
         """A call of the C mathematics library, lane by lane."""
         if not args[0].vector:
             return self.call(args[0].type, f"graphc_{name}", args)
         result = Value(args[0].type, "poison")
         for i in range(self.lanes):
             element = _element(args[0].type)
-            lane = self.library(name, [self.put(element, f"extractelement {a}, i32 {i}") for a in args])
+            lane = self.libm(name, [self.put(element, f"extractelement {a}, i32 {i}") for a in args])
             result = self.put(result.type, f"insertelement {result}, {lane}, i32 {i}")
         return result
 

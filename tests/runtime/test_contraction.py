@@ -20,7 +20,7 @@ from graphc.runtime.schedule import schedule
 from graphc.runtime.schedule.tile import stride
 from graphc.runtime.targets.machine import Machine
 
-N = dim("N")
+N, T = dim("N"), dim("T")
 
 
 @cache
@@ -94,6 +94,17 @@ def test_a_product_multiplies_no_more_than_it_must(rows, inner, columns, name):
     assert multiply_adds(loops, {"N": rows}) == rows * inner * columns
 
 
+@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("rows", [1, 2, 5, 7])
+def test_rows_of_unknown_number_may_be_anywhere(rows, name):
+    """Inside another loop, or so many to each of the unknown number that no tile is left over."""
+    sizes = {"N": 3, "T": rows}
+    inner = scheduled(f.einsum("btk,bkj->btj", f.input("a", (N, T, 9)), f.input("b", (N, 9, 40))), on=name)
+    assert multiply_adds(inner, sizes) == 3 * rows * 9 * 40
+    flat = scheduled(f.matmul(f.reshape(f.input("a", (T, 12, 9)), (-1, 9)), f.input("b", (9, 40))), on=name)
+    assert multiply_adds(flat, sizes) == rows * 12 * 9 * 40
+
+
 def accumulators(loops) -> int:
     """The most vector registers that one nest sums into."""
     most = 0
@@ -144,6 +155,14 @@ def test_a_transposed_operand_is_copied_through_registers():
     loops = scheduled(f.einsum("ij,kj->ik", a, b), vector_bits=256, registers=16)
     (copy,) = loops.scratch
     assert np.prod(copy.shape) == 48 * 40
+    assert not scattered(loops)
+
+
+def test_rows_across_which_columns_lie_are_copied_through_registers():
+    """Also where the operand that rows share varies along the columns."""
+    a, b = f.input("a", (N, 24, 9)), f.input("b", (9, 24))
+    loops = scheduled(f.einsum("nvk,kv->nv", a, b), vector_bits=256, registers=16)
+    assert [s.shape for s in loops.scratch] == [(N, 9, 24)]
     assert not scattered(loops)
 
 

@@ -15,7 +15,7 @@ from graphc.ir.ops.rowwise import Softmax
 from graphc.ir.types import dim
 from graphc.runtime.loops import For, Store, Update, walk
 
-N = dim("N")
+N, T = dim("N"), dim("T")
 ROWS = (1, 2, 5, 17, 64)
 
 
@@ -91,6 +91,9 @@ KERNELS = {
     "outer": lambda: (f.einsum("i,j->ij", x(N), w(21)),),
     "batched": lambda: (f.einsum("bik,bkj->bij", x(N, 4, 9), f.input("v", (N, 9, 17))),),
     "batched, transposed": lambda: (f.einsum("bid,bjd->bij", x(N, 4, 8), f.input("v", (N, 6, 8))),),
+    "batched, unknown rows": lambda: (f.einsum("btk,bkj->btj", x(N, T, 9), f.input("v", (N, 9, 17))),),
+    "rows shared by columns": lambda: (f.einsum("nvk,kv->nv", x(N, 24, 9), w(9, 24)),),
+    "flat rows@b": lambda: (f.reshape(x(N, 12, 8), (-1, 8)) @ w(8, 20),),
     "batched, known": lambda: (f.einsum("bki,bkj->bij", x(3, 5, 4), f.input("v", (3, 5, 18))),),
     "dense": lambda: (f.relu(x(N, 30) @ w(30, 24) + f.input("b", (24,))),),
     "dense tanh 1": lambda: (f.tanh(x(N, 30) @ w(30, 1) + f.input("b", (1,))),),
@@ -114,7 +117,7 @@ KERNELS = {
     "conv same dilated": conv(7, 2, 3, 9, dilation_rate=2, padding="same"),
     "conv line": lambda: (f.conv(x(N, 12, 3), w(5, 3, 17)),),
     "conv volume": lambda: (f.conv(x(N, 4, 4, 4, 2), w(2, 2, 2, 2, 9)),),
-    "conv of unknown width": lambda: (f.conv(x(N, dim("T"), 3), w(5, 3, 17), padding="same"),),
+    "conv of unknown width": lambda: (f.conv(x(N, T, 3), w(5, 3, 17), padding="same"),),
     "filter gradient": lambda: filter_gradient(7, 3, 3, 18),
     "filter gradient 1 channel": lambda: filter_gradient(8, 1, 3, 32),
     "filter gradient 1x1": lambda: filter_gradient(5, 4, 1, 16),
@@ -140,6 +143,7 @@ KERNELS = {
     "crossentropy 40": lambda: crossentropy(40),
     "crossentropy of labels": lambda: labels(10),
     "crossentropy of 150 labels": lambda: labels(150),
+    "logsumexp of padded rows": lambda: (f.logsumexp(f.pad(x(N, 5, 3), ((0, 0), (1, 2), (0, 0)), 1.0)),),
     "layer norm": lambda: ((x(N, 33) - f.mean(x(N, 33), -1, True)) * f.rsqrt(
         f.mean(f.square(x(N, 33) - f.mean(x(N, 33), -1, True)), -1, True) + 1e-3),),
     "softmax f64": lambda: (f.softmax(x(N, 21, dtype="f64")),),
@@ -164,8 +168,8 @@ KERNELS = {
     "chain of 3 axes": lambda: (f.exp(x(N, 3, 2)), x(N, 3, 2) * 2.0),
     "chain of 6": lambda: (f.exp(x(N, 6)),),
     "chain of N": lambda: (f.exp(x(N)),),
-    "chain of unknown rows": lambda: (f.exp(x(N, dim("T"))),),
-    "chain of unknown inner rows": lambda: (f.exp(x(N, dim("T"), 8)),),
+    "chain of unknown rows": lambda: (f.exp(x(N, T)),),
+    "chain of unknown inner rows": lambda: (f.exp(x(N, T, 8)),),
     "chain of one number": lambda: (f.exp(x() * 2.0),),
     "transposed": lambda: (f.transpose(x(N, 21)) * 2.0,),
     "transposed known": lambda: (f.transpose(x(9, 21)),),
@@ -173,6 +177,9 @@ KERNELS = {
     "transposed odd blocks": lambda: (f.transpose(x(N, 37, 21), (0, 2, 1)),),
     "transposed odd blocks + straight": lambda: (f.transpose(x(37, 21)) + f.input("v", (21, 37)),),
     "transposed and more": lambda: (f.transpose(x(37, 21)), f.transpose(x(37, 21)) + 1.0),
+    "transposed + planes": lambda: (f.transpose(x(20, 37, 21), (0, 2, 1)) + f.input("v", (20, 1, 1)),),
+    "transposed, joined": lambda: (f.transpose(f.concatenate([x(3, N), f.input("v", (5, N))], 0)),),
+    "transposed, joined known": lambda: (f.transpose(f.concatenate([x(3, 21), f.input("v", (5, 21))], 0)),),
     "transposed i64": lambda: (f.transpose(x(17, 21, dtype="i64")),),
     "transposed bools": lambda: (f.transpose(x(17, 21, dtype="bool")),),
     "permuted": lambda: (f.transpose(x(N, 3, 4, 5), (0, 3, 1, 2)) + 1.0,),
@@ -193,6 +200,7 @@ KERNELS = {
         x(N, 19, dtype="bool"), x(N, 19, dtype="bool")))),
     "u8 to f32": lambda: (f.cast(x(N, 19, dtype="u8"), "f32") / 255.0,),
     "u8": lambda: (x(N, 37, dtype="u8") * x(N, 37, dtype="u8") + x(N, 37, dtype="u8"),),
+    "u8 absolute": lambda: (f.absolute(x(N, 37, dtype="u8") + 250),),
     "i32 chain": lambda: (f.maximum(f.absolute(x(N, 19, dtype="i32") * 3 - 4), 2), -x(N, 19, dtype="i32")),
     "i64 chain": lambda: (f.minimum(f.sign(x(N, 19, dtype="i64")) + x(N, 19, dtype="i64"), 2),),
     "f64 chain": lambda: (f.tanh(x(N, 19, dtype="f64")) + f.log1p(f.square(x(N, 19, dtype="f64"))) + f.erf(
@@ -206,6 +214,10 @@ KERNELS = {
     "adam": adam,
     # reductions
     "total": lambda: (f.sum(x(N)),),
+    "total of flat rows": lambda: (f.sum(f.square(f.reshape(x(N, 1071), (-1,)))),),
+    "total of flat images": lambda: (f.sum(f.square(f.reshape(x(N, T, 4, 15), (-1,)))),),
+    "total of one channel": lambda: (f.sum(f.square(f.slice(x(N, 1024, 2), (0, 0, 1), (N, 1024, 1)))),),
+    "rows in whole chunks": lambda: (f.sum(f.reshape(x(N, 48, 3, 9, dtype="i32"), (48 * N, 3, 9)), (0, 2)),),
     "total of rows": lambda: (f.mean(x(N, 19)),),
     "bias gradient": lambda: (f.sum(x(N, 5, 5, 18), (0, 1, 2)),),
     "row maximum": lambda: (f.max(x(N, 21), 1), f.argmax(x(N, 21), 1)),
@@ -329,6 +341,13 @@ def test_a_reduction_along_an_inner_axis_is_computed_once():
 
     loops = lowered(region(f.softmax(x(N, 5, 18), 1)))
     assert depth(loops.body, "r0_0") == depth(loops.body, "i1") == ["i0", "i2"]
+
+
+def test_what_is_transposed_is_what_lies_across():
+    """Not an operand that is the same along the vectors, though it is contiguous along an outer loop."""
+    loops = lowered(region(*KERNELS["transposed + planes"]()), "host")
+    assert {s.buffer.name for s in walk(loops.body) if isinstance(s, Store) and s.buffer.space == "local"} >= {"x0t"}
+    assert not any(s.buffer.name.startswith("v") for s in walk(loops.body) if isinstance(s, Store))
 
 
 def test_what_is_parallel_writes_no_shared_register():

@@ -19,6 +19,7 @@ from graphc.runtime.transform import (
     accumulate_lanes,
     chain_of,
     collapse,
+    distribute,
     hoist,
     keep,
     mark,
@@ -535,6 +536,25 @@ for i0o in 3 {
     same(loops, with_body(loops, body), rng)
 
 
+def test_distribute_gives_every_statement_its_own_nest(rng):
+    loops = kernel(f.exp(f.input("x", (4, N))))
+    body, *_ = split(loops.body, loop(loops, "i1").axis, 8)
+    assert "\n".join(text(with_body(loops, nest)) for nest in distribute(body)) == """\
+for i0 in 4 {
+  for i1o in (N // 8) {
+    for i1i in 8 {
+      out0[i0, (i1i + (i1o * 8))] = exp(x[i0, (i1i + (i1o * 8))])
+    }
+  }
+}
+for i0 in 4 {
+  for i1r in (N % 8) {
+    out0[i0, (((N // 8) * 8) + i1r)] = exp(x[i0, (((N // 8) * 8) + i1r)])
+  }
+}"""
+    same(loops, with_body(loops, tuple(s for nest in distribute(body) for s in nest)), rng)
+
+
 @pytest.mark.parametrize("rows, columns", [(4, 4), (5, 4), (7, 9), (4, 13)])
 def test_transpose_of_odd_sizes_computes_some_elements_twice(rows, columns, rng):
     x, y = f.input("x", (N, rows, columns)), f.input("y", (N, columns, rows))
@@ -554,7 +574,7 @@ def test_spill_puts_registers_into_memory_and_loops(rng):
     body = spill(unrolled, 7)
     assert text(with_body(loops, body)).endswith("""
 for i0 in 8 unroll {
-  a0s0[i0] = a0[i0]
+  a0s0[i0]: stack f32[8] = a0[i0]
 }
 for i0 in 8 {
   out0[i0] = sqrt(a0s0[i0])
