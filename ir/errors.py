@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-__all__ = ["DTypeError", "GraphcError", "InvalidGraph", "LoweringError", "ParseError", "ShapeError"]
+__all__ = ["DTypeError", "GraphcError", "InvalidGraph", "LoweringError", "ParseError", "ShapeError",
+           "place"]
 
 
 class GraphcError(Exception):
@@ -19,6 +20,12 @@ class DTypeError(GraphcError, TypeError):
 
 class InvalidGraph(GraphcError, ValueError):
     """A graph, a plan or a loop nest breaks a numbered invariant."""
+
+
+def place(error: Exception, where: str) -> None:
+    """Note the value over which an error came up; one that is noted already lies closer to it."""
+    if not any(note.startswith("at ") for note in getattr(error, "__notes__", ())):
+        error.add_note(f"at {where}")
 
 
 class ParseError(GraphcError, ValueError):

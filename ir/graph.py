@@ -15,12 +15,13 @@ from weakref import WeakValueDictionary
 
 import networkx as nx
 
+from graphc.ir.errors import place
 from graphc.ir.op import Op
-from graphc.ir.printer import print_graph
+from graphc.ir.printer import line_of, print_graph
 from graphc.ir.traverse import postorder
 from graphc.ir.types import DType, Shape, TensorType, TupleType
 
-__all__ = ["Graph", "Value", "apply", "current_origin", "origin", "topological"]
+__all__ = ["Graph", "Value", "apply", "current_origin", "layer_of", "origin", "phase_of", "topological"]
 
 _OPERANDS = attrgetter("operands")
 _ORIGIN: ContextVar[str] = ContextVar("origin", default="")
@@ -40,6 +41,18 @@ def origin(name: str) -> Iterator[None]:
 def current_origin() -> str:
     """The origin that a value made now would carry."""
     return _ORIGIN.get()
+
+
+def layer_of(origin: str) -> str:
+    """The layer that an origin stands for: `dense` for `dense`, `grad(dense)` and `grad(grad(dense))`."""
+    while origin.startswith("grad(") and origin.endswith(")"):
+        origin = origin[5:-1]
+    return origin
+
+
+def phase_of(origin: str) -> str:
+    """The part of a training step that an origin stands for: `forward`, `backward` or `update`."""
+    return "backward" if origin.startswith("grad(") else "update" if origin == "optimizer" else "forward"
 
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True, repr=False)
@@ -138,9 +151,13 @@ class Graph:
         new: dict[Value, Value] = {}
         for value in self.values():
             operands = tuple(new[o] for o in value.operands)
-            made = change(value, operands)
-            if made is None:
-                made = value if operands == value.operands else apply(value.op, *operands, origin=value.origin)
+            try:
+                made = change(value, operands)
+                if made is None:
+                    made = value if operands == value.operands else apply(value.op, *operands, origin=value.origin)
+            except Exception as error:
+                place(error, line_of(self, value))
+                raise
             new[value] = made
         return self.replaced(new, name)
 
@@ -164,5 +181,27 @@ class Graph:
             result.add_edges_from((o, value) for o in value.operands)
         return result
 
+    def to_dot(self) -> str:
+        """The graph as Graphviz text, with a cluster for each layer."""
+        return _views().dot(self)
+
+    def to_svg(self) -> str:
+        """A picture of the graph as one standalone SVG, boxes in the colours of their layers."""
+        return _views().svg(self)
+
+    def select(self, layer: str) -> Graph:
+        """The part of the graph that a layer and those below it compute; see `graphc.ir.views.select`."""
+        return _views().select(self, layer)
+
+    def diff(self, other: Graph) -> str:
+        """What changed from this graph to another, as the lines of text that only one has; '' where nothing did."""
+        return _views().diff(self, other)
+
     def __str__(self) -> str:
         return print_graph(self)
+
+
+def _views() -> Any:
+    from graphc.ir import views  # which builds on graphs
+
+    return views

@@ -13,9 +13,10 @@ none of `%:,()=#{}<>`.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
-__all__ = ["name_values", "print_graph", "print_value"]
+__all__ = ["line_of", "name_values", "print_graph", "print_value"]
 
 
 def print_graph(graph: Any, indent: str = "") -> str:
@@ -46,6 +47,12 @@ def print_value(value: Any, names: dict[Any, str], indent: str = "") -> str:
         return f"{names[value]} = {value.op}({operands}): {value.type}{origin}"
     inner = print_graph(body, indent + "  ")
     return f"{names[value]} = {value.op.name}({operands}): {value.type} {inner}{origin}"
+
+
+def line_of(graph: Any, value: Any) -> str:
+    """The line of one value, of a kernel without its body; `%?` stands for values that the graph doesn't have."""
+    names: dict[Any, str] = defaultdict(lambda: "%?", name_values(graph))
+    return print_value(value, names).splitlines()[0]
 
 
 def _leaves(values: Any, names: dict[Any, str]) -> str:

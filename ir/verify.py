@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -26,7 +26,7 @@ from graphc.ir.graph import Graph, Value
 from graphc.ir.ops.leaf import Input, State
 from graphc.ir.ops.structure import Gradient, Kernel
 from graphc.ir.parser import WORD
-from graphc.ir.printer import name_values, print_value
+from graphc.ir.printer import line_of
 from graphc.ir.types import Dim, TensorType, TupleType
 
 __all__ = ["verify"]
@@ -146,10 +146,4 @@ def _kernel(graph: Graph, value: Value, differentiated: bool, symbols: set[str])
 
 def _error(graph: Graph, number: int, value: Value, reason: str) -> InvalidGraph:
     where = f" (layer {value.origin})" if value.origin else ""
-    return InvalidGraph(f"G{number}: in the graph {graph.name}{where}, {reason}.\n    {_line(graph, value)}")
-
-
-def _line(graph: Graph, value: Value) -> str:
-    names = name_values(graph)
-    shown: Iterable[str] = print_value(value, {value: "%?"} | names).splitlines()
-    return next(iter(shown))
+    return InvalidGraph(f"G{number}: in the graph {graph.name}{where}, {reason}.\n    {line_of(graph, value)}")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from graphc.ir import functions as f
+from graphc.ir.errors import place
 from graphc.ir.graph import Graph, Value, origin, topological
 from graphc.ir.ops.structure import Gradient, Item
 
@@ -47,8 +48,12 @@ def gradients(loss: Value, wrt: Sequence[Value]) -> list[Value]:
         if value not in needed or value not in parts or not value.operands:
             continue
         with _gradient_of(value):
-            for operand, part in zip(value.operands, value.op.vjp(f, _total(parts[value]), value, *value.operands),
-                                     strict=True):
+            try:
+                found = value.op.vjp(f, _total(parts[value]), value, *value.operands)
+            except Exception as error:
+                place(error, f"{value!r}, in its gradient")
+                raise
+            for operand, part in zip(value.operands, found, strict=True):
                 if part is not None and operand in needed:
                     parts.setdefault(operand, []).append(part)
     return [_total(parts[w]) if w in parts else f.zeros_like(w) for w in wrt]

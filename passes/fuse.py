@@ -173,8 +173,7 @@ class _Fusion:
                 continue
             pairs = itertools.combinations(self.sharing(v), 2)
             while pair := next((p for p in pairs if self.fits(*p) and self.acyclic(*p, flow)), None):
-                self.unite(*pair)
-                flow = self.flow()
+                self.unite(*pair, flow)
                 pairs = itertools.combinations(self.sharing(v), 2)
 
     def sharing(self, v: Value) -> list[Group]:
@@ -187,11 +186,14 @@ class _Fusion:
         """The groups and views as a graph; an edge runs from what is computed to what reads it."""
         result: nx.DiGraph = nx.DiGraph()
         for g in self.members():
-            result.add_node(g)
-            result.add_edges_from((o, g) for o in self.operands(g))
-            result.add_edges_from((g, r) for r in g.roots)
+            self.connect(g, result)
         result.add_edges_from((v.operands[0], v) for v in self.views)
         return result
+
+    def connect(self, g: Group, flow: nx.DiGraph) -> None:
+        """Put a group into the graph of groups."""
+        flow.add_edges_from((o, g) for o in self.operands(g))
+        flow.add_edges_from((g, r) for r in g.roots)
 
     def acyclic(self, a: Group, b: Group, flow: nx.DiGraph) -> bool:
         """Whether every path between two groups is a direct one, so that merging makes no cycle."""
@@ -230,17 +232,16 @@ class _Fusion:
                     return False
         return True
 
-    def unite(self, a: Group, b: Group) -> None:
-        """Make one group of two."""
+    def unite(self, a: Group, b: Group, flow: nx.DiGraph) -> None:
+        """Make one group of two, also in the graph of groups."""
         for v, times in b.evaluations.items():
             a.evaluations[v] = max(times, a.evaluations.get(v, 0))
-        for v, groups in self.groups.items():
-            if b in groups:
-                self.groups[v] = list(dict.fromkeys(a if g is b else g for g in groups))
-        both = {*a.roots, *b.roots}
-        a.roots = [v for v in self.graph.values() if v in both and self.read_outside(v, a)]
+            self.groups[v] = list(dict.fromkeys(a if g is b else g for g in self.groups[v]))
+        a.roots = [v for v in sorted({*a.roots, *b.roots}, key=self.order.__getitem__) if self.read_outside(v, a)]
         a.aligned = {v for v in a.aligned | b.aligned if v.shape == a.domain}
         a.moved |= b.moved
+        flow.remove_nodes_from((a, b))
+        self.connect(a, flow)
 
     def read_outside(self, v: Value, g: Group) -> bool:
         """Whether a value of a group must be in memory for others."""
@@ -280,9 +281,8 @@ class _Fusion:
     def kernel(self, group: Group, inputs: list[Value], new: dict[Value, Value]) -> dict[Value, Value]:
         """The items of the kernel that computes a group's roots."""
         inside: dict[Value, Value] = {v: f.input(f"p{k}", v.shape, v.dtype) for k, v in enumerate(inputs)}
-        for v in self.graph.values():
-            if v in group.evaluations:
-                inside[v] = apply(v.op, *(inside[o] for o in v.operands), origin=v.origin)
+        for v in sorted(group.evaluations, key=self.order.__getitem__):
+            inside[v] = apply(v.op, *(inside[o] for o in v.operands), origin=v.origin)
         body = Graph(_name(group), tuple(inside[v] for v in inputs), (),
                      tuple((f"r{k}", inside[r]) for k, r in enumerate(group.roots)))
         origins = dict.fromkeys(v.origin for v in group.evaluations if v.origin and v not in self.constant)

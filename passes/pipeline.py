@@ -15,7 +15,7 @@ from graphc.passes.plan import plan
 from graphc.passes.simplify import simplify
 from graphc.passes.stabilize import stabilize
 
-__all__ = ["GRAPH_PASSES", "PIPELINE", "run"]
+__all__ = ["GRAPH_PASSES", "PIPELINE", "Pass", "run"]
 
 Pass = Callable[[Graph], Any]
 

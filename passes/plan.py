@@ -22,6 +22,7 @@ __all__ = ["ALIGNMENT", "Place", "Plan", "extent_in_bytes", "plan", "verify_plan
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 Monomial = tuple[str, ...]
+Readers = dict[Value, list[Value]]  # the kernels that read a leaf or an item
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,10 @@ class Plan:
     def __str__(self) -> str:
         lines = [f"plan {self.graph.name} {{"]
         for i, step in enumerate(self.steps):
-            lines.append(f"  {i}: {step.op.body.name}  # {step.origin}")  # type: ignore[attr-defined]
+            origin = f"  # {step.origin}" if step.origin else ""
+            lines.append(f"  {i}: {step.op.body.name}{origin}")  # type: ignore[attr-defined]
             lines.extend(f"    {v.type} at {p}" for v, p in self.places.items() if v.operands[:1] == (step,))
-        lines.extend(f"  copy {v.type} from {self.places[v]} to {p}" for v, p in self.copies)
+        lines.extend(f"  copy {v.type} from {self.places[source(v)]} to {p}" for v, p in self.copies)
         return "\n".join([*lines, "}"])
 
 
@@ -109,12 +111,13 @@ def plan(graph: Graph) -> Plan:
     kernels = [v for v in graph.values() if isinstance(v.op, Kernel)]
     places: dict[Value, Place] = {v: Place("input", i) for i, v in enumerate(graph.inputs)}
     places.update((v, Place("state", i)) for i, v in enumerate(graph.state))
-    flow, copies = _dependencies(graph, kernels), []
+    readers = _readers(graph)
+    flow, copies = _dependencies(kernels, readers), []
     for s, v in graph.updates:
         if v is s:
             continue
         where = places[s]
-        if v not in places and isinstance(v.op, Item) and _updates_in_place(graph, flow, s, v):
+        if v not in places and isinstance(v.op, Item) and _updates_in_place(graph, readers, flow, s, v):
             places[v] = where
         else:
             copies.append((v, where))
@@ -125,7 +128,7 @@ def plan(graph: Graph) -> Plan:
             copies.append((v, Place("output", i)))
     position = {k: i for i, k in enumerate(kernels)}
     steps = tuple(nx.lexicographical_topological_sort(flow, key=position.__getitem__))
-    places = _allocate(graph, steps, places, copies)
+    places = _allocate(graph, steps, readers, places, copies)
     made = Plan(graph, steps, places, tuple(_in_order(copies, places)))
     verify_plan(made)
     return made
@@ -146,9 +149,9 @@ def _in_order(copies: list[tuple[Value, Place]], places: dict[Value, Place]) -> 
     return ordered
 
 
-def _readers(graph: Graph) -> dict[Value, list[Value]]:
+def _readers(graph: Graph) -> Readers:
     """The kernels that read each leaf's or item's memory, also through views."""
-    result: dict[Value, list[Value]] = {}
+    result: Readers = {}
     for v in graph.values():
         if isinstance(v.op, Kernel):
             for o in v.operands:
@@ -156,16 +159,16 @@ def _readers(graph: Graph) -> dict[Value, list[Value]]:
     return result
 
 
-def _dependencies(graph: Graph, kernels: Iterable[Value]) -> nx.DiGraph:
+def _dependencies(kernels: Iterable[Value], readers: Readers) -> nx.DiGraph:
     flow: nx.DiGraph = nx.DiGraph()
     flow.add_nodes_from(kernels)
-    for memory, readers in _readers(graph).items():
+    for memory, kernels_after in readers.items():
         if isinstance(memory.op, Item):
-            flow.add_edges_from((memory.operands[0], r) for r in readers)
+            flow.add_edges_from((memory.operands[0], r) for r in kernels_after)
     return flow
 
 
-def _updates_in_place(graph: Graph, flow: nx.DiGraph, state: Value, new: Value) -> bool:
+def _updates_in_place(graph: Graph, readers: Readers, flow: nx.DiGraph, state: Value, new: Value) -> bool:
     """Whether a kernel may write a state's next value over it; orders the other readers before it if so."""
     kernel = new.operands[0]
     body: Graph = kernel.op.body  # type: ignore[attr-defined]
@@ -176,7 +179,7 @@ def _updates_in_place(graph: Graph, flow: nx.DiGraph, state: Value, new: Value) 
     if any(v is state or source(v) is state for _, v in graph.outputs) or any(
             source(v) is state for s, v in graph.updates if s is not state):
         return False  # the old value is still asked for
-    others = [r for r in _readers(graph).get(state, []) if r is not kernel]
+    others = [r for r in readers.get(state, []) if r is not kernel]
     if any(nx.has_path(flow, kernel, r) for r in others):
         return False
     flow.add_edges_from((r, kernel) for r in others)
@@ -194,11 +197,10 @@ def _reads_aligned(body: Graph, param: Value, domain: Shape) -> bool:
     return aligned[param]
 
 
-def _allocate(graph: Graph, steps: tuple[Value, ...], places: dict[Value, Place],
+def _allocate(graph: Graph, steps: tuple[Value, ...], readers: Readers, places: dict[Value, Place],
               copies: list[tuple[Value, Place]]) -> dict[Value, Place]:
     """Places in the arena for what has none: the largest first, each at the lowest offset free for its life."""
     when = {k: i for i, k in enumerate(steps)}
-    readers = _readers(graph)
     kept = {source(v) for v, _ in copies}
     todo = []
     made = results(graph)

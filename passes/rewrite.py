@@ -11,14 +11,18 @@ tests/passes/test_rules.py samples each example as a theorem: before and after a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
+from graphc.ir.errors import place
 from graphc.ir.graph import Graph, Value, apply, origin, topological
 from graphc.ir.op import Op
 from graphc.ir.ops.structure import Gradient
 
-__all__ = ["Rule", "rewrite", "rule"]
+__all__ = ["Rule", "counting_rules", "rewrite", "rule"]
 
 Change = Callable[[Value], Value | None]
 
@@ -44,6 +48,19 @@ def rule(*roots: type[Op], exact: bool = True) -> Callable[[Change], Rule]:
     return lambda change: Rule(change, roots, exact)
 
 
+_FIRED: ContextVar[Counter[str] | None] = ContextVar("fired", default=None)
+
+
+@contextmanager
+def counting_rules() -> Iterator[Counter[str]]:
+    """How often each rule, by its name, is applied inside."""
+    token = _FIRED.set(Counter())
+    try:
+        yield _FIRED.get()  # type: ignore[misc]
+    finally:
+        _FIRED.reset(token)
+
+
 def rewrite(graph: Graph, rules: Sequence[Rule], merge: bool = False) -> Graph:
     """Apply the rules, operands before users, until none applies; `merge` makes equal values one."""
     rewriter = _Rewriter(rules, merge)
@@ -60,6 +77,7 @@ class _Rewriter:
 
     def __init__(self, rules: Sequence[Rule], merge: bool):
         self.rules, self.merge = rules, merge
+        self.fired = _FIRED.get()
         self.done: dict[Value, Value] = {}
         self.unique: dict[tuple[Op, tuple[Value, ...]], Value] = {}
         self.kept: set[Value] = set()  # a gradient is taken by these, so no rule may see through them
@@ -81,10 +99,16 @@ class _Rewriter:
         if value in self.done:
             return self.done[value]
         for candidate in self._rules(type(value.op)):
-            with origin(value.origin):
-                found = candidate(value)
+            try:
+                with origin(value.origin):
+                    found = candidate(value)
+            except Exception as error:
+                place(error, f"{value!r}, in the rule {candidate.name}")
+                raise
             if found is not None and found is not value and self._allowed(value, found):
                 assert found.type == value.type, f"{candidate.name} turns {value!r} into {found!r}"
+                if self.fired is not None:
+                    self.fired[candidate.name] += 1
                 self.done[value] = self.normal(found)
                 return self.done[value]
         self.done[value] = value

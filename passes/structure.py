@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 
 from graphc.ir.errors import LoweringError
-from graphc.ir.expr import Axis, Expr, axis, load, position
+from graphc.ir.expr import SCALARS, Axis, Expr, axis, load, position
 from graphc.ir.graph import Value
 from graphc.ir.op import Op, Operand, Structural
 from graphc.ir.types import Dim, Shape, TensorType, product
@@ -25,8 +25,9 @@ class Structure:
     """What one op does to compute its whole result.
 
     `visits[k]`: reads of operand k's elements, a row's reductions counted once per row. `same[k]`: operand k is
-    read only at the result's own index. `prefix[k]`: only at the leading part of it. `work`: scalar operations.
-    `reduces`: there is a reduction; `contracts`: it is a sum of products of two operands; `sums`: it is a sum.
+    read only at the result's own index. `prefix[k]`: only at the leading part of it. `work`: scalar operations;
+    `flops`: those that compute a float, a multiply-add counted as two, but no selections and casts. `reduces`: there
+    is a reduction; `contracts`: it is a sum of products of two operands; `sums`: it is a sum.
     `moves`: each element is one operand element. `view`: at the same row-major position, so no copy is needed.
     `opaque`: nothing is known, since the op has no definition that can be lowered.
     """
@@ -35,6 +36,7 @@ class Structure:
     same: tuple[bool, ...]
     prefix: tuple[bool, ...]
     work: int
+    flops: int
     reduces: bool
     contracts: bool
     sums: bool
@@ -58,40 +60,37 @@ def structure(value: Value) -> Structure:
 def _structure(op: Op, operands: tuple[TensorType, ...], shape: Shape) -> Structure:
     n = len(operands)
     if isinstance(op, Structural):
-        return Structure((0,) * n, (False,) * n, (False,) * n, 0, False, False, False, False, False)
+        return Structure((0,) * n, (False,) * n, (False,) * n, 0, 0, False, False, False, False, False)
     axes = [Axis(f"i{k}", e) for k, e in enumerate(shape)]
     index = tuple(map(axis, axes))
     readers = [Operand(t, partial(load, k, dtype=t.dtype)) for k, t in enumerate(operands)]
     try:
         root = op.define(index, *readers)
     except LoweringError:  # it will run on NumPy, and takes nothing else there with it
-        return Structure((0,) * n, (False,) * n, (False,) * n, 0, True, False, False, False, False, opaque=True)
-    visits, work = [0] * n, 0
+        whole = tuple(elements(t.shape) for t in operands)
+        return Structure(whole, (False,) * n, (False,) * n, 0, 0, True, False, False, False, False, opaque=True)
+    visits, work, flops, reduces = [0] * n, 0, 0, False
     same, prefix = [True] * n, [True] * n
     stack: list[tuple[Expr, int]] = [(root, elements(shape))]
     seen: set[tuple[Expr, int]] = set()
-    reductions: list[Expr] = []
     while stack:
         e, count = stack.pop()
+        if e.op == "reduce":
+            if e.axes <= set(axes):  # computed once for each value of the result's axes that it varies with
+                count = elements([n for a, n in zip(axes, shape, strict=True) if a in e.axes])
+            count *= elements([a.extent for a in e.attr[1]])
         if (e, count) in seen:
             continue
         seen.add((e, count))
-        if e.op == "reduce":
-            reductions.append(e)
-            # one that varies with the result's axes only is computed once for each of their values
-            outer = elements([n for a, n in zip(axes, shape, strict=True) if a in e.axes])
-            outer = outer if e.axes <= set(axes) else count
-            inner = outer * elements([a.extent for a in e.attr[1]])
-            work += inner
-            stack.append((e.args[0], inner))
-            continue
         if e.op == "load":
             visits[e.attr] += count
             same[e.attr] &= e.args == index
             prefix[e.attr] &= e.args == index[:len(e.args)]
             continue
-        if e.dtype.name != "i64" and e.args:
+        reduces |= e.op == "reduce"
+        if e.op == "reduce" or (e.dtype.name != "i64" and e.args):
             work += count
+            flops += count * _flops(e)
         stack.extend((a, count) for a in e.args)
     body = root.args[0] if root.op == "reduce" else root
     while body.op == "select" and body.args[2].op == "const":
@@ -100,5 +99,12 @@ def _structure(op: Op, operands: tuple[TensorType, ...], shape: Shape) -> Struct
     sums = root.op == "reduce" and root.attr[0] == "sum"
     moves = root.op == "load" and n == 1
     view = moves and position(root.args, operands[0].shape) is position(index, shape)
-    return Structure(tuple(visits), tuple(same), tuple(prefix), work, bool(reductions), sums and multiplies, sums,
-                     moves, view)
+    return Structure(tuple(visits), tuple(same), tuple(prefix), work, flops, reduces, sums and multiplies, sums, moves,
+                     view)
+
+
+def _flops(e: Expr) -> int:
+    """The floating-point operations that make an expression of its operands; of a reduction, for each of its terms."""
+    if not e.dtype.is_float or not (e.op in SCALARS or e.op == "reduce"):
+        return 0
+    return 2 if e.op == "fma" else 1

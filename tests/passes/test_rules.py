@@ -1,4 +1,4 @@
-"""Each rewrite rule fires on the examples in its docstring, and before and after are equal there."""
+"""Each rewrite rule fires on the examples in its docstring and in a text case; before and after are equal there."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import re
 import numpy as np
 import pytest
 from samples import graph_of, run, sample
+from test_cases import CASES, PASSES
 
 from graphc.ir import functions as f
 from graphc.ir.graph import Graph, apply
 from graphc.ir.op import OPS
 from graphc.ir.ops.movement import Broadcast
+from graphc.ir.parser import parse
 from graphc.ir.types import DType, dim, parse_type
-from graphc.passes.rewrite import Rule, rewrite
+from graphc.passes.rewrite import Rule, counting_rules, rewrite
 from graphc.passes.rules import algebra, movement, stability
 
 MODULES = (algebra, movement, stability)
@@ -53,6 +55,26 @@ def test_theorem(rule, example, rng):
             for x in arrays.values():
                 _sprinkle(rng, x)
         compare(run(before, arrays), run(after, arrays | {}), rule.exact)
+
+
+@pytest.mark.parametrize(("rule", "example"), EXAMPLES, ids=[f"{r.name}: {e}" for r, e in EXAMPLES])
+def test_the_driver_applies_it_to_the_end(rule, example):
+    with counting_rules() as fired:
+        after = rewrite(graph_of({"y": build(example)}), (rule,))
+    assert fired[rule.name] >= 1
+    with counting_rules() as fired:
+        assert str(rewrite(after, (rule,))) == str(after)
+    assert not fired
+
+
+def test_every_rule_is_applied_in_a_text_case():
+    """Within its whole pass, where another rule might always come first."""
+    with counting_rules() as fired:
+        for name, _, before, _ in CASES:
+            if name in ("simplify", "stabilize"):
+                PASSES[name](parse(before))
+    unused = [r.name for r in RULES if not fired[r.name]]
+    assert not unused, f"add cases to tests/passes/cases in which these rules apply: {', '.join(unused)}"
 
 
 def _sprinkle(rng, x):
