@@ -9,19 +9,16 @@ long.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from contenders import CONTENDERS, Contender, versions
+from contenders import Contender
 from models import MODELS, Model
 from report import fresh_text
-from results import machine, note, write
-from suite import initial_weights, present
+from results import note, write
+from suite import begin, initial_weights, options_of
 from worker import Failure, Worker
-
-import graphc.runtime.targets.machine as target
 
 SAMPLES, LONG = 60_000, 15.0  # of an epoch; seconds
 
@@ -45,12 +42,11 @@ def measure(contender: Contender, model: Model, threads: int, out: Path) -> dict
 
 
 def main() -> None:
-    options = arguments()
-    options.out.mkdir(parents=True, exist_ok=True)
-    chosen, missing = present(options.contenders)
-    results: dict[str, Any] = {
-        "machine": machine(), "versions": versions({p for c in chosen for p in c.packages}),
-        "threads": options.threads, "skipped": missing, "models": {}}
+    parser = options_of(__doc__)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=["mnist_cnn"])
+    options = parser.parse_args()
+    chosen, results = begin(options)
+    results["models"] = {}
     for model in (MODELS[name] for name in options.models):
         found = results["models"].setdefault(model.name, {"title": model.title, "contenders": {}})["contenders"]
         for contender in (c for c in chosen if c.trains):
@@ -60,15 +56,6 @@ def main() -> None:
             except Failure as error:
                 note(f"  {error}")
     write(options.out, "fresh", results, fresh_text(results))
-
-
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=["mnist_cnn"])
-    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
-    parser.add_argument("--threads", type=int, default=target.usable_cores())
-    parser.add_argument("--out", type=Path, default=Path("results"))
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

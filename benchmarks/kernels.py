@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 from contenders import versions
-from limits import Limits
 from report import kernels_text
 from results import machine, note, spread, write
 from worker import THREAD_VARIABLES, pin
@@ -36,6 +35,7 @@ from graphc.passes.pipeline import GRAPH_PASSES, PIPELINE, run
 from graphc.runtime import compile as compile_graph
 from graphc.runtime import counters
 from graphc.runtime.config import config
+from graphc.runtime.limits import Limits
 from graphc.runtime.targets.machine import usable_cores
 
 PAUSE = 0.05  # seconds in which the threads of the last one go to sleep: OpenBLAS spins for 20 ms

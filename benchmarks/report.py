@@ -7,6 +7,7 @@ The part of the page between its two marks is made of what the commands have lef
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
 import sys
@@ -171,28 +172,28 @@ def kernels_text(results: dict[str, Any]) -> str:
 def page_text(folder: Path) -> str:
     """Everything that the folder has, with pictures where matplotlib is installed."""
     suite, fresh, sweep, kernels = (read(folder, name) for name in ("run", "fresh", "sweep", "kernels"))
-    draws = importlib.util.find_spec("matplotlib") is not None
     parts = []
     if suite:
-        if draws:
-            from plot import draw_ratios
-
-            draw_ratios(suite, PAGE.with_name("performance.svg"))
-            parts.append("![Times of all contenders as multiples of graphc's](performance.svg)")
+        parts += picture("draw_ratios", suite, "performance.svg",
+                         "Times of all contenders as multiples of graphc's")
         parts.append(suite_text(suite))
     if fresh:
         parts += ["## A fresh process", fresh_text(fresh)]
     if sweep:
         parts.append("## How cost grows")
-        if draws:
-            from plot import draw_growth
-
-            draw_growth(sweep, PAGE.with_name("growth.svg"))
-            parts.append("![Milliseconds of a training step against sizes](growth.svg)")
+        parts += picture("draw_growth", sweep, "growth.svg", "Milliseconds of a training step against sizes")
         parts.append(sweep_text(sweep))
     if kernels:
         parts += ["## Single kernels", kernels_text(kernels)]
     return "\n\n".join(parts)
+
+
+def picture(function: str, results: dict[str, Any], file: str, text: str) -> list[str]:
+    """A picture by a function of plot.py, drawn beside the page; none without matplotlib."""
+    if importlib.util.find_spec("matplotlib") is None:
+        return []
+    getattr(importlib.import_module("plot"), function)(results, PAGE.with_name(file))
+    return [f"![{text}]({file})"]
 
 
 def main() -> None:

@@ -8,30 +8,21 @@ Each contender runs in a process of its own, with the same threads, cores, weigh
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-from typing import Any
-
-from contenders import CONTENDERS, versions
-from limits import Limits
 from models import MODELS, Model
 from report import suite_text
-from results import machine, note, write
-from suite import compare, initial_weights, measure_cases, present, put_limits, workers
+from results import note, write
+from suite import begin, compare, initial_weights, measure_cases, options_of, put_limits, workers
 
-import graphc.runtime.targets.machine as target
+from graphc.runtime.limits import Limits
 
 
 def main() -> None:
-    options = arguments()
-    options.out.mkdir(parents=True, exist_ok=True)
-    chosen, missing = present(options.contenders)
-    for name, reason in missing.items():
-        note(f"without {name}: {reason}")
-    results: dict[str, Any] = {
-        "machine": machine(), "versions": versions({"numpy", "llvmlite", *(p for c in chosen for p in c.packages)}),
-        "threads": options.threads, "turns": options.turns, "skipped": {"contenders": missing, "models": {}},
-        "models": {}}
+    parser = options_of(__doc__, turns=7)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--batches", nargs="+", default=["table", "1", "8", "512"])
+    options = parser.parse_args()
+    chosen, results = begin(options)
+    results |= {"turns": options.turns, "skipped": {"contenders": results["skipped"], "models": {}}, "models": {}}
     with workers(chosen, options.threads, options.out) as team:
         limits = Limits.measure(options.threads)
         for model in (MODELS[name] for name in options.models):
@@ -63,18 +54,6 @@ def main() -> None:
 def batches(model: Model, wanted: list[str]) -> list[int]:
     """Numbers of rows, the tutorial's in the place of `table`."""
     return sorted({model.batch if b == "table" else int(b) for b in wanted})
-
-
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
-    parser.add_argument("--batches", nargs="+", default=["table", "1", "8", "512"])
-    parser.add_argument("--threads", type=int, default=target.usable_cores())
-    parser.add_argument("--turns", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=0.04, help="about how long a sample takes")
-    parser.add_argument("--out", type=Path, default=Path("results"))
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

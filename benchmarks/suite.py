@@ -1,7 +1,8 @@
-"""Time the contenders on models, turn by turn; used by the commands."""
+"""What the commands share: their options, who takes part, and timing the contenders on models, turn by turn."""
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager, suppress
@@ -9,27 +10,47 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contenders import CONTENDERS, Contender
-from limits import Limits
+from contenders import CONTENDERS, Contender, versions
 from models import Model
-from results import note, spread
+from results import machine, note, spread
 from steps import Weights
 from worker import CHECK_STEPS, Failure, Worker
 
 import graphc
+from graphc.runtime.limits import Limits
+from graphc.runtime.targets.machine import usable_cores
 
-__all__ = ["compare", "initial_weights", "measure_cases", "present", "put_limits", "workers"]
+__all__ = ["begin", "compare", "initial_weights", "measure_cases", "options_of", "put_limits", "workers"]
 
 PAUSE = 0.02  # seconds in which the threads of the last contender go to sleep
 SLOW, SLOW_TURNS = 4, 3  # one that takes so many times as long as the fastest gets fewer turns
 PREDICTIONS, LOSS = 2e-4, 2e-2  # how far apart they may be, as parts of the largest number
 
 
-def present(names: Iterable[str]) -> tuple[list[Contender], dict[str, str]]:
-    """The contenders that can take part, and why the others can't."""
-    chosen = [CONTENDERS[name] for name in names]
+def options_of(description: str | None, contenders: Iterable[str] = CONTENDERS,
+               turns: int = 0) -> argparse.ArgumentParser:
+    """A parser with the options that several commands have; those of timing where there are `turns` by default."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(contenders))
+    parser.add_argument("--threads", type=int, default=usable_cores())
+    parser.add_argument("--out", type=Path, default=Path("results"))
+    if turns:
+        parser.add_argument("--turns", type=int, default=turns)
+        parser.add_argument("--seconds", type=float, default=0.04, help="about how long a sample takes")
+    return parser
+
+
+def begin(options: argparse.Namespace) -> tuple[list[Contender], dict[str, Any]]:
+    """Those of the contenders that can take part, and the head of the results, which says why the others can't."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    chosen = [CONTENDERS[name] for name in options.contenders]
     missing = {c.name: reason for c in chosen if (reason := c.missing())}
-    return [c for c in chosen if c.name not in missing], missing
+    for name, reason in missing.items():
+        note(f"without {name}: {reason}")
+    chosen = [c for c in chosen if c.name not in missing]
+    packages = {"numpy", "llvmlite", *(p for c in chosen for p in c.packages)}
+    return chosen, {"machine": machine(), "versions": versions(packages), "threads": options.threads,
+                    "skipped": missing}
 
 
 def initial_weights(model: Model) -> Weights:

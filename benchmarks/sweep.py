@@ -7,17 +7,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from contenders import CONTENDERS, Contender, versions
-from limits import Limits
+from contenders import Contender
 from models import MODELS, SWEEPS, Model
 from report import sweep_text
-from results import machine, note, write
-from suite import initial_weights, measure_cases, present, put_limits, workers
+from results import note, write
+from suite import begin, initial_weights, measure_cases, options_of, put_limits, workers
 
-import graphc.runtime.targets.machine as target
+from graphc.runtime.limits import Limits
 
 OF_THREADS = ("mlp", "housing", "mnist_cnn")
 
@@ -38,12 +36,12 @@ def sweep(chosen: list[Contender], points: dict[int, Model], options: argparse.N
 
 
 def main() -> None:
-    options = arguments()
-    options.out.mkdir(parents=True, exist_ok=True)
-    chosen, missing = present(options.contenders)
-    results: dict[str, Any] = {
-        "machine": machine(), "versions": versions({p for c in chosen for p in c.packages}), "threads": options.threads,
-        "skipped": missing, "sweeps": {}}
+    parser = options_of(__doc__, ("graphc", "torch"), turns=3)
+    parser.add_argument("--sweeps", nargs="+", choices=[*SWEEPS, "threads"], default=[*SWEEPS, "threads"])
+    parser.add_argument("--points", type=int, help="only so many sizes of each sweep, the smallest")
+    options = parser.parse_args()
+    chosen, results = begin(options)
+    results["sweeps"] = {}
     for name in options.sweeps:
         note(name)
         if name == "threads":
@@ -55,18 +53,6 @@ def main() -> None:
             points = dict(list(SWEEPS[name].items())[:options.points])
             results["sweeps"][name] = sweep(chosen, points, options, options.threads)
     write(options.out, "sweep", results, sweep_text(results))
-
-
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sweeps", nargs="+", choices=[*SWEEPS, "threads"], default=[*SWEEPS, "threads"])
-    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=["graphc", "torch"])
-    parser.add_argument("--points", type=int, help="only so many sizes of each sweep, the smallest")
-    parser.add_argument("--threads", type=int, default=target.usable_cores())
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=0.04, help="about how long a sample takes")
-    parser.add_argument("--out", type=Path, default=Path("results"))
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

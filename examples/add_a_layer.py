@@ -38,7 +38,9 @@ def main():
     print(model.graph("predict"))
     print("learnt factors:", model.layers[0].factor.numpy().round(3), "in", calls, "native calls")
     assert np.allclose(model.layers[0].factor.numpy(), [1.0, -2.0, 0.5], atol=1e-3)
-    assert calls <= 20 * 8  # many steps in each; none with GRAPHC_BACKEND=numpy
+    steps = 20 * 8
+    assert model.optimizer.iterations.numpy() == steps
+    assert calls <= steps  # many steps in each; none with GRAPHC_BACKEND=numpy
 
     # It works with others, names itself in errors, and tells its options for a copy.
     model = graphc.Sequential([Dense(4, activation="relu", input_shape=(3,)), Scale(), Dense(1)])

@@ -25,20 +25,23 @@ if TYPE_CHECKING:
         runtime,
         utils,
     )
+    from graphc.diagnosis import diagnose
     from graphc.layers import Input, Layer
     from graphc.models import Model, Sequential
+    from graphc.report import explain
     from graphc.runtime.config import config
 
 __version__ = "0.1.0"
 
 __all__ = ["Input", "Layer", "Model", "Sequential", "__version__", "activations", "callbacks", "config", "datasets",
-           "initializers", "ir", "layers", "losses", "metrics", "models", "ops", "optimizers", "passes", "runtime",
-           "utils"]
+           "diagnose", "explain", "initializers", "ir", "layers", "losses", "metrics", "models", "ops", "optimizers",
+           "passes", "runtime", "utils"]
 
 _SUBMODULES = {"activations", "callbacks", "datasets", "initializers", "ir", "layers", "losses", "metrics", "models",
                "ops", "optimizers", "passes", "runtime", "utils"}
 _NAMES = {"Input": "graphc.layers", "Layer": "graphc.layers", "Model": "graphc.models",
-          "Sequential": "graphc.models", "config": "graphc.runtime.config"}
+          "Sequential": "graphc.models", "config": "graphc.runtime.config", "diagnose": "graphc.diagnosis",
+          "explain": "graphc.report"}
 
 
 def __getattr__(name: str) -> Any:

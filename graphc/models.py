@@ -7,12 +7,12 @@ from typing import Any
 
 from graphc.data import align_inputs
 from graphc.ir.errors import ShapeError
-from graphc.ir.graph import Value, current_origin
+from graphc.ir.graph import Value, current_origin, topological
 from graphc.ir.ops.leaf import Input
 from graphc.layers.core import InputLayer
 from graphc.layers.layer import Layer, is_symbolic, known_shape
 from graphc.steps import new_random_key, symbolic_input
-from graphc.summary import summary_lines
+from graphc.summary import plain, summary_lines
 from graphc.tracing import Trace, tracing
 from graphc.training import Trainer
 
@@ -96,12 +96,31 @@ class Model(Trainer, Layer):
 
     def described_layers(self) -> list[tuple[Layer, Shape | None]]:
         """Each layer with its output shape where it is known."""
-        return [(layer, None) for layer in self.layers]
+        shapes = {layer.name: layer.output_shape for layer in self.layers if isinstance(layer, Model) and layer.built}
+        if self.built:
+            with tracing(Trace(True, self.random_key)):
+                result = self._trace(symbolic_input((None, *self.sample_shape), self.input_dtype))
+            reads = [(o, v.origin) for v in topological([result]) for o in v.operands] + [(result, "")]
+            for value, reader in reads:
+                layer, *_ = value.origin.split("/")
+                if layer != reader.split("/")[0]:
+                    shapes[layer] = known_shape(value)
+        return [(layer, shapes.get(layer.name)) for layer in self.layers]
 
-    def summary(self, line_length: int | None = None, print_fn: Callable[[str], Any] | None = None) -> None:
-        """Print the layers, their output shapes and their numbers of parameters."""
-        text = "\n".join(summary_lines(self, line_length))
-        (print_fn or print)(text)
+    def summary(self, line_length: int | None = None, positions: Sequence[float] | None = None,
+                print_fn: Callable[[str], Any] | None = None, expand_nested: bool = False,
+                show_trainable: bool = False, layer_range: Sequence[str] | None = None) -> None:
+        """Print the layers, their output shapes and their numbers of parameters; `print_fn` receives the whole text.
+
+        The table is `line_length` wide, by default 88 or as wide as the terminal; its columns end at `positions`,
+        parts of that. `expand_nested` shows the layers of inner models, `show_trainable` which layers are trained,
+        `layer_range` a part: regular expressions for the names of the first and the last layer.
+        """
+        text = "\n".join(summary_lines(self, line_length, positions, expand_nested, show_trainable, layer_range))
+        try:
+            (print_fn or print)(text)
+        except UnicodeEncodeError:  # a terminal or file without the characters of tables
+            (print_fn or print)(plain(text))
 
 
 class Sequential(Model):

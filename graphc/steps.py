@@ -103,7 +103,8 @@ def trace_step(kind: str, model: Any, targets: tuple[Sequence[int | None], Any] 
             gradients = f.gradient(loss, parameters) if parameters else []
             updates = [*model.optimizer.updates(parameters, gradients), *trace.updates.items()]
             if trace.streams:
-                updates.append((trace.key, f.add(trace.key, f.iota((2,), (0,), "u32"))))  # type: ignore[arg-type]
+                with origin("random"):
+                    updates.append((trace.key, f.add(trace.key, f.iota((2,), (0,), "u32"))))  # type: ignore[arg-type]
     return Step(_graph(kind, model, inputs, tuple(outputs), tuple(updates)), tuple(metrics))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,11 @@ from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Graph
 from graphc.layers.core import positive
 from graphc.layers.layer import Layer
+from graphc.passes.pipeline import PIPELINE, run
 from graphc.progress import Progress, verbosity
 from graphc.runtime import prepare
+from graphc.runtime.config import config, current
+from graphc.runtime.profile import Profile, profile
 from graphc.steps import Averages, Step, bind, trace_step
 
 __all__ = ["Trainer"]
@@ -35,21 +40,25 @@ class Trainer:
     metrics: Sequence[metrics.Metric] = ()
     history: History | None = None
     stop_training = False
+    _dump: str | None = None
     _trained: tuple[object, tuple[str, ...]] = (None, ())  # Layer.changed at that time, labels of the weights to train
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None, *,
-                run_eagerly: bool = False, jit_compile: Any = "auto", steps_per_execution: int = 1) -> None:
+                run_eagerly: bool = False, jit_compile: Any = "auto", steps_per_execution: int = 1,
+                dump: Any = None) -> None:
         """Choose optimizer, loss and metrics; unknown names raise ValueError here.
 
-        Weights stay as they are, what the optimizer has remembered is forgotten. The last three arguments are
-        Keras's; every step is compiled, whatever they say.
+        Weights stay as they are, what the optimizer has remembered is forgotten. `run_eagerly`, `jit_compile` and
+        `steps_per_execution` are Keras's; every step is compiled, whatever they say. `dump` is a folder for files
+        with all that the compiler makes of this model's steps (GRAPHC_DUMP does that for all models).
         """
         new_loss = None if loss is None else losses.get(loss)
         new_metrics = _metrics(metrics)
         new_optimizer = optimizers.get(optimizer)
         new_optimizer.reset()
         self.optimizer, self.loss, self.metrics = new_optimizer, new_loss, new_metrics
-        self._forget("train", "evaluate")
+        self._dump = None if dump is None else os.fspath(dump)
+        self._forget(*(("train", "evaluate") if dump is None else ()))
         prepare()
 
     def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: Any = "auto",
@@ -149,15 +158,37 @@ class Trainer:
         step, program = self._program("predict")
         return program(ready(array, program.dtypes[0]))[0] if len(array) else _no_rows(step)
 
-    def graph(self, kind: str = "train") -> Graph:
-        """The traced graph of a step, before any pass: 'train', 'evaluate' or 'predict'."""
+    def graph(self, kind: str = "train", stage: str = "traced") -> Any:
+        """The graph of a step: 'train', 'evaluate' or 'predict'.
+
+        `stage` says when: 'traced', before any pass, or the name of the pass that made it, 'infer', 'stabilize',
+        'differentiate', 'simplify' or 'fuse'. 'plan' gives the Plan.
+        """
+        passes = [p.__name__ for p in PIPELINE]
+        if stage != "traced" and stage not in passes:
+            raise ValueError(f"graph(stage={stage!r}): expected 'traced' or one of {', '.join(map(repr, passes))}.")
         if kind not in ("train", "evaluate", "predict"):
             raise ValueError(f"graph({kind!r}): expected 'train', 'evaluate' or 'predict'.")
         if not self.built:  # type: ignore[attr-defined]
             raise ValueError(f"The model {self.name!r} has no input shape yet. Give one to its first layer, call "
                              "`build`, or run it once.")
         self._check_compiled(kind)
-        return trace_step(kind, self).graph
+        graph = trace_step(kind, self).graph
+        return graph if stage == "traced" else run(graph, PIPELINE[:passes.index(stage) + 1])
+
+    def profile(self, x: Any, y: Any = None, batch_size: int | None = None, sample_weight: Any = None,
+                seconds: float = 0.5) -> Profile:
+        """Where the time of a step goes: of a training step, or of a prediction where there are no labels.
+
+        The first 32 or `batch_size` rows go through the step again and again for about so many seconds. That happens
+        on a copy of the weights: the model stays as it is. `print` the result, or `save_trace` it for Perfetto.
+        """
+        size = _batch_size(batch_size)
+        if y is None:
+            kind, arrays = "predict", (self._inputs("profile", x),)
+        else:
+            kind, arrays = "train", self._arrays("train_on_batch", x, y, sample_weight)
+        return profile(*self.step_arrays(kind, *(a[:size] for a in arrays)), seconds)
 
     # ------------------------------------------------------------------------------------------------ inside
 
@@ -239,22 +270,36 @@ class Trainer:
     def _program(self, kind: str, labels: np.ndarray | None = None,
                  weights: np.ndarray | None = None) -> tuple[Step, Any]:
         """The step and its program, from the last time where nothing has changed."""
-        key: tuple[Any, ...] = (kind, weights is not None)
+        switches = current()  # those that watch a program hold for programs that are there already, too
+        key: tuple[Any, ...] = (kind, weights is not None, switches.check_numerics, switches.trace)
         if kind == "train":
             changed, trained = self._trained
             if changed is not Layer.changed:
                 trained = tuple(w.label for w in self.trainable_weights)  # type: ignore[attr-defined]
                 self._trained = Layer.changed, trained
             key += trained
-        targets = None
-        if labels is not None and self.loss is not None and self.loss.targets == "any":
-            targets = ((None, *labels.shape[1:]), labels.dtype)
-            key += (labels.shape[1:], labels.dtype.str)
+        targets = self._targets(labels)
+        key += (targets,)
         programs = self._programs  # type: ignore[attr-defined]
         if key not in programs:
             step = trace_step(kind, self, targets, weights is not None)
-            programs[key] = (step, bind(step.graph))
+            with nullcontext() if self._dump is None else config(dump=self._dump):
+                programs[key] = (step, bind(step.graph))
         return programs[key]
+
+    def _targets(self, labels: np.ndarray | None) -> tuple[tuple[int | None, ...], np.dtype] | None:
+        """Shape and dtype of the labels where the loss takes any."""
+        if labels is None or self.loss is None or self.loss.targets != "any":
+            return None
+        return (None, *labels.shape[1:]), labels.dtype
+
+    def step_arrays(self, kind: str, *arrays: np.ndarray) -> tuple[Graph, dict[str, np.ndarray]]:
+        """The traced graph of a step on these inputs, and the arrays of all its leaves by label: copies of state."""
+        labels, weighted = arrays[1] if len(arrays) > 1 else None, len(arrays) > 2
+        graph = trace_step(kind, self, self._targets(labels), weighted).graph
+        inputs = {v.op.label: ready(a, v.dtype.numpy)  # type: ignore[attr-defined]
+                  for v, a in zip(graph.inputs, arrays, strict=True)}
+        return graph, inputs | {v.label: v.numpy() for v in graph.state}  # type: ignore[attr-defined]
 
     def _forget(self, *kinds: str) -> None:
         """Drop programs; all of them where no kind is named."""

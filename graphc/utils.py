@@ -1,4 +1,4 @@
-"""Labels, seeds and sessions. https://keras.io/api/utils/"""
+"""Labels, seeds, sessions and pictures of models. https://keras.io/api/utils/"""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from graphc.names import reset_names
+from graphc.plotting import model_to_dot, plot_model
 
-__all__ = ["clear_session", "set_random_seed", "to_categorical"]
+__all__ = ["clear_session", "model_to_dot", "plot_model", "set_random_seed", "to_categorical"]
 
 
 def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:

@@ -18,8 +18,9 @@ from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
-__all__ = ["Cache", "digest", "open_cache", "sources"]
+__all__ = ["Cache", "Entry", "digest", "open_cache", "sources"]
 
 LIMIT = 128 << 20  # bytes of all entries
 _MAGIC = b"graphc cache 1\n"
@@ -43,6 +44,14 @@ def sources() -> str | None:
     except OSError:
         return None
     return found.hexdigest() if files else None
+
+
+class Entry(NamedTuple):
+    """A file of the cache: when it was last used (seconds since 1970), its bytes, its name."""
+
+    used: float
+    size: int
+    key: str
 
 
 class Cache:
@@ -78,26 +87,34 @@ class Cache:
             return False
         return True
 
-    def trim(self) -> None:
-        """Remove the entries used longest ago until the rest is well below the limit, and what crashed writers left."""
+    def entries(self) -> list[Entry]:
+        """All entries, those used longest ago first. What crashed writers left is removed."""
         found = []
-        with suppress(OSError), os.scandir(self.folder) as entries:
-            for entry in entries:
+        with suppress(OSError), os.scandir(self.folder) as files:
+            for file in files:
                 with suppress(OSError):
-                    state = entry.stat(follow_symlinks=False)
-                    if entry.name.startswith(".") and state.st_mtime < time.time() - _HOUR:
-                        os.unlink(entry.path)
-                    elif entry.is_file(follow_symlinks=False) and not entry.name.startswith("."):
-                        found.append((state.st_mtime, state.st_size, entry.path))
-        total = sum(size for _, size, _ in found)
-        if total <= self.limit:
-            return
-        for _, size, path in sorted(found):
-            if total <= self.limit * 3 // 4:
-                break
-            with suppress(OSError):
-                os.unlink(path)
-            total -= size
+                    state = file.stat(follow_symlinks=False)
+                    if file.name.startswith(".") and state.st_mtime < time.time() - _HOUR:
+                        os.unlink(file.path)
+                    elif file.is_file(follow_symlinks=False) and not file.name.startswith("."):
+                        found.append(Entry(state.st_mtime, state.st_size, file.name))
+        return sorted(found)
+
+    def trim(self) -> None:
+        """Where all is beyond the limit, remove the entries used longest ago until the rest is well below it."""
+        entries = self.entries()
+        total = sum(e.size for e in entries)
+        if total > self.limit:
+            for e in entries:
+                if total <= self.limit * 3 // 4:
+                    break
+                self.remove(e)
+                total -= e.size
+
+    def remove(self, entry: Entry) -> None:
+        """Remove an entry; one that is gone already is no error."""
+        with suppress(OSError):
+            os.unlink(self.folder / entry.key)
 
 
 def _framed(key: str, value: bytes) -> bytes:

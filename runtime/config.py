@@ -20,6 +20,10 @@ class Config:
     check (GRAPHC_CHECK): verify the graph after every pass, every plan, and the text of every kernel.
     cache (GRAPHC_CACHE): the folder of the compile cache, or `off`; one in the user's cache folder by default.
     perf (GRAPHC_PERF): name the compiled functions in /tmp/perf-PID.map, where Linux's perf looks for them.
+    dump (GRAPHC_DUMP): a folder for files with all that the compiler makes of each program.
+    trace (GRAPHC_TRACE): time every kernel; write a table and this file for Perfetto when the process ends. The
+        variable may be 1, for graphc-trace.json.
+    check_numerics (GRAPHC_CHECK_NUMERICS): stop at a step that gives NaN or infinity, and say where it came up first.
     """
 
     backend: str = "native"
@@ -28,6 +32,9 @@ class Config:
     check: bool = False
     cache: str = ""
     perf: bool = False
+    dump: str = ""
+    trace: str = ""
+    check_numerics: bool = False
 
     def __post_init__(self) -> None:
         if self.backend not in ("native", "numpy"):
@@ -41,8 +48,13 @@ def _from_environment() -> Config:
     threads = get("GRAPHC_THREADS")
     if threads is not None and not threads.isdigit():
         raise ValueError(f"GRAPHC_THREADS must be a whole number, received {threads!r}.")
+    def on(name: str) -> bool:
+        return (get(name) or "0") != "0"
+
+    trace = get("GRAPHC_TRACE") or "0"
     return Config(get("GRAPHC_BACKEND") or "native", int(threads) if threads else None, get("GRAPHC_CPU") or "host",
-                  (get("GRAPHC_CHECK") or "0") != "0", get("GRAPHC_CACHE") or "", (get("GRAPHC_PERF") or "0") != "0")
+                  on("GRAPHC_CHECK"), get("GRAPHC_CACHE") or "", on("GRAPHC_PERF"), get("GRAPHC_DUMP") or "",
+                  {"0": "", "1": "graphc-trace.json"}.get(trace, trace), on("GRAPHC_CHECK_NUMERICS"))
 
 
 _CURRENT: list[Config] = []

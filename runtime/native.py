@@ -8,36 +8,33 @@ kernels it calls.
 from __future__ import annotations
 
 import json
-import re
 import threading
 import warnings
 from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from graphc.ir.errors import InvalidGraph, LoweringError
 from graphc.ir.graph import Graph, Value
 from graphc.ir.types import TensorType
-from graphc.passes.pipeline import PIPELINE, run
 from graphc.passes.plan import Place, Plan, bytes_of, results, source
 from graphc.passes.structure import structure
-from graphc.runtime.cache import Cache, digest, open_cache, sources
+from graphc.runtime.cache import Cache, open_cache
 from graphc.runtime.config import current
 from graphc.runtime.counters import count
-from graphc.runtime.loops import Loops, verify_loops
-from graphc.runtime.lower import lower
-from graphc.runtime.schedule import schedule
-from graphc.runtime.targets.jit import VERSION, Code, Submit, compiler, define, link
-from graphc.runtime.targets.llvm import BARRIER, emit, symbols
+from graphc.runtime.listing import KernelListing, Listing, code_key, symbol
+from graphc.runtime.loops import Loops
+from graphc.runtime.targets.jit import Code, Submit, compiler, link
+from graphc.runtime.targets.llvm import symbols
 from graphc.runtime.targets.machine import Machine
 from graphc.runtime.targets.step import Call, Copy, Location, emit_step
 
-__all__ = ["Compiled", "Native", "compile_graph"]
+__all__ = ["Compiled", "Native", "compile_graph", "name_of"]
 
 _LOCK = threading.Lock()
 _KERNELS: WeakValueDictionary[str, Code] = WeakValueDictionary()
-_PROGRAMS: WeakValueDictionary[tuple[str, tuple[type, ...], Machine], Compiled] = WeakValueDictionary()
+_PROGRAMS: WeakValueDictionary[tuple[str, tuple[type, ...], Machine, bool], Compiled] = WeakValueDictionary()
 _RECENT: deque[Compiled] = deque(maxlen=64)  # code lives with the programs that use it, and a while longer
 
 
@@ -65,39 +62,30 @@ class Compiled:
     locations: dict[Value, Location] | None = None
 
 
-def compile_graph(graph: Graph, machine: Machine, barrier: int, check: bool = False) -> Compiled:
+def compile_graph(graph: Graph, machine: Machine, check: bool = False, profiled: bool = False) -> Compiled:
     """The native program of a traced graph: the process's, the cache's, or a new one.
 
-    `barrier` is the address of the function by which the threads of a step wait for one another.
+    One that is profiled takes a block for the stamps of its kernels (targets/step.py), and always has its plan.
     """
     # the text names ops; the classes tell a redefined op of the same name from the one compiled before
     ops = tuple(dict.fromkeys(type(v.op) for v in graph.values()))
-    text = str(graph)
+    text, switches = str(graph), current()
     with _LOCK:
-        found = _PROGRAMS.get((text, ops, machine))
+        listing = Listing(graph, machine, check, switches.dump) if switches.dump else None
+        found = _PROGRAMS.get((text, ops, machine, profiled))
         if found is None:
-            define(BARRIER, barrier)
-            store, key = open_cache(current().cache), _key("program", repr(machine), text)
+            store, key = open_cache(switches.cache), code_key("program", repr(machine), f"{profiled} {text}")
             # what a user's op computes is in no text
-            kept = store is not None and all(op.__module__.startswith("graphc.") for op in ops)
+            kept = store is not None and not profiled and all(op.__module__.startswith("graphc.") for op in ops)
             if kept and not check:
                 found = _load(key, _Functions(machine, store))
             if found is None:
-                found = _compile(run(graph, PIPELINE, check=check), key, _Functions(machine, store), kept)
-            _PROGRAMS[text, ops, machine] = found
+                listing = listing or Listing(graph, machine, check)
+                found = _compile(listing, key, _Functions(machine, store), kept, profiled)
+            _PROGRAMS[text, ops, machine, profiled] = found
             count("programs_compiled")
         _RECENT.append(found)
         return found
-
-
-def _key(kind: str, machine: str, text: str) -> str:
-    """The key of an entry of the cache: all that its value depends on."""
-    return digest(kind, sources() or "", VERSION, machine, text)
-
-
-def _symbol(name: str, key: str) -> str:
-    """A name for a function that no other has."""
-    return f"{re.sub('[^A-Za-z0-9_]', '_', name)}.{key[:16]}"
 
 
 class _Functions:
@@ -124,15 +112,12 @@ class _Functions:
                 self.stored[name.decode()] = content
         return self.kernels.get(key)
 
-    def kernel(self, loops: Loops, submit: Submit) -> str:
+    def kernel(self, kernel: KernelListing, submit: Submit) -> str:
         """The function of a kernel, which is submitted to be compiled if there is none."""
-        machine = self.machine
-        target = f"{machine.triple} {machine.cpu} {machine.features} {machine.lanes}"
-        key = _key("kernel", target, str(replace(loops, name="kernel")))
-        found = self.find(key)
+        found = self.find(kernel.key)
         if found is None:
-            found = self.kernels[key] = _symbol(loops.name, key)
-            self.made[found] = submit(emit(loops, machine.lanes, found))
+            found = self.kernels[kernel.key] = kernel.function
+            self.made[found] = submit(kernel.llvm)
             count("kernels_compiled")
         return found
 
@@ -153,40 +138,41 @@ class _Functions:
         return Native(codes[name])
 
 
-def _compile(made: Plan, key: str, functions: _Functions, kept: bool) -> Compiled:
-    """Compile a plan, each kernel while the next one is scheduled, and keep what was made in the cache."""
-    graph, machine, store = made.graph, functions.machine, functions.store
+def _compile(listing: Listing, key: str, functions: _Functions, kept: bool, profiled: bool) -> Compiled:
+    """Compile the kernels of a listing, each while the next one is scheduled, and keep what was made in the cache."""
+    made = listing.plan
+    graph, store = made.graph, functions.store
     native: dict[Value, tuple[Loops, str]] = {}  # the loops and the function of each kernel that NumPy needn't run
     segments: list[str | Value] = []
     pending: list[Value] = []
-    with compiler(machine) as submit:
-        for step in made.steps:
-            body: Graph = step.op.body  # type: ignore[attr-defined]
+    with compiler(functions.machine) as submit:
+        for kernel in listing.kernels:
             try:
-                loops = schedule(lower(body, body.name), machine)
-                verify_loops(loops)
-                native[step] = loops, functions.kernel(loops, submit)
-            except (LoweringError, InvalidGraph) as error:
-                where = f" of {step.origin}" if step.origin else ""
-                warnings.warn(f"The kernel {body.name}{where} runs on NumPy: {error}", RuntimeWarning, stacklevel=2)
+                native[kernel.value] = kernel.schedule, functions.kernel(kernel, submit)
+            except Exception as error:  # NumPy can do it, whatever went wrong
+                reason = str(error) if isinstance(error, LoweringError | InvalidGraph) else repr(error)
+                where = f" of {kernel.value.origin}" if kernel.value.origin else ""
+                warnings.warn(f"The kernel {kernel.name}{where} runs on NumPy: {reason}", RuntimeWarning, stacklevel=2)
         regions, scratch = made.regions(), _scratch([loops for loops, _ in native.values()])
         layout = _Layout(made, regions)
+        blocks = layout.blocks + profiled
 
-        def flush(copies: list[Copy]) -> None:
+        def flush(copies: list[Copy], done: int) -> None:
             if pending or copies:
-                name = _symbol(f"{graph.name}_{len(segments)}", key)
+                name = symbol(f"{graph.name}_{len(segments)}", key)
                 calls = [layout.call(step, *native[step]) for step in pending]
-                functions.made[name] = submit(emit_step(calls, copies, layout.blocks, graph.symbols(), name))
+                stamped = (done - len(pending), len(made.steps)) if profiled else None
+                functions.made[name] = submit(emit_step(calls, copies, blocks, graph.symbols(), name, stamped))
                 segments.append(name)
                 pending.clear()
 
-        for step in made.steps:
+        for number, step in enumerate(made.steps):
             if step in native:
                 pending.append(step)
             else:
-                flush([])
+                flush([], number)
                 segments.append(step)
-        flush([layout.copy(v, p) for v, p in made.copies])
+        flush([layout.copy(v, p) for v, p in made.copies], len(made.steps))
     inside: list[Value] = [v for step in made.steps for v in step.op.body.values()]  # type: ignore[attr-defined]
     codes = functions.link()
     done = Compiled([functions.native(codes, s) if isinstance(s, str) else s for s in segments], graph.symbols(),
@@ -205,6 +191,14 @@ def _save(key: str, functions: _Functions, step: str, made: Compiled) -> None:
     entry = {"kernels": list(functions.kernels), "step": step, "sizes": made.sizes, "regions": regions,
              "scratch": scratch, "work": made.work}
     functions.store.put(key, json.dumps(entry).encode() + b"\n" + functions.made[step].result())
+
+
+def name_of(entry: bytes) -> str:
+    """What an entry of the cache is called: the function of a kernel, the step of a program."""
+    head, _, _ = entry.partition(b"\n")
+    if head.startswith(b"{"):
+        return json.loads(head)["step"]
+    return head.decode() if head.isascii() else "the team of threads"
 
 
 def _load(key: str, functions: _Functions) -> Compiled | None:

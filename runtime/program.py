@@ -19,11 +19,13 @@ from graphc.ir.errors import DTypeError, ShapeError
 from graphc.ir.evaluate import evaluate, evaluate_values
 from graphc.ir.graph import Graph, Value
 from graphc.ir.types import TensorType, bind_shape, evaluate_dim
-from graphc.passes.pipeline import GRAPH_PASSES, run
+from graphc.passes.pipeline import GRAPH_PASSES
 from graphc.passes.plan import results, source
 from graphc.passes.structure import NOMINAL
 from graphc.runtime.config import current
 from graphc.runtime.counters import count
+from graphc.runtime.profile import Recorder, traced
+from graphc.runtime.stages import Dump, run_passes
 
 __all__ = ["Program", "compile", "prepare"]
 
@@ -107,9 +109,10 @@ class Program:
 class NumpyProgram(Program):
     """Every op by its NumPy reference, over the graph as the passes leave it before fusion."""
 
-    def __init__(self, graph: Graph, state: Mapping[str, np.ndarray], check: bool = False):
+    def __init__(self, graph: Graph, state: Mapping[str, np.ndarray], check: bool = False, dump: str = ""):
         super().__init__(graph, state)
-        self.simplified = run(graph, GRAPH_PASSES, check=check)
+        stages = run_passes(graph, GRAPH_PASSES, check, Dump(dump, graph.name) if dump else None)
+        self.simplified: Graph = stages[-1].result
 
     def __call__(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         self.bind(inputs)
@@ -130,7 +133,7 @@ class Choice:
 
     def __init__(self, most: int, measured: bool):
         self.most = self.threads = most
-        self.measured = measured and most > 1  # otherwise it is always `most`
+        self.measured = measured and most > 1  # otherwise it is always `most`, and nothing is timed
         self.calls, self.began = 0, 0.0
         self.seconds: dict[int, float] = {}
 
@@ -178,10 +181,10 @@ class Frame:
 
 
 class NativeProgram(Program):
-    """The step as native code: one call from Python, worker threads inside."""
+    """The step as native code: one call from Python, worker threads inside. `recorder` gets its kernels' times."""
 
     def __init__(self, graph: Graph, state: Mapping[str, np.ndarray], cpu: str, threads: int | None,
-                 check: bool = False):
+                 check: bool = False, recorder: Recorder | None = None):
         from graphc.runtime.native import Native, compile_graph
         from graphc.runtime.targets.machine import Machine
         from graphc.runtime.targets.team import team
@@ -190,7 +193,10 @@ class NativeProgram(Program):
         machine = Machine.named(cpu)
         self.threads = threads or machine.cores
         self.team = team(self.threads)
-        self.code = compile_graph(graph, machine, self.team.barrier_address, check)
+        self.recorder = recorder
+        self.code = compile_graph(graph, machine, check, recorder is not None)
+        if recorder is not None:
+            recorder.begin(graph.name, self.code.plan.steps)  # type: ignore[union-attr]
         self.segments = [(s, s.code.address if isinstance(s, Native) else None) for s in self.code.segments]
         self.memory = np.zeros(0, np.uint8)
         self.base = 0
@@ -213,6 +219,10 @@ class NativeProgram(Program):
                     count("native_calls")
             if choice.measured:
                 choice.end(threads)
+            if self.recorder is not None:
+                *results, stamps = outputs
+                self.recorder.add(frame.sizes, threads, stamps[None])
+                return tuple(results)
         return outputs
 
     def steps(self, arrays: Sequence[np.ndarray], rows: int, times: int, first: int = 0,
@@ -229,13 +239,18 @@ class NativeProgram(Program):
                 part = min(times - done, _TRIAL_STEPS) if frame.choice.tries else times - done
                 results = tuple(o[done:done + part] for o in outputs)
                 taken = None if numbers is None else numbers[done * rows:(done + part) * rows]
-                self.repeat(frame, arrays, rows, part, first + done * rows, taken, results)
+                threads = self.repeat(frame, arrays, rows, part, first + done * rows, taken, results)
+                if self.recorder is not None:
+                    self.recorder.add(frame.sizes, threads, results[-1])
                 done += part
-        return outputs
+        return outputs if self.recorder is None else outputs[:-1]
 
     def repeat(self, frame: Frame, arrays: Sequence[np.ndarray], rows: int, times: int, first: int,
-               numbers: np.ndarray | None, outputs: tuple[np.ndarray, ...]) -> None:
-        """So many steps in one native call: of rows in order from the first on, or of rows by their numbers."""
+               numbers: np.ndarray | None, outputs: tuple[np.ndarray, ...]) -> int:
+        """So many steps in one native call: of rows in order from the first on, or of rows by their numbers.
+
+        Returns the number of threads that ran them.
+        """
         native = self.segments[0][1]
         strides = [a.nbytes // len(a) for a in arrays]
         sources: list[int] = []
@@ -259,6 +274,7 @@ class NativeProgram(Program):
         if choice.measured:
             choice.end(threads, times)
         count("native_calls")
+        return threads
 
     def frame(self, inputs: tuple[np.ndarray, ...]) -> Frame:
         """The frame of these inputs; raises where they are not what native code takes."""
@@ -279,6 +295,8 @@ class NativeProgram(Program):
         """A frame for these values of the symbolic sizes."""
         code = self.code
         outputs = [(tuple(evaluate_dim(d, sizes) for d in v.shape), v.dtype.numpy) for _, v in self.graph.outputs]
+        if self.recorder is not None:
+            outputs.append(((self.threads, self.recorder.words), np.dtype(np.int64)))
         needed = _bytes(code.regions.items(), sizes) + _bytes(code.scratch.items(), sizes)
         scale = max(sizes.values(), default=NOMINAL) / NOMINAL
         work = code.work * scale
@@ -307,6 +325,7 @@ class NativeProgram(Program):
     def fall_back(self, step: Value, inputs: Any, outputs: Any, sizes: Mapping[str, int]) -> None:
         """Run one kernel by NumPy, on the memory that the native kernels use."""
         count("numpy_fallbacks")
+        began = time.monotonic_ns()
         blocks = [None, *inputs, *self.state, *outputs]
 
         def array(v: Value) -> np.ndarray:
@@ -326,6 +345,9 @@ class NativeProgram(Program):
         evaluate_values([step], known, sizes)
         for k, v in results(self.code.plan.graph)[step].items():
             array(v)[...] = known[step][k]
+        if self.recorder is not None:
+            place = 2 * self.code.plan.steps.index(step)
+            outputs[-1][0, place:place + 3] = began, (done := time.monotonic_ns()), done
 
 
 def _address(array: np.ndarray) -> int:
@@ -352,16 +374,25 @@ def _missing() -> str | None:
     return "llvmlite" if find_spec("llvmlite") is None else "POSIX threads" if os.name != "posix" else None
 
 
-def compile(graph: Graph, state: Mapping[str, np.ndarray]) -> Program:
+def compile(graph: Graph, state: Mapping[str, np.ndarray], recorder: Recorder | None = None) -> Program:
     """A program for a traced graph, which updates the arrays of `state` (by label) in place.
 
     Native code, or NumPy where the backend is set to it (`graphc.config`), and, with a warning, where llvmlite or
-    POSIX threads are missing.
+    POSIX threads are missing. A `recorder` gets the times of native kernels.
     """
     switches, missing = current(), _missing()
     if missing and switches.backend == "native":
         warnings.warn(f"Native code needs {missing}, so models run on NumPy. Choose backend='numpy' "
                       "(GRAPHC_BACKEND) to run without this warning.", RuntimeWarning, stacklevel=2)
+    program: Program
     if missing or switches.backend == "numpy":
-        return NumpyProgram(graph, state, switches.check)
-    return NativeProgram(graph, state, switches.cpu, switches.threads, switches.check)
+        program = NumpyProgram(graph, state, switches.check, switches.dump)
+    else:
+        if recorder is None and switches.trace:
+            recorder = traced(switches.trace)
+        program = NativeProgram(graph, state, switches.cpu, switches.threads, switches.check, recorder)
+    if switches.check_numerics:
+        from graphc.runtime.numerics import CheckedProgram  # builds on programs
+
+        return CheckedProgram(program)
+    return program

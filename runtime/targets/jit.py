@@ -21,7 +21,7 @@ from graphc.runtime.targets.llvm import LIBM
 from graphc.runtime.targets.machine import Machine
 
 __all__ = ["VERSION", "Code", "Submit", "compile_text", "compiler", "define", "kept_object_code", "link", "load",
-           "object_code"]
+           "object_code", "optimised_code"]
 
 # what makes object code out of text
 VERSION = f"llvmlite {llvmlite.__version__}, LLVM {'.'.join(map(str, llvm.llvm_version_info))}"
@@ -52,18 +52,29 @@ def _generator(machine: Machine) -> llvm.TargetMachine:
 
 def _target_machine(machine: Machine) -> llvm.TargetMachine:
     """For code that is written as it shall run: more effort of the generator takes time and makes it no faster."""
+    _initialise()
     target = llvm.Target.from_triple(machine.triple)
     return target.create_target_machine(cpu=machine.cpu, features=machine.features, opt=1, reloc="pic",
                                         codemodel="small")
 
 
 def object_code(text: str, machine: Machine) -> bytes:
-    """The object code of a module's text.
+    """The object code of a module's text."""
+    return _generator(machine).emit_object(_optimised(text, machine))
 
-    What a kernel needs of LLVM's passes is little: registers instead of stack slots, and simpler instructions.
-    The loops are as the schedule wants them, and the text computes nothing twice.
+
+def optimised_code(text: str, machine: Machine) -> tuple[str, str]:
+    """A module's text after LLVM's passes, and its assembly: what `object_code` writes down as bytes."""
+    module = _optimised(text, machine)
+    return str(module), _generator(machine).emit_assembly(module)
+
+
+def _optimised(text: str, machine: Machine) -> llvm.ModuleRef:
+    """A module after LLVM's passes.
+
+    What a kernel needs of them is little: registers instead of stack slots, and simpler instructions. The loops are
+    as the schedule wants them, and the text computes nothing twice.
     """
-    _initialise()
     tm = _generator(machine)
     head = f'target datalayout = "{tm.target_data}"\ntarget triple = "{machine.triple}"\n'
     module = llvm.parse_assembly(head + text, llvm.create_context())
@@ -74,7 +85,7 @@ def object_code(text: str, machine: Machine) -> bytes:
     passes.add_sroa_pass()
     passes.add_instruction_combine_pass()
     passes.run(module, llvm.create_pass_builder(tm, llvm.create_pipeline_tuning_options()))
-    return tm.emit_object(module)
+    return module
 
 
 def kept_object_code(text: str, machine: Machine) -> bytes:
@@ -116,7 +127,6 @@ class Code:
 
 def load(objects: Iterable[bytes], machine: Machine) -> llvm.ExecutionEngine:
     """The functions of object code, in this process for as long as the result lives."""
-    _initialise()
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine(machine))
     for code in objects:
         engine.add_object_file(llvm.ObjectFileRef.from_data(code))
@@ -129,6 +139,8 @@ def link(objects: Mapping[str, bytes], machine: Machine) -> dict[str, Code]:
     engine = load(objects.values(), machine)
     made = {name: Code(engine, name, engine.get_function_address(name)) for name in objects}
     for name, code in made.items():
+        if not code.address:
+            raise ValueError(f"The code has no function {name}.")
         define(name, code.address)
     if current().perf:
         # perf looks here for the names of code that is in no file

@@ -2,16 +2,36 @@
 
 `step(arguments, team, thread, threads)`: arguments is an array of 64-bit words, first the addresses of the memory
 blocks (arena regions and scratch are one block; inputs, state and outputs one each), then the symbolic sizes.
+
+A step that is profiled has one more block, with a row of `stamps` for each thread: the time, in nanoseconds of the
+system's monotonic clock, at which the thread began each kernel and at which it had done its part, and that of the end.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphc.runtime.targets.llvm import BARRIER
 
-__all__ = ["Call", "Copy", "Location", "emit_step"]
+__all__ = ["Call", "Copy", "Location", "emit_step", "stamps"]
+
+_STAMP = f"""
+declare i32 @clock_gettime(i32, ptr)
+
+define internal void @stamp(ptr %to) {{
+  %time = alloca [2 x i64], align 8
+  call i32 @clock_gettime(i32 {time.CLOCK_MONOTONIC}, ptr %time)
+  %nanoseconds_at = getelementptr i64, ptr %time, i64 1
+  %seconds = load i64, ptr %time, align 8
+  %nanoseconds = load i64, ptr %nanoseconds_at, align 8
+  %scaled = mul i64 %seconds, 1000000000
+  %now = add i64 %scaled, %nanoseconds
+  store i64 %now, ptr %to, align 8
+  ret void
+}}
+"""
 
 Scale = tuple[str, ...]
 Terms = tuple[tuple[Scale, int], ...]  # numbers of bytes times products of sizes
@@ -43,9 +63,18 @@ class Copy:
     size: Terms
 
 
+def stamps(kernels: int) -> int:
+    """Words of a thread's row of stamps: whole cache lines, since every thread writes to its own."""
+    return (2 * kernels + 1 + 7) & ~7
+
+
 def emit_step(calls: Sequence[Call], copies: Sequence[Copy], blocks: int, sizes: Sequence[str],
-              name: str = "step") -> str:
-    """The text of a module with the function; it calls the kernels and BARRIER by name."""
+              name: str = "step", stamped: tuple[int, int] | None = None) -> str:
+    """The text of a module with the function; it calls the kernels and BARRIER by name.
+
+    `stamped`: the step is profiled. The number of its first kernel within the program, and that of all kernels; the
+    last block is that of the stamps.
+    """
     lines: list[str] = []
     made: dict[object, str] = {}
 
@@ -76,15 +105,26 @@ def emit_step(calls: Sequence[Call], copies: Sequence[Copy], blocks: int, sizes:
             return block
         return put(where, f"getelementptr i8, ptr {block}, i64 {total(where.offsets)}")
 
+    def stamp(place: int) -> None:
+        if stamped is not None:
+            first, kernels = stamped
+            row = put("row", f"getelementptr i64, ptr {word(blocks - 1, 'ptr')}, i64 "
+                      + put("offset", f"mul i64 %thread, {stamps(kernels)}"))
+            at = put(("stamp", place), f"getelementptr i64, ptr {row}, i64 {2 * first + place}")
+            lines.append(f"call void @stamp(ptr {at})")
+
     most, numbers = max([1, *(len(c.buffers) for c in calls)]), max(1, len(sizes))
     lines += [f"%buffers = alloca [{most} x ptr]", f"%sizes = alloca [{numbers} x i64]"]
-    for c in calls:
+    for k, c in enumerate(calls):
         for array, values in (("buffers", [f"ptr {address(b)}" for b in c.buffers]),
                               ("sizes", [f"i64 {word(blocks + sizes.index(n), 'i64')}" for n in c.sizes])):
             for i, value in enumerate(values):
                 lines.append(f"store {value}, ptr {put((array, i), f'getelementptr i64, ptr %{array}, i64 {i}')}")
-        lines += [f"call void @{c.function}(ptr %buffers, ptr %sizes, ptr %team, i64 %thread, i64 %threads)",
-                  f"call void @{BARRIER}(ptr %team, i64 %threads)"]
+        stamp(2 * k)
+        lines.append(f"call void @{c.function}(ptr %buffers, ptr %sizes, ptr %team, i64 %thread, i64 %threads)")
+        stamp(2 * k + 1)
+        lines.append(f"call void @{BARRIER}(ptr %team, i64 %threads)")
+    stamp(2 * len(calls))
     if copies:
         moves = [f"call void @llvm.memcpy.p0.p0.i64(ptr {address(c.target)}, ptr {address(c.source)}, "
                  f"i64 {total(c.size)}, i1 false)" for c in copies]
@@ -92,6 +132,7 @@ def emit_step(calls: Sequence[Call], copies: Sequence[Copy], blocks: int, sizes:
                   "br label %done", "done:"]
     kernels = dict.fromkeys(c.function for c in calls)
     return "\n".join([
+        *([_STAMP] if stamped is not None else []),
         "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)", f"declare void @{BARRIER}(ptr, i64)",
         *(f"declare void @{k}(ptr, ptr, ptr, i64, i64)" for k in kernels),
         f"define void @{name}(ptr %arguments, ptr %team, i64 %thread, i64 %threads) nounwind {{",

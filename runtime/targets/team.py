@@ -37,7 +37,8 @@ from functools import cache
 from string import Template
 from typing import Any
 
-from graphc.runtime.targets.jit import kept_object_code, load
+from graphc.runtime.targets.jit import define, kept_object_code, load
+from graphc.runtime.targets.llvm import BARRIER
 from graphc.runtime.targets.machine import Machine
 
 __all__ = ["MAX_THREADS", "Team", "team"]
@@ -74,23 +75,29 @@ define void @initialise(ptr %block, i64 %index) {
   ret void
 }
 
+; let a moment pass: on the core at first, after some tries by giving it to another thread
+define internal void @idle(i64 %tries) {
+  %early = icmp ult i64 %tries, $spins
+  br i1 %early, label %spin, label %yield
+spin:
+  call void @$pause($pause_values)
+  ret void
+yield:
+  call i32 @sched_yield()
+  ret void
+}
+
 ; wait until a counter has a value
 define internal void @reach(ptr %counter, i64 %wanted) {
   br label %look
 look:
-  %tries = phi i64 [0, %0], [%next, %spin], [%next, %yield]
+  %tries = phi i64 [0, %0], [%next, %idle]
   %value = load atomic i64, ptr %counter acquire, align 8
   %there = icmp eq i64 %value, %wanted
   br i1 %there, label %done, label %idle
 idle:
   %next = add i64 %tries, 1
-  %early = icmp ult i64 %tries, $spins
-  br i1 %early, label %spin, label %yield
-spin:
-  call void @$pause($pause_values)
-  br label %look
-yield:
-  call i32 @sched_yield()
+  call void @idle(i64 %tries)
   br label %look
 done:
   ret void
@@ -119,6 +126,15 @@ out:
   ret void
 }
 
+; whether a worker has a part in a new epoch
+define internal i1 @called(i64 %epoch, i64 %seen, i64 %index) {
+  %threads = and i64 %epoch, 65535
+  %new = icmp ne i64 %epoch, %seen
+  %member = icmp ult i64 %index, %threads
+  %called = and i1 %new, %member
+  ret i1 %called
+}
+
 define void @worker(ptr %block, i64 %index, i64 %start) {
   %finished = getelementptr i8, ptr %block, i64 64
   %step_at = getelementptr i8, ptr %block, i64 256
@@ -128,15 +144,13 @@ define void @worker(ptr %block, i64 %index, i64 %start) {
   %condition = getelementptr i8, ptr %slot, i64 128
   br label %look
 look:
-  %seen = phi i64 [%start, %0], [%epoch, %work], [%seen, %spin], [%seen, %yield], [%seen, %woken]
-  %tries = phi i64 [0, %0], [0, %work], [%next, %spin], [%next, %yield], [0, %woken]
+  %seen = phi i64 [%start, %0], [%epoch, %work], [%seen, %idle], [%seen, %woken]
+  %tries = phi i64 [0, %0], [0, %work], [%next, %idle], [0, %woken]
   %epoch = load atomic i64, ptr %block acquire, align 8
-  %threads = and i64 %epoch, 65535
-  %new = icmp ne i64 %epoch, %seen
-  %member = icmp ult i64 %index, %threads
-  %called = and i1 %new, %member
-  br i1 %called, label %enter, label %idle
+  %called = call i1 @called(i64 %epoch, i64 %seen, i64 %index)
+  br i1 %called, label %enter, label %wait
 enter:
+  %threads = and i64 %epoch, 65535
   %stop = icmp eq i64 %threads, $stop
   br i1 %stop, label %out, label %work
 work:
@@ -145,18 +159,12 @@ work:
   call void %step(ptr %arguments, ptr %block, i64 %index, i64 %threads)
   atomicrmw add ptr %finished, i64 1 release
   br label %look
+wait:
+  %patient = icmp ult i64 %tries, $patience
+  br i1 %patient, label %idle, label %sleep
 idle:
   %next = add i64 %tries, 1
-  %early = icmp ult i64 %tries, $spins
-  br i1 %early, label %spin, label %tired
-spin:
-  call void @$pause($pause_values)
-  br label %look
-tired:
-  %patient = icmp ult i64 %tries, $patience
-  br i1 %patient, label %yield, label %sleep
-yield:
-  call i32 @sched_yield()
+  call void @idle(i64 %tries)
   br label %look
 sleep:
   call i32 @pthread_mutex_lock(ptr %mutex)
@@ -164,10 +172,7 @@ sleep:
   br label %check
 check:
   %epoch2 = load atomic i64, ptr %block seq_cst, align 8
-  %threads2 = and i64 %epoch2, 65535
-  %new2 = icmp ne i64 %epoch2, %seen
-  %member2 = icmp ult i64 %index, %threads2
-  %called2 = and i1 %new2, %member2
+  %called2 = call i1 @called(i64 %epoch2, i64 %seen, i64 %index)
   br i1 %called2, label %woken, label %nap
 nap:
   call i32 @pthread_cond_wait(ptr %condition, ptr %mutex)
@@ -235,18 +240,16 @@ define void @run(ptr %block, ptr %call, i64 %threads) {
   ret void
 }
 
+%header = type { ptr, i64, i64, i64, ptr, i64 }
+
 define void @repeat(ptr %words, ptr %block, i64 %thread, i64 %threads) {
-  %step = load ptr, ptr %words, align 8
-  %times_at = getelementptr i64, ptr %words, i64 1
-  %times = load i64, ptr %times_at, align 8
-  %inputs_at = getelementptr i64, ptr %words, i64 2
-  %inputs = load i64, ptr %inputs_at, align 8
-  %rows_at = getelementptr i64, ptr %words, i64 3
-  %rows = load i64, ptr %rows_at, align 8
-  %order_at = getelementptr i64, ptr %words, i64 4
-  %order = load ptr, ptr %order_at, align 8
-  %n_at = getelementptr i64, ptr %words, i64 5
-  %n = load i64, ptr %n_at, align 8
+  %head = load %header, ptr %words, align 8
+  %step = extractvalue %header %head, 0
+  %times = extractvalue %header %head, 1
+  %inputs = extractvalue %header %head, 2
+  %rows = extractvalue %header %head, 3
+  %order = extractvalue %header %head, 4
+  %n = extractvalue %header %head, 5
   %first = getelementptr i64, ptr %words, i64 6
   %growth = getelementptr i64, ptr %first, i64 %n
   %sources = getelementptr i64, ptr %growth, i64 %n
@@ -330,6 +333,7 @@ class _Native:
             pause=pause[0], pause_types=pause[1], pause_values=pause[2])
         self.engine = load([kept_object_code(text, machine)], machine)
         self.barrier = self.engine.get_function_address("barrier")
+        define(BARRIER, self.barrier)
         self.repeat = self.engine.get_function_address("repeat")
         self.initialise = self._function("initialise", 1, 1)
         self.worker = self._function("worker", 1, 2)
@@ -394,7 +398,7 @@ class Team:
     """Threads that run native steps `void step(ptr arguments, ptr block, i64 thread, i64 threads)` together.
 
     Workers start when a run first needs them, so that after a fork the same team works in the child. Steps
-    call the function at `barrier_address`, `void barrier(ptr block, i64 threads)`, wherever all have to meet.
+    call BARRIER, `void barrier(ptr block, i64 threads)` at `barrier_address`, wherever all have to meet.
     `repeat_address` is a step, too: see the top of this module.
     """
 

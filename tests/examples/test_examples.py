@@ -17,8 +17,12 @@ FILE = re.compile(r"(?:graphc|ir|passes|runtime|tests|docs|examples|benchmarks)/
 
 
 def python(*arguments, folder=ROOT, keep=()):
-    """Run a Python program without the switches of this process, but for those to keep; what it prints."""
+    """Run a Python program without the switches of this process, but for those to keep; what it prints.
+
+    There is no compile cache: what is counted must not depend on earlier runs.
+    """
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GRAPHC_") or k in keep}
+    environment["GRAPHC_CACHE"] = "off"
     done = subprocess.run([sys.executable, *map(str, arguments)], cwd=folder, env=environment, text=True,
                           capture_output=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"

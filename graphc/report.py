@@ -1,0 +1,268 @@
+"""What the compiler makes of a model, as a report: a text, and a page for a browser (graphc/explorer)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from graphc.explorer import render
+from graphc.ir.graph import Graph, Value, apply, layer_of, phase_of
+from graphc.ir.ops.leaf import Input, State
+from graphc.ir.ops.structure import Item, Kernel
+from graphc.ir.printer import name_values, print_value
+from graphc.ir.types import product
+from graphc.passes.cost import cost, lead
+from graphc.passes.plan import Plan, source
+from graphc.runtime.config import current
+from graphc.runtime.profile import Profile, profile
+
+if TYPE_CHECKING:
+    from graphc.runtime.limits import Limits
+    from graphc.runtime.listing import KernelListing, Listing
+
+__all__ = ["Report", "explain", "step_rows"]
+
+MEASURED = 0.3  # seconds that the steps of each kind are repeated
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `explain` found: `print` it, look into `data` and `profiles` (by kind of step), open the page at `path`."""
+
+    data: dict[str, Any]
+    profiles: dict[str, Profile]
+    path: Path
+
+    def __str__(self) -> str:
+        parts = [f"{self.data['title']}: {len(self.data['layers'])} layers"]
+        for step in self.data["steps"]:
+            values = [len(s["values"]) for s in step["stages"]]
+            kernels = step["kernels"]
+            parts.append(f"{step['kind']}: {values[0]} values traced, {values[-1]} after the passes, {len(kernels)} "
+                         f"kernels, {sum(k['flops'] for k in kernels) / 1e6:.4g} MFLOP, "
+                         f"{sum(k['bytes'] for k in kernels) / 1e6:.4g} MB moved, "
+                         f"{step['plan']['arena'] / 1e6:.4g} MB arena")
+            if step["kind"] in self.profiles:
+                parts.append(str(self.profiles[step["kind"]]))
+        return "\n\n".join([*parts, f"The page: {self.path}"])
+
+
+def explain(model: Any, x: Any = None, y: Any = None, path: Any = None, batch_size: int | None = None,
+            measure: bool = True) -> Report:
+    """Show what becomes of a model: layers, graphs, passes, kernels down to assembly, memory, time and roofline.
+
+    Writes one page of HTML, which needs no network, to `path` (`<model>.html` by default). Steps take the first 32 or
+    `batch_size` rows of x and y, or random ones where there are none; the model stays as it is. A model that isn't
+    compiled has a prediction step only. `measure=False` leaves out what has to be run.
+    """
+    from graphc.runtime.listing import Listing  # these need llvmlite
+    from graphc.runtime.targets.jit import VERSION
+    from graphc.runtime.targets.machine import Machine
+
+    size = 32 if batch_size is None else batch_size
+    target = Path(f"{model.name}.html" if path is None else path)
+    rows = step_rows(model, x, y, size)
+    machine = Machine.named(current().cpu)
+    threads = current().threads or machine.cores
+    profiles: dict[str, Profile] = {}
+    steps = []
+    for kind, arrays in rows.items():
+        graph, known = model.step_arrays(kind, *arrays)
+        listing = Listing(graph, machine)
+        if measure:
+            profiles[kind] = profile(graph, known, MEASURED)
+        steps.append(_step(listing, {"N": len(arrays[0])}, profiles.get(kind)))
+    limits = _limits(threads) if measure else None
+    data = {
+        "title": model.name, "version": _version(), "made": time.strftime("%Y-%m-%d %H:%M"),
+        "machine": {
+            "cpu": machine.cpu, "triple": machine.triple, "vector_bits": machine.vector_bits,
+            "registers": machine.registers, "threads": threads, "llvm": VERSION.rpartition(" ")[2],
+            "operations": limits and limits.operations,
+            "bandwidth": {str(k): v for k, v in limits.copies.items()} if limits else {}},
+        "layers": [_layer(*described) for described in model.described_layers()],
+        "steps": steps,
+    }
+    target.write_text(render(data), encoding="utf-8")
+    return Report(data, profiles, target)
+
+
+@cache
+def _limits(threads: int) -> Limits:
+    from graphc.runtime.limits import Limits
+
+    return Limits.measure(threads).best(Limits.measure(threads))  # something else may run during one of them
+
+
+def _version() -> str:
+    import graphc
+
+    return graphc.__version__
+
+
+def step_rows(model: Any, x: Any, y: Any, size: int) -> dict[str, tuple[np.ndarray, ...]]:
+    """The first rows of x and y, or random ones, for each kind of step that the model has."""
+    rng = np.random.default_rng(0)
+    if x is None:
+        if not model.built or None in model.sample_shape:
+            raise ValueError(f"explain: the shape of the inputs of {model.name!r} isn't known: pass x.")
+        x = rng.random((size, *model.sample_shape), np.float32)
+    if y is not None or (model.optimizer is not None and model.loss is not None):
+        y = _labels(model, len(x), rng) if y is None else y
+        arrays = tuple(a[:size] for a in model._arrays("train_on_batch", x, y))
+        return {"train": arrays, "evaluate": arrays, "predict": arrays[:1]}
+    return {"predict": (model._inputs("explain", x)[:size],)}
+
+
+def _labels(model: Any, rows: int, rng: np.random.Generator) -> np.ndarray:
+    """Random labels that the loss takes."""
+    shape = tuple(1 if d is None else d for d in model.output_shape[1:])
+    if model.loss.targets == "classes":
+        return rng.integers(0, shape[-1], (rows, *shape[:-1])).astype(np.int32)
+    return rng.integers(0, 2, (rows, *shape)).astype(np.float32)
+
+
+def _layer(of: Any, shape: Any) -> dict[str, Any]:
+    activation = getattr(of, "activation", None)
+    return {"name": of.name, "type": type(of).__name__, "output": str(shape) if shape is not None else "?",
+            "parameters": sum(w.size for w in of.weights), "activation": getattr(activation, "__name__", "")}
+
+
+# --------------------------------------------------------------------------------------------------------- a step
+
+def _step(listing: Listing, sizes: Mapping[str, int], times: Profile | None) -> dict[str, Any]:
+    *stages, _, plan = listing.stages
+    ids = _Ids()
+    inside = values_of_kernels(listing.fused)
+    return {
+        "kind": listing.graph.name, "sizes": dict(sizes), "seconds": times and times.seconds,
+        "stages": [
+            {"name": s.name, "seconds": s.seconds, "changed": not i or str(s.result) != str(stages[i - 1].result),
+             "rules": dict(s.rules or {}), **_graph(s.result, ids)} for i, s in enumerate(stages)],
+        "kernels": list(_kernels(listing, sizes, inside, ids, times)),
+        "plan": _plan(plan.result, sizes),
+    }
+
+
+class _Ids:
+    """A short name for each value: the same value has the same one in every stage."""
+
+    def __init__(self) -> None:
+        self.known: dict[Value, str] = {}
+
+    def __getitem__(self, value: Value) -> str:
+        return self.known.setdefault(value, f"v{len(self.known)}")
+
+
+def _graph(graph: Graph, ids: _Ids) -> dict[str, Any]:
+    names, layers, constants = name_values(graph), _layers(graph), _constants(graph)
+    values = [{"id": ids[v], "name": names[v], "op": v.op.name,
+               "text": f"{names[v]}: {v.type}" if isinstance(v.op, Input | State) else print_value(v, names),
+               "type": str(v.type), "origin": v.origin, "layer": layers[v], "phase": _phase(v),
+               "constant": v in constants, "operands": [ids[o] for o in v.operands]} for v in graph.values()]
+    return {"values": values, "outputs": {name: ids[v] for name, v in graph.outputs},
+            "updates": {names[s]: ids[v] for s, v in graph.updates}}
+
+
+def _layers(graph: Graph) -> dict[Value, str]:
+    """The layer with which each value is drawn: its own, that of an operand, or for leaves that of a reader."""
+    found: dict[Value, str] = {}
+    for v in graph.values():
+        found[v] = layer_of(v.origin) or next((found[o] for o in v.operands if found[o]), "")
+        found |= {o: found[v] for o in v.operands if isinstance(o.op, State) and not found[o]}
+    return found
+
+
+def _constants(graph: Graph) -> set[Value]:
+    """The values that depend on no array."""
+    found: set[Value] = set()
+    for v in graph.values():
+        if not isinstance(v.op, Input | State) and all(o in found for o in v.operands):
+            found.add(v)
+    return found
+
+
+def _phase(v: Value) -> str:
+    return v.op.name if isinstance(v.op, Input | State) else phase_of(v.origin)
+
+
+def values_of_kernels(fused: Graph) -> dict[Value, list[Value]]:
+    """For each kernel of a fused graph, the values of the graph before fusion that it computes.
+
+    Values are interned, so applying a kernel's ops to what its operands stand for gives the very values.
+    """
+    known: dict[Value, Any] = {v: v for v in fused.inputs + fused.state}
+    found: dict[Value, list[Value]] = {}
+    for v in fused.values():
+        if isinstance(v.op, Kernel):
+            body: Graph = v.op.body
+            inner = dict(zip(body.inputs, (known[o] for o in v.operands), strict=True))
+            for u in body.values():
+                if u not in inner:
+                    inner[u] = apply(u.op, *(inner[o] for o in u.operands), origin=u.origin)
+            found[v] = [inner[u] for u in body.values() if u not in body.inputs]
+            known[v] = tuple(inner[r] for _, r in body.outputs)
+        elif isinstance(v.op, Item):
+            known[v] = known[v.operands[0]][v.op.index]
+        elif v not in known:
+            known[v] = apply(v.op, *(known[o] for o in v.operands), origin=v.origin)
+    return found
+
+
+def _kernels(listing: Listing, sizes: Mapping[str, int], inside: Mapping[Value, list[Value]], ids: _Ids,
+             times: Profile | None) -> Iterator[dict[str, Any]]:
+    made = {k.value: i for i, k in enumerate(listing.kernels)}
+    names = name_values(listing.fused)
+    for i, kernel in enumerate(listing.kernels):
+        origin, needed = lead(kernel.value).origin, cost(kernel.value, sizes)
+        measured = {"seconds": times.kernels[i].seconds, "waiting": times.kernels[i].waiting} if times else {}
+        memory = [source(o) for o in kernel.value.operands]
+        makers = [made[m.operands[0]] if isinstance(m.op, Item) else None for m in memory]
+        yield {
+            "index": i, "name": kernel.name, "origin": kernel.value.origin, "layer": layer_of(origin),
+            "layers": list(dict.fromkeys(layer_of(o) for o in kernel.value.origin.split("+") if o)),
+            "phase": phase_of(origin),
+            "values": [ids[v] for v in inside[kernel.value]],
+            "operands": [{"name": names[o], "type": str(o.type), "kernel": m}
+                         for o, m in zip(kernel.value.operands, makers, strict=True)],
+            "results": [str(v.type) for _, v in kernel.body.outputs],
+            "flops": needed.flops, "bytes": needed.bytes, "body": str(kernel.body), **_forms(kernel), **measured}
+
+
+def _forms(kernel: KernelListing) -> dict[str, str]:
+    """The texts of a kernel, from naive loops to assembly; `fallback` says why there are no more."""
+    forms = dict.fromkeys(("loops", "schedule", "llvm", "optimised", "assembly", "fallback"), "")
+    try:
+        forms["loops"] = str(kernel.loops)
+        forms["schedule"] = str(kernel.schedule)
+        forms["llvm"] = kernel.llvm
+        forms["optimised"], forms["assembly"] = kernel.code
+    except Exception as error:  # it runs on NumPy
+        forms["fallback"] = str(error)
+    return forms
+
+
+def _plan(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Any]:
+    regions, total = plan.regions(), 0
+    base = {}
+    for region, size in regions.items():
+        base[region] = total
+        total += size * product([sizes[s] for s in region])  # type: ignore[operator]
+    number = {step: i for i, step in enumerate(plan.steps)}
+    buffers = []
+    for v, p in plan.places.items():
+        if p.space == "arena":
+            scale = product([sizes[s] for s in p.region])
+            step = v.operands[0]
+            buffers.append({
+                "name": f"result {v.op.index} of {step.op.body.name}", "type": str(v.type),  # type: ignore
+                "kernel": number[step], "layer": layer_of(v.origin), "offset": base[p.region] + p.offset * scale,
+                "size": p.size * scale, "first": p.first, "last": min(p.last, len(plan.steps) - 1)})
+    weights = sum(product(v.shape) * v.dtype.size for v in plan.graph.state)
+    return {"text": str(plan), "arena": total, "weights": weights, "buffers": buffers}

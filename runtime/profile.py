@@ -1,0 +1,243 @@
+"""Where the time of a program goes: kernel by kernel, from stamps that its native code takes (targets/step.py)."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graphc.ir.errors import LoweringError
+from graphc.ir.graph import Graph, Value, layer_of, phase_of
+from graphc.passes.cost import cost, lead
+from graphc.runtime.targets.step import stamps
+
+__all__ = ["KernelTime", "Profile", "Recorder", "profile", "traced"]
+
+KEPT = 1000  # steps of a program whose stamps are kept, the latest ones
+WARM, LEAST = 10, 5  # steps before those that count, which also try out the number of threads; and the least that count
+
+
+class Recorder:
+    """The stamps of a program's latest steps. `rows` are of one step: threads, stamps."""
+
+    def __init__(self, kept: int = KEPT):
+        self.steps: deque[tuple[dict[str, int], np.ndarray]] = deque(maxlen=kept)
+        self.name, self.kernels = "", ()
+        self.seen = 0
+
+    def begin(self, name: str, kernels: Sequence[Value]) -> None:
+        """Take the times of these kernels from now on."""
+        self.name, self.kernels = name, tuple(kernels)
+
+    @property
+    def words(self) -> int:
+        """Words of one thread's stamps."""
+        return stamps(len(self.kernels))
+
+    def add(self, sizes: Mapping[str, int], threads: int, times: np.ndarray) -> None:
+        """Keep the stamps of some steps: i64[steps, threads, words]."""
+        self.seen += len(times)
+        used = times[-self.steps.maxlen:, :threads, :2 * len(self.kernels) + 1]  # type: ignore[operator]
+        self.steps.extend((dict(sizes), s) for s in used)
+
+    def clear(self) -> None:
+        """Forget the steps so far."""
+        self.steps.clear()
+        self.seen = 0
+
+    def profiles(self) -> list[Profile]:
+        """What the steps took, those with the same sizes and number of threads together."""
+        groups: dict[tuple, list[np.ndarray]] = {}
+        for sizes, times in self.steps:
+            groups.setdefault((tuple(sizes.items()), len(times)), []).append(times)
+        return [Profile(self.name, self.kernels, dict(sizes), np.stack(times))
+                for (sizes, _), times in groups.items()]
+
+
+@dataclass(frozen=True)
+class KernelTime:
+    """One kernel: what it computes, and the median over the steps of what it took.
+
+    `layer` and `phase` (forward, backward, update) are those of the value with most of its work, `origins` names all
+    layers with values in it. `seconds` run until the next kernel begins; `waiting` is the fraction of it that a
+    thread waits for the last one, on average. `flops` are floating-point operations, `bytes` what must be moved.
+    """
+
+    index: int
+    name: str
+    layer: str
+    phase: str
+    origins: str
+    flops: int
+    bytes: int
+    seconds: float
+    waiting: float
+
+
+class Profile:
+    """The times of one program at one set of sizes. `str()` is a table; `save_trace` writes a file for Perfetto.
+
+    `stamps`: i64[steps, threads, 2 * kernels + 1], nanoseconds (targets/step.py).
+    """
+
+    def __init__(self, name: str, kernels: Sequence[Value], sizes: Mapping[str, int], stamps: np.ndarray):
+        self.name, self.sizes, self.stamps = name, dict(sizes), stamps
+        self.kernels = [self._kernel(i, k) for i, k in enumerate(kernels)]
+
+    @property
+    def steps(self) -> int:
+        return self.stamps.shape[0]
+
+    @property
+    def threads(self) -> int:
+        return self.stamps.shape[1]
+
+    @property
+    def seconds(self) -> float:
+        """The median step, from its first kernel's beginning to its last one's end."""
+        return float(np.median(self.stamps[:, 0, -1] - self.stamps[:, 0, 0])) * 1e-9
+
+    def _kernel(self, i: int, kernel: Value) -> KernelTime:
+        begin, end, after = (self.stamps[:, :, 2 * i + k] for k in range(3))
+        waiting = (end.max(1, keepdims=True) - end).mean(1) / np.maximum(after.max(1) - begin.min(1), 1)
+        heavy, needed = lead(kernel), cost(kernel, self.sizes)
+        name = kernel.op.body.name  # type: ignore[attr-defined]
+        return KernelTime(i, name, layer_of(heavy.origin), phase_of(heavy.origin), kernel.origin, needed.flops,
+                          needed.bytes, float(np.median(after[:, 0] - begin[:, 0])) * 1e-9,
+                          float(np.median(waiting)))
+
+    def by_layer(self) -> dict[str, dict[str, float]]:
+        """Seconds of each layer's kernels: forward, backward and update."""
+        result: dict[str, dict[str, float]] = {}
+        for k in self.kernels:
+            phases = result.setdefault(k.layer or "-", {})
+            phases[k.phase] = phases.get(k.phase, 0.0) + k.seconds
+        return result
+
+    def __str__(self) -> str:
+        sizes = ", ".join(f"{n}={v}" for n, v in self.sizes.items())
+        total = sum(k.seconds for k in self.kernels) or 1.0
+        head = (f"{self.name} ({sizes}): {_time(self.seconds)} a step on {self.threads} "
+                f"thread{'s' * (self.threads > 1)}, median of {self.steps}")
+        rows = [("kernel", "layer", "phase", "time", "part", "GFLOP/s", "GB/s", "waiting")]
+        for k in self.kernels:
+            seconds = max(k.seconds, 1e-9)
+            rows.append((f"{k.index} {k.name}", k.layer or "-", k.phase, _time(k.seconds), f"{k.seconds / total:.1%}",
+                         f"{k.flops / seconds * 1e-9:.1f}", f"{k.bytes / seconds * 1e-9:.1f}",
+                         f"{k.waiting:.0%}"))
+        phases = ("forward", "backward", "update")
+        groups = [("layer", *phases, "part")]
+        for name, parts in self.by_layer().items():
+            groups.append((name, *(_time(parts[p]) if p in parts else "" for p in phases),
+                           f"{sum(parts.values()) / total:.1%}"))
+        return "\n".join([head, "", *_table(groups, 1), "", *_table(rows, 3)])
+
+    def events(self, process: int) -> Iterator[dict[str, Any]]:
+        """The events of a trace: for each thread every kernel and the wait at the barrier behind it."""
+        for step in self.stamps:
+            start, end = int(step[0, 0]), int(step[0, -1])
+            sizes = ", ".join(f"{n}={v}" for n, v in self.sizes.items())
+            yield _event(f"{self.name} ({sizes})", "step", process, 0, start, end)
+            for thread, row in enumerate(step.tolist()):
+                for i, k in enumerate(self.kernels):
+                    began, done, after = row[2 * i:2 * i + 3]
+                    yield _event(k.name, k.phase, process, thread, began, done, {
+                        "layer": k.layer, "layers": k.origins, "kernel": i, "flops": k.flops, "bytes": k.bytes})
+                    yield _event("barrier", "wait", process, thread, done, after)
+
+    def save_trace(self, path: Any) -> Path:
+        """Write the steps as a trace that https://ui.perfetto.dev and chrome://tracing open."""
+        return _save([self], Path(path))
+
+
+def _event(name: str, category: str, process: int, thread: int, begin: int, end: int,
+           arguments: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    event: dict[str, Any] = {"name": name, "cat": category, "ph": "X", "pid": process, "tid": thread,
+                             "ts": begin / 1000, "dur": (end - begin) / 1000}
+    return event | {"args": dict(arguments)} if arguments else event
+
+
+def _save(profiles: Sequence[Profile], path: Path) -> Path:
+    process = os.getpid()
+    threads = max((p.threads for p in profiles), default=0)
+    named = [("process_name", 0, "graphc"), *(("thread_name", t, f"thread {t}") for t in range(threads))]
+    events: list[dict[str, Any]] = [{"name": kind, "ph": "M", "pid": process, "tid": thread, "args": {"name": name}}
+                                    for kind, thread, name in named]
+    for p in profiles:
+        events.extend(p.events(process))
+    path.write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ns"}))
+    return path
+
+
+def _table(rows: Sequence[Sequence[str]], names: int) -> Iterator[str]:
+    """Aligned columns, the first ones to the left and the others to the right, a line below the head."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for number, row in enumerate(rows):
+        yield "  ".join(cell.ljust(w) if i < names else cell.rjust(w)
+                        for i, (cell, w) in enumerate(zip(row, widths, strict=True))).rstrip()
+        if not number:
+            yield "  ".join("-" * w for w in widths)
+
+
+def _time(seconds: float) -> str:
+    for factor, unit in ((1, "s"), (1e3, "ms")):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.2f} {unit}"
+    return f"{seconds * 1e6:.1f} us"
+
+
+def profile(graph: Graph, arrays: Mapping[str, np.ndarray], seconds: float = 0.5) -> Profile:
+    """The times of a step, repeated for about so many seconds; arrays by label, which stay as they are.
+
+    The program is compiled as the switches in force say (`graphc.config`).
+    """
+    from graphc.runtime.program import NativeProgram, compile  # programs have recorders
+
+    recorder = Recorder()
+    program = compile(graph, {v.op.label: arrays[v.op.label].copy() for v in graph.state}, recorder)  # type: ignore
+    if not isinstance(program, NativeProgram):
+        raise LoweringError("A profile needs native code: it is off (GRAPHC_BACKEND, GRAPHC_CHECK_NUMERICS), or this "
+                            "system lacks what it needs.")
+    inputs = [arrays[v.op.label] for v in graph.inputs]  # type: ignore[attr-defined]
+    for _ in range(WARM):
+        program(*inputs)
+    recorder.clear()
+    end = time.perf_counter() + seconds
+    while len(recorder.steps) < LEAST or (time.perf_counter() < end and len(recorder.steps) < KEPT):
+        program(*inputs)
+    return max(recorder.profiles(), key=lambda p: p.steps)
+
+
+_TRACED: dict[str, list[Recorder]] = {}
+
+
+def traced(path: str) -> Recorder:
+    """A recorder whose times are written when the process ends: a table to stderr, and the trace to a file."""
+    if not _TRACED:
+        atexit.register(_write_traces, os.getpid())
+    recorder = Recorder()
+    _TRACED.setdefault(path, []).append(recorder)
+    return recorder
+
+
+def _write_traces(process: int) -> None:
+    if os.getpid() != process:  # a fork, whose parent writes
+        return
+    for path, recorders in _TRACED.items():
+        profiles = [p for r in recorders for p in r.profiles()]
+        for p in profiles:
+            print(f"\n{p}", file=sys.stderr)
+        kept, seen = (sum(n(r) for r in recorders) for n in (lambda r: len(r.steps), lambda r: r.seen))
+        try:
+            print(f"\nThe trace of {kept} of {seen} steps: {_save(profiles, Path(path))}", file=sys.stderr)
+        except OSError as error:
+            print(f"\nThe trace can't be written: {error}", file=sys.stderr)
