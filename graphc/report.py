@@ -161,7 +161,7 @@ class _Ids:
 
 
 def _graph(graph: Graph, ids: _Ids) -> dict[str, Any]:
-    names, layers, constants = name_values(graph), _layers(graph), _constants(graph)
+    names, layers, constants = name_values(graph), _layers(graph), graph.constants()
     values = [{"id": ids[v], "name": names[v], "op": v.op.name,
                "text": f"{names[v]}: {v.type}" if isinstance(v.op, Input | State) else print_value(v, names),
                "type": str(v.type), "origin": v.origin, "layer": layers[v], "phase": _phase(v),
@@ -176,15 +176,6 @@ def _layers(graph: Graph) -> dict[Value, str]:
     for v in graph.values():
         found[v] = layer_of(v.origin) or next((found[o] for o in v.operands if found[o]), "")
         found |= {o: found[v] for o in v.operands if isinstance(o.op, State) and not found[o]}
-    return found
-
-
-def _constants(graph: Graph) -> set[Value]:
-    """The values that depend on no array."""
-    found: set[Value] = set()
-    for v in graph.values():
-        if not isinstance(v.op, Input | State) and all(o in found for o in v.operands):
-            found.add(v)
     return found
 
 

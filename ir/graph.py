@@ -145,6 +145,15 @@ class Graph:
                 result[operand].append(value)
         return result
 
+    def constants(self) -> set[Value]:
+        """The values that depend on no input and no state."""
+        found: set[Value] = set()
+        leaves = {*self.inputs, *self.state}
+        for value in self.values():
+            if value not in leaves and all(o in found for o in value.operands):
+                found.add(value)
+        return found
+
     def rebuild(self, change: Callable[[Value, tuple[Value, ...]], Value | None] = lambda v, o: None,
                 name: str | None = None) -> Graph:
         """A new graph; `change(value, new_operands)` may give another value for each, operands first."""

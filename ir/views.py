@@ -325,7 +325,7 @@ def select(graph: Graph, layer: str) -> Graph:
 def _part(graph: Graph, chosen: dict[Value, None]) -> Graph:
     """The graph that computes the chosen values from those that they read."""
     labels = _Labels(v.op.label for v in graph.values() if isinstance(v.op, Input | State))
-    free = _free(graph)
+    free = graph.constants()
     new: dict[Value, Value] = {}
     inputs: list[Value] = []
     state: list[Value] = []
@@ -353,15 +353,6 @@ def _part(graph: Graph, chosen: dict[Value, None]) -> Graph:
                if v in returned or (v not in updated and not users[v])
                or (v not in free and any(u not in chosen for u in users[v]))]
     return Graph(graph.name, tuple(inputs), tuple(sorted(state, key=graph.state.index)), tuple(outputs), updates)
-
-
-def _free(graph: Graph) -> set[Value]:
-    """The values that depend on no input and no state."""
-    found: set[Value] = set()
-    for value in graph.values():
-        if not isinstance(value.op, Input | State) and all(o in found for o in value.operands):
-            found.add(value)
-    return found
 
 
 class _Labels:

@@ -56,7 +56,7 @@ class _Fusion:
         self.leaves = set(graph.inputs + graph.state)
         self.of = {v: structure(v) for v in self.order if v not in self.leaves}
         self.needed = set(graph.roots)  # values that must be in memory
-        self.constant: set[Value] = set()  # depends on no leaf
+        self.constant = graph.constants()
         self.cheap: set[Value] = set()  # computed from a few elements: again in every kernel, never kept
         self.groups: dict[Value, list[Group]] = {}
         self.classify()
@@ -67,16 +67,13 @@ class _Fusion:
     # ---------------------------------------------------------------------------------------- joining readers
 
     def classify(self) -> None:
-        """Find the values that depend on no array, or on a few elements only."""
+        """Find the values that depend on a few elements of arrays only."""
         for v in self.graph.values():
-            if v in self.leaves:
+            if v in self.leaves or v in self.constant:
                 continue
-            s = self.of[v]
             sources = [o for o in v.operands if o not in self.constant]
-            if not sources:
-                self.constant.add(v)
-            elif not s.reduces and all(o in self.cheap or (o in self.leaves and elements(o.shape) <= TINY)
-                                       for o in sources):
+            few = all(o in self.cheap or (o in self.leaves and elements(o.shape) <= TINY) for o in sources)
+            if few and not self.of[v].reduces:
                 self.cheap.add(v)
 
     def light(self, v: Value) -> bool:
