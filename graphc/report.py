@@ -45,12 +45,19 @@ class Report:
             values = [len(s["values"]) for s in step["stages"]]
             kernels = step["kernels"]
             parts.append(f"{step['kind']}: {values[0]} values traced, {values[-1]} after the passes, {len(kernels)} "
-                         f"kernels, {sum(k['flops'] for k in kernels) / 1e6:.4g} MFLOP, "
-                         f"{sum(k['bytes'] for k in kernels) / 1e6:.4g} MB moved, "
-                         f"{step['plan']['arena'] / 1e6:.4g} MB arena")
+                         f"kernels, {_scaled(sum(k['flops'] for k in kernels), 'FLOP')}, "
+                         f"{_scaled(sum(k['bytes'] for k in kernels), 'B')} moved, "
+                         f"{_scaled(step['plan']['arena'], 'B')} of arena")
             if step["kind"] in self.profiles:
                 parts.append(str(self.profiles[step["kind"]]))
         return "\n\n".join([*parts, f"The page: {self.path}"])
+
+
+def _scaled(number: float, unit: str) -> str:
+    power = 0
+    while number >= 1000 and power < 3:
+        number, power = number / 1000, power + 1
+    return f"{number:.3g} {('', 'k', 'M', 'G')[power]}{unit}"
 
 
 def explain(model: Any, x: Any = None, y: Any = None, path: Any = None, batch_size: int | None = None,
