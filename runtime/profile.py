@@ -7,7 +7,6 @@ import json
 import os
 import sys
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,46 +19,81 @@ from graphc.ir.graph import Graph, Value, layer_of, phase_of
 from graphc.passes.cost import cost, lead
 from graphc.runtime.targets.step import stamps
 
-__all__ = ["KernelTime", "Profile", "Recorder", "profile", "traced"]
+__all__ = ["KernelTime", "Profile", "Recorder", "Ring", "profile", "traced"]
 
-KEPT = 1000  # steps of a program whose stamps are kept, the latest ones
+KEPT, MEMORY = 1000, 1 << 25  # the latest steps, and bytes, whose stamps are kept
 WARM, LEAST = 10, 5  # steps before those that count, which also try out the number of threads; and the least that count
 
 
+class Ring:
+    """The stamps of the latest steps with the same sizes, where native code writes them: i64[steps, threads, words]."""
+
+    def __init__(self, sizes: Mapping[str, int], threads: int, words: int, kept: int):
+        self.sizes = dict(sizes)
+        self.stamps = np.zeros((max(LEAST, min(kept, MEMORY // (8 * threads * words))), threads, words), np.int64)
+        self.threads = [0] * len(self.stamps)  # that took part in each step
+        self.stride = self.stamps[0].nbytes
+        self.here = self.stamps.ctypes.data  # the address for the stamps of the next step
+        self.at = self.seen = 0
+
+    @property
+    def left(self) -> int:
+        """The number of steps whose stamps lie one after the other from here on."""
+        return len(self.stamps) - self.at
+
+    def done(self, threads: int, steps: int = 1) -> None:
+        """Count steps that have been run by so many threads."""
+        if steps == 1:
+            self.threads[self.at] = threads
+        else:
+            self.threads[self.at:self.at + steps] = [threads] * steps
+        self.at += steps
+        self.here += steps * self.stride
+        self.seen += steps
+        if self.at == len(self.threads):
+            self.at, self.here = 0, self.stamps.ctypes.data
+
+    def steps(self) -> Iterator[np.ndarray]:
+        """The stamps of each step that is kept, in their order: i64[threads, words]."""
+        kept = min(self.seen, len(self.stamps))
+        for k in range(self.at - kept, self.at):
+            yield self.stamps[k, :self.threads[k]]
+
+
 class Recorder:
-    """The stamps of a program's latest steps. `rows` are of one step: threads, stamps."""
+    """Keeps the stamps of a program's latest steps, some for each set of sizes."""
 
     def __init__(self, kept: int = KEPT):
-        self.steps: deque[tuple[dict[str, int], np.ndarray]] = deque(maxlen=kept)
+        self.kept = kept
+        self.rings: list[Ring] = []
         self.name, self.kernels = "", ()
-        self.seen = 0
 
     def begin(self, name: str, kernels: Sequence[Value]) -> None:
         """Take the times of these kernels from now on."""
         self.name, self.kernels = name, tuple(kernels)
 
-    @property
-    def words(self) -> int:
-        """Words of one thread's stamps."""
-        return stamps(len(self.kernels))
+    def ring(self, sizes: Mapping[str, int], threads: int) -> Ring:
+        """A place for the stamps of steps with these sizes, by at most so many threads."""
+        self.rings.append(Ring(sizes, threads, stamps(len(self.kernels)), self.kept))
+        return self.rings[-1]
 
-    def add(self, sizes: Mapping[str, int], threads: int, times: np.ndarray) -> None:
-        """Keep the stamps of some steps: i64[steps, threads, words]."""
-        self.seen += len(times)
-        used = times[-self.steps.maxlen:, :threads, :2 * len(self.kernels) + 1]  # type: ignore[operator]
-        self.steps.extend((dict(sizes), s) for s in used)
+    @property
+    def seen(self) -> int:
+        """The number of steps that were run."""
+        return sum(r.seen for r in self.rings)
 
     def clear(self) -> None:
         """Forget the steps so far."""
-        self.steps.clear()
-        self.seen = 0
+        for r in self.rings:
+            r.seen = 0
 
     def profiles(self) -> list[Profile]:
         """What the steps took, those with the same sizes and number of threads together."""
         groups: dict[tuple, list[np.ndarray]] = {}
-        for sizes, times in self.steps:
-            groups.setdefault((tuple(sizes.items()), len(times)), []).append(times)
-        return [Profile(self.name, self.kernels, dict(sizes), np.stack(times))
+        for r in self.rings:
+            for times in r.steps():
+                groups.setdefault((tuple(r.sizes.items()), len(times)), []).append(times)
+        return [Profile(self.name, self.kernels, dict(sizes), np.stack(times)[:, :, :2 * len(self.kernels) + 1])
                 for (sizes, _), times in groups.items()]
 
 
@@ -212,7 +246,7 @@ def profile(graph: Graph, arrays: Mapping[str, np.ndarray], seconds: float = 0.5
         program(*inputs)
     recorder.clear()
     end = time.perf_counter() + seconds
-    while len(recorder.steps) < LEAST or (time.perf_counter() < end and len(recorder.steps) < KEPT):
+    while recorder.seen < LEAST or (time.perf_counter() < end and recorder.seen < KEPT):
         program(*inputs)
     return max(recorder.profiles(), key=lambda p: p.steps)
 
@@ -236,7 +270,7 @@ def _write_traces(process: int) -> None:
         profiles = [p for r in recorders for p in r.profiles()]
         for p in profiles:
             print(f"\n{p}", file=sys.stderr)
-        kept, seen = (sum(n(r) for r in recorders) for n in (lambda r: len(r.steps), lambda r: r.seen))
+        kept, seen = sum(p.steps for p in profiles), sum(r.seen for r in recorders)
         try:
             print(f"\nThe trace of {kept} of {seen} steps: {_save(profiles, Path(path))}", file=sys.stderr)
         except OSError as error:

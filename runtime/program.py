@@ -24,7 +24,7 @@ from graphc.passes.plan import results, source
 from graphc.passes.structure import NOMINAL
 from graphc.runtime.config import current
 from graphc.runtime.counters import count
-from graphc.runtime.profile import Recorder, traced
+from graphc.runtime.profile import Recorder, Ring, traced
 from graphc.runtime.stages import Dump, run_passes
 
 __all__ = ["Program", "compile", "prepare"]
@@ -178,6 +178,7 @@ class Frame:
     words: Any
     address: int  # of the words
     buffers: list[np.ndarray]  # for gathered inputs, made when they are needed
+    ring: Ring | None = None  # where a program that is profiled writes the stamps of its kernels
 
 
 class NativeProgram(Program):
@@ -212,17 +213,15 @@ class NativeProgram(Program):
             threads = choice.begin() if choice.measured else choice.threads
             for segment, native in self.segments:
                 if native is None:
-                    self.fall_back(segment, inputs, outputs, frame.sizes)  # type: ignore[arg-type]
+                    self.fall_back(segment, inputs, outputs, frame)  # type: ignore[arg-type]
                 else:
                     frame.words[0] = native
                     self.team.run(frame.address, threads)
                     count("native_calls")
             if choice.measured:
                 choice.end(threads)
-            if self.recorder is not None:
-                *results, stamps = outputs
-                self.recorder.add(frame.sizes, threads, stamps[None])
-                return tuple(results)
+            if frame.ring is not None:
+                frame.ring.done(threads)
         return outputs
 
     def steps(self, arrays: Sequence[np.ndarray], rows: int, times: int, first: int = 0,
@@ -237,20 +236,16 @@ class NativeProgram(Program):
             done = 0
             while done < times:
                 part = min(times - done, _TRIAL_STEPS) if frame.choice.tries else times - done
+                part = part if frame.ring is None else min(part, frame.ring.left)
                 results = tuple(o[done:done + part] for o in outputs)
                 taken = None if numbers is None else numbers[done * rows:(done + part) * rows]
-                threads = self.repeat(frame, arrays, rows, part, first + done * rows, taken, results)
-                if self.recorder is not None:
-                    self.recorder.add(frame.sizes, threads, results[-1])
+                self.repeat(frame, arrays, rows, part, first + done * rows, taken, results)
                 done += part
-        return outputs if self.recorder is None else outputs[:-1]
+        return outputs
 
     def repeat(self, frame: Frame, arrays: Sequence[np.ndarray], rows: int, times: int, first: int,
-               numbers: np.ndarray | None, outputs: tuple[np.ndarray, ...]) -> int:
-        """So many steps in one native call: of rows in order from the first on, or of rows by their numbers.
-
-        Returns the number of threads that ran them.
-        """
+               numbers: np.ndarray | None, outputs: tuple[np.ndarray, ...]) -> None:
+        """So many steps in one native call: of rows in order from the first on, or of rows by their numbers."""
         native = self.segments[0][1]
         strides = [a.nbytes // len(a) for a in arrays]
         sources: list[int] = []
@@ -263,7 +258,8 @@ class NativeProgram(Program):
                 sources += _address(a), stride
         self.place(frame, inputs, outputs)
         growth = [0, *(s * rows if numbers is None else 0 for s in strides), *(0 for _ in self.state),
-                  *(o.nbytes // times for o in outputs), *(0 for _ in self.code.sizes)]
+                  *(o.nbytes // times for o in outputs), *([frame.ring.stride] if frame.ring is not None else []),
+                  *(0 for _ in self.code.sizes)]
         arguments = frame.words[1:]
         call = [self.team.repeat_address, native, times, len(sources) // 2, rows,
                 0 if numbers is None else _address(numbers), len(arguments), *arguments, *growth, *sources]
@@ -273,8 +269,9 @@ class NativeProgram(Program):
         self.team.run(_addressof(words), threads)
         if choice.measured:
             choice.end(threads, times)
+        if frame.ring is not None:
+            frame.ring.done(threads, times)
         count("native_calls")
-        return threads
 
     def frame(self, inputs: tuple[np.ndarray, ...]) -> Frame:
         """The frame of these inputs; raises where they are not what native code takes."""
@@ -295,16 +292,15 @@ class NativeProgram(Program):
         """A frame for these values of the symbolic sizes."""
         code = self.code
         outputs = [(tuple(evaluate_dim(d, sizes) for d in v.shape), v.dtype.numpy) for _, v in self.graph.outputs]
-        if self.recorder is not None:
-            outputs.append(((self.threads, self.recorder.words), np.dtype(np.int64)))
+        ring = None if self.recorder is None else self.recorder.ring(sizes, self.threads)
         needed = _bytes(code.regions.items(), sizes) + _bytes(code.scratch.items(), sizes)
         scale = max(sizes.values(), default=NOMINAL) / NOMINAL
         work = code.work * scale
         choice = Choice(1 if work < ALONE else self.threads, measured=work < SHARED)
         values = [0, 0, *(0 for _ in self.dtypes), *map(_address, self.state), *(0 for _ in outputs),
-                  *(sizes[name] for name in code.sizes)]
+                  *([0] if ring is not None else []), *(sizes[name] for name in code.sizes)]
         words = (ctypes.c_int64 * len(values))(*values)
-        return Frame(sizes, outputs, needed, choice, words, _addressof(words), [])
+        return Frame(sizes, outputs, needed, choice, words, _addressof(words), [], ring)
 
     def place(self, frame: Frame, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> None:
         """Write down where everything lies, in memory that is large enough."""
@@ -321,10 +317,13 @@ class NativeProgram(Program):
         for a in outputs:
             words[k] = _address(a)
             k += 1
+        if frame.ring is not None:
+            words[k] = frame.ring.here
 
-    def fall_back(self, step: Value, inputs: Any, outputs: Any, sizes: Mapping[str, int]) -> None:
+    def fall_back(self, step: Value, inputs: Any, outputs: Any, frame: Frame) -> None:
         """Run one kernel by NumPy, on the memory that the native kernels use."""
         count("numpy_fallbacks")
+        sizes = frame.sizes
         began = time.monotonic_ns()
         blocks = [None, *inputs, *self.state, *outputs]
 
@@ -345,9 +344,9 @@ class NativeProgram(Program):
         evaluate_values([step], known, sizes)
         for k, v in results(self.code.plan.graph)[step].items():
             array(v)[...] = known[step][k]
-        if self.recorder is not None:
+        if frame.ring is not None:
             place = 2 * self.code.plan.steps.index(step)
-            outputs[-1][0, place:place + 3] = began, (done := time.monotonic_ns()), done
+            frame.ring.stamps[frame.ring.at, 0, place:place + 3] = began, (done := time.monotonic_ns()), done
 
 
 def _address(array: np.ndarray) -> int:

@@ -68,20 +68,27 @@ def test_many_steps_in_one_call_are_timed_each(rng):
     for a, b in zip(plain.steps(inputs, 4, 6, 0, order), timed.steps(inputs, 4, 6, 0, order), strict=True):
         np.testing.assert_array_equal(a, b)
     assert recorder.seen == 6
-    ends = [int(step[0, -1]) for _, step in recorder.steps]
-    begins = [int(step[0, 0]) for _, step in recorder.steps]
+    last = 2 * len(recorder.kernels)
+    steps = [step for ring in recorder.rings for step in ring.steps()]
+    ends, begins = [int(step[0, last]) for step in steps], [int(step[0, 0]) for step in steps]
     assert ends == sorted(ends) and all(e <= b for e, b in zip(ends[:-1], begins[1:], strict=True))
 
 
-def test_a_recorder_keeps_the_latest_steps_by_their_sizes(rng):
+def test_a_recorder_keeps_the_latest_steps_of_each_size(rng):
     graph = cnn()
-    recorder = Recorder(kept=4)
+    recorder = Recorder(kept=5)
     arrays = arrays_of(rng, graph, 3)
     program = compile(graph, {v.op.label: arrays[v.op.label] for v in graph.state}, recorder)
     for n in (1, 2, 3, 3, 2, 2):
         program(*(arrays[v.op.label][:n] for v in graph.inputs))
     assert recorder.seen == 6
-    assert sorted((p.sizes["N"], p.steps) for p in recorder.profiles()) == [(2, 2), (3, 2)]
+    assert sorted((p.sizes["N"], p.steps) for p in recorder.profiles()) == [(1, 1), (2, 3), (3, 2)]
+    program.steps([arrays[v.op.label] for v in graph.inputs], 1, 3)
+    program.steps([arrays[v.op.label] for v in graph.inputs], 1, 3)
+    one = next(p for p in recorder.profiles() if p.sizes["N"] == 1)
+    assert one.steps == 5 and (np.diff(one.stamps[:, 0, 0]) > 0).all()  # in their order, though the ring is full
+    recorder.clear()
+    assert recorder.seen == 0 and recorder.profiles() == []
 
 
 def test_a_kernel_that_numpy_runs_is_timed_too(rng, monkeypatch):
