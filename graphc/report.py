@@ -219,7 +219,8 @@ def _kernels(listing: Listing, sizes: Mapping[str, int], inside: Mapping[Value, 
     names = name_values(listing.fused)
     for i, kernel in enumerate(listing.kernels):
         origin, needed = lead(kernel.value).origin, cost(kernel.value, sizes)
-        measured = {"seconds": times.kernels[i].seconds, "waiting": times.kernels[i].waiting} if times else {}
+        took = times.kernels[i] if times else None
+        measured = {"seconds": took.seconds, "wait": took.waiting * took.seconds} if took else {}
         memory = [source(o) for o in kernel.value.operands]
         makers = [made[m.operands[0]] if isinstance(m.op, Item) else None for m in memory]
         yield {
