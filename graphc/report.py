@@ -144,7 +144,7 @@ def _layer(of: Any, shape: Any) -> dict[str, Any]:
 # --------------------------------------------------------------------------------------------------------- a step
 
 def _step(listing: Listing, sizes: Mapping[str, int], times: Profile | None) -> dict[str, Any]:
-    *stages, _, plan = listing.stages
+    *stages, fused, plan = listing.stages
     ids = _Ids()
     inside = values_of_kernels(listing.fused)
     return {
@@ -152,6 +152,7 @@ def _step(listing: Listing, sizes: Mapping[str, int], times: Profile | None) -> 
         "stages": [
             {"name": s.name, "seconds": s.seconds, "changed": not i or str(s.result) != str(stages[i - 1].result),
              "rules": dict(s.rules or {}), **_graph(s.result, ids)} for i, s in enumerate(stages)],
+        "fusing": fused.seconds + plan.seconds,
         "kernels": list(_kernels(listing, sizes, inside, ids, times)),
         "plan": _plan(plan.result, sizes),
     }

@@ -20,7 +20,8 @@ class PassesView {
     this.current = pass;
     const focused = this.buttons.contains(document.activeElement);
     const most = Math.max(...this.passes.map((p) => p.stage.values.length), 1);
-    const longest = Math.max(...this.passes.map((p) => p.stage.seconds ?? 0)) || 1;
+    const { fusing } = this.step;
+    const longest = Math.max(fusing ?? 0, ...this.passes.map((p) => p.stage.seconds ?? 0)) || 1;
     this.buttons.replaceChildren(
       ...this.passes.map((p) => h("li", this.button(p, most, longest))),
       h(
@@ -30,6 +31,11 @@ class PassesView {
           h("b", "fuse + plan"),
           h("span.values", String(this.step.kernels.length)),
           h("span.muted.small", "kernels"),
+          h(
+            "span.muted.small.time",
+            seconds(fusing),
+            h("i", { style: { width: `${(100 * (fusing ?? 0)) / longest}%` } }),
+          ),
         ),
       ),
     );
