@@ -25,6 +25,7 @@ from graphc.runtime.config import current
 from graphc.runtime.counters import count
 from graphc.runtime.listing import KernelListing, Listing, code_key, symbol
 from graphc.runtime.loops import Loops
+from graphc.runtime.targets.clock import reading
 from graphc.runtime.targets.jit import Code, Submit, compiler, link
 from graphc.runtime.targets.llvm import symbols
 from graphc.runtime.targets.machine import Machine
@@ -161,7 +162,7 @@ def _compile(listing: Listing, key: str, functions: _Functions, kept: bool, prof
             if pending or copies:
                 name = symbol(f"{graph.name}_{len(segments)}", key)
                 calls = [layout.call(step, *native[step]) for step in pending]
-                stamped = (done - len(pending), len(made.steps)) if profiled else None
+                stamped = (done - len(pending), len(made.steps), reading(functions.machine)) if profiled else None
                 functions.made[name] = submit(emit_step(calls, copies, blocks, graph.symbols(), name, stamped))
                 segments.append(name)
                 pending.clear()

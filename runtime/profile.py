@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from graphc.ir.graph import Graph, Value, layer_of, phase_of
 from graphc.passes.cost import cost, lead
 from graphc.runtime.targets.step import stamps
 
+if TYPE_CHECKING:
+    from graphc.runtime.targets.clock import Clock
+
 __all__ = ["KernelTime", "Profile", "Recorder", "Ring", "profile", "traced"]
 
 KEPT, MEMORY = 1000, 1 << 25  # the latest steps, and bytes, whose stamps are kept
@@ -26,7 +29,10 @@ WARM, LEAST = 10, 5  # steps before those that count, which also try out the num
 
 
 class Ring:
-    """The stamps of the latest steps with the same sizes, where native code writes them: i64[steps, threads, words]."""
+    """The stamps of the latest steps with the same sizes, where native code writes them: i64[steps, threads, words].
+
+    They are ticks of the clock (targets/clock.py).
+    """
 
     def __init__(self, sizes: Mapping[str, int], threads: int, words: int, kept: int):
         self.sizes = dict(sizes)
@@ -57,7 +63,10 @@ class Ring:
         """The stamps of each step that is kept, in their order: i64[threads, words]."""
         kept = min(self.seen, len(self.stamps))
         for k in range(self.at - kept, self.at):
-            yield self.stamps[k, :self.threads[k]]
+            step = self.stamps[k, :self.threads[k]]
+            if len(step) == 1:  # a thread that is alone is done with a part when it begins the next
+                step[:, 1:-1:2] = step[:, 2::2]
+            yield step
 
 
 class Recorder:
@@ -67,10 +76,11 @@ class Recorder:
         self.kept = kept
         self.rings: list[Ring] = []
         self.name, self.kernels = "", ()
+        self.clock: Clock | None = None
 
-    def begin(self, name: str, kernels: Sequence[Value]) -> None:
-        """Take the times of these kernels from now on."""
-        self.name, self.kernels = name, tuple(kernels)
+    def begin(self, name: str, kernels: Sequence[Value], clock: Clock) -> None:
+        """Take the times of these kernels, in ticks of the clock."""
+        self.name, self.kernels, self.clock = name, tuple(kernels), clock
 
     def ring(self, sizes: Mapping[str, int], threads: int) -> Ring:
         """A place for the stamps of steps with these sizes, by at most so many threads."""
@@ -93,8 +103,9 @@ class Recorder:
         for r in self.rings:
             for times in r.steps():
                 groups.setdefault((tuple(r.sizes.items()), len(times)), []).append(times)
-        return [Profile(self.name, self.kernels, dict(sizes), np.stack(times)[:, :, :2 * len(self.kernels) + 1])
-                for (sizes, _), times in groups.items()]
+        end = 2 * len(self.kernels) + 1
+        return [Profile(self.name, self.kernels, dict(sizes), self.clock.nanoseconds(np.stack(times)[:, :, :end]))
+                for (sizes, _), times in groups.items() if self.clock is not None]
 
 
 @dataclass(frozen=True)

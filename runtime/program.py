@@ -197,7 +197,9 @@ class NativeProgram(Program):
         self.recorder = recorder
         self.code = compile_graph(graph, machine, check, recorder is not None)
         if recorder is not None:
-            recorder.begin(graph.name, self.code.plan.steps)  # type: ignore[union-attr]
+            from graphc.runtime.targets.clock import Clock
+
+            recorder.begin(graph.name, self.code.plan.steps, Clock(machine))  # type: ignore[union-attr]
         self.segments = [(s, s.code.address if isinstance(s, Native) else None) for s in self.code.segments]
         self.memory = np.zeros(0, np.uint8)
         self.base = 0
@@ -324,7 +326,8 @@ class NativeProgram(Program):
         """Run one kernel by NumPy, on the memory that the native kernels use."""
         count("numpy_fallbacks")
         sizes = frame.sizes
-        began = time.monotonic_ns()
+        read = self.recorder.clock.read if self.recorder is not None else int  # type: ignore[union-attr]
+        began = read()
         blocks = [None, *inputs, *self.state, *outputs]
 
         def array(v: Value) -> np.ndarray:
@@ -346,7 +349,7 @@ class NativeProgram(Program):
             array(v)[...] = known[step][k]
         if frame.ring is not None:
             place = 2 * self.code.plan.steps.index(step)
-            frame.ring.stamps[frame.ring.at, 0, place:place + 3] = began, (done := time.monotonic_ns()), done
+            frame.ring.stamps[frame.ring.at, 0, place:place + 3] = began, (done := read()), done
 
 
 def _address(array: np.ndarray) -> int:

@@ -3,13 +3,13 @@
 `step(arguments, team, thread, threads)`: arguments is an array of 64-bit words, first the addresses of the memory
 blocks (arena regions and scratch are one block; inputs, state and outputs one each), then the symbolic sizes.
 
-A step that is profiled has one more block, with a row of `stamps` for each thread: the time, in nanoseconds of the
-system's monotonic clock, at which the thread began each kernel and at which it had done its part, and that of the end.
+A step that is profiled has one more block, with a row of `stamps` for each thread: the ticks (clock.py) at which the
+thread began each kernel, those at which it had done its part, and those of the end. A thread that is alone goes on at
+once, so it doesn't note when a part was done.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,20 +17,22 @@ from graphc.runtime.targets.llvm import BARRIER
 
 __all__ = ["Call", "Copy", "Location", "emit_step", "stamps"]
 
-_STAMP = f"""
-declare i32 @clock_gettime(i32, ptr)
-
-define internal void @stamp(ptr %to) {{
-  %time = alloca [2 x i64], align 8
-  call i32 @clock_gettime(i32 {time.CLOCK_MONOTONIC}, ptr %time)
-  %nanoseconds_at = getelementptr i64, ptr %time, i64 1
-  %seconds = load i64, ptr %time, align 8
-  %nanoseconds = load i64, ptr %nanoseconds_at, align 8
-  %scaled = mul i64 %seconds, 1000000000
-  %now = add i64 %scaled, %nanoseconds
+_STAMP = """
+define internal void @stamp(ptr %to) alwaysinline {
+  %now = call i64 @now()
   store i64 %now, ptr %to, align 8
   ret void
-}}
+}
+
+define internal void @part(ptr %to, i64 %threads) alwaysinline {
+  %alone = icmp eq i64 %threads, 1
+  br i1 %alone, label %done, label %note
+note:
+  call void @stamp(ptr %to)
+  br label %done
+done:
+  ret void
+}
 """
 
 Scale = tuple[str, ...]
@@ -69,11 +71,11 @@ def stamps(kernels: int) -> int:
 
 
 def emit_step(calls: Sequence[Call], copies: Sequence[Copy], blocks: int, sizes: Sequence[str],
-              name: str = "step", stamped: tuple[int, int] | None = None) -> str:
+              name: str = "step", stamped: tuple[int, int, str] | None = None) -> str:
     """The text of a module with the function; it calls the kernels and BARRIER by name.
 
-    `stamped`: the step is profiled. The number of its first kernel within the program, and that of all kernels; the
-    last block is that of the stamps.
+    `stamped`: the step is profiled. The number of its first kernel within the program, that of all kernels, and the
+    text of the function `now` that reads the ticks; the last block is that of the stamps.
     """
     lines: list[str] = []
     made: dict[object, str] = {}
@@ -107,11 +109,12 @@ def emit_step(calls: Sequence[Call], copies: Sequence[Copy], blocks: int, sizes:
 
     def stamp(place: int) -> None:
         if stamped is not None:
-            first, kernels = stamped
+            first, kernels, _ = stamped
             row = put("row", f"getelementptr i64, ptr {word(blocks - 1, 'ptr')}, i64 "
                       + put("offset", f"mul i64 %thread, {stamps(kernels)}"))
             at = put(("stamp", place), f"getelementptr i64, ptr {row}, i64 {2 * first + place}")
-            lines.append(f"call void @stamp(ptr {at})")
+            function = "part" if place % 2 else "stamp"
+            lines.append(f"call void @{function}(ptr {at}{', i64 %threads' * (place % 2)})")
 
     most, numbers = max([1, *(len(c.buffers) for c in calls)]), max(1, len(sizes))
     lines += [f"%buffers = alloca [{most} x ptr]", f"%sizes = alloca [{numbers} x i64]"]
@@ -132,7 +135,7 @@ def emit_step(calls: Sequence[Call], copies: Sequence[Copy], blocks: int, sizes:
                   "br label %done", "done:"]
     kernels = dict.fromkeys(c.function for c in calls)
     return "\n".join([
-        *([_STAMP] if stamped is not None else []),
+        *([stamped[2], _STAMP] if stamped is not None else []),
         "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)", f"declare void @{BARRIER}(ptr, i64)",
         *(f"declare void @{k}(ptr, ptr, ptr, i64, i64)" for k in kernels),
         f"define void @{name}(ptr %arguments, ptr %team, i64 %thread, i64 %threads) nounwind {{",

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from itertools import pairwise
 
 import numpy as np
@@ -22,6 +23,9 @@ from graphc.runtime import compile, counters
 from graphc.runtime.config import config
 from graphc.runtime.profile import Recorder, profile
 from graphc.runtime.schedule import schedule
+from graphc.runtime.targets import clock as clock_module
+from graphc.runtime.targets.clock import Clock, reading
+from graphc.runtime.targets.machine import Machine
 from graphc.runtime.targets.step import stamps
 
 N = dim("N")
@@ -148,6 +152,24 @@ def test_a_trace_has_the_kernels_and_barriers_of_each_thread(rng, tmp_path):
     assert {e["args"]["name"] for e in events if e["name"] == "thread_name"} == {
         f"thread {t}" for t in range(found.threads)}
     assert any(e.get("args", {}).get("layer") == "conv" for e in timed)
+
+
+@pytest.mark.parametrize("source", ["tsc", "hpet", None])
+def test_ticks_are_nanoseconds_of_the_monotonic_clock(source, tmp_path, monkeypatch):
+    path = tmp_path / "current_clocksource"
+    if source:
+        path.write_text(f"{source}\n")
+    machine = Machine.host()
+    text = reading(machine, path)
+    assert ("readcyclecounter" in text) == (source == "tsc" and machine.triple.startswith("x86_64"))
+    monkeypatch.setattr(clock_module, "reading", lambda machine: text)
+    clock = Clock(machine)
+    ticks, expected = [], []
+    for _ in range(5):
+        time.sleep(0.01)
+        expected.append(time.monotonic_ns())
+        ticks.append(clock.read())
+    np.testing.assert_allclose(clock.nanoseconds(np.array(ticks)), expected, rtol=0, atol=5e6)
 
 
 def test_rows_of_stamps_are_whole_cache_lines():
