@@ -543,15 +543,16 @@ def _extremum(e: Expr, upper: bool) -> Bound:
         shared = _extremum(rest + x * (k // c.attr), upper)  # type: ignore[operator]
         alone = _atom_bounds(atom)[at_least_zero(k) == upper]
         apart = None if alone is None else _extremum(rest + size(alone * k), upper)
-        return (_least if upper else _greatest)(shared, apart, all_needed=False)
+        return _pick(shared, apart, least=upper, both=False)
     choice = next((a for a in terms if a.op in ("min", "max")), None)
     if choice is not None and (at_least_zero(terms[choice]) or at_least_zero(-1 * terms[choice])):
-        # x + min(a, b) is the lesser of x + a and x + b: what both sides share cancels before it is bounded
+        # x + min(a, b) is the lesser of x + a and x + b: what both sides share cancels before it is bounded. A side
+        # that varies with no axis goes last: it is the limit that was put there to keep an index within an extent
         k = terms.pop(choice)
         rest = from_linear((terms, total))
-        ends = [_extremum(rest + a * size(k), upper) for a in choice.args]
+        ends = [_extremum(rest + a * size(k), upper) for a in sorted(choice.args, key=lambda a: not a.axes)]
         least = (choice.op == "min") == at_least_zero(k)
-        return (_least if least else _greatest)(*ends, all_needed=least != upper)
+        return _pick(*ends, least=least, both=least != upper)
     for atom, k in terms.items():
         if not at_least_zero(k) and not at_least_zero(-1 * k):
             return None
@@ -578,7 +579,7 @@ def _atom_bounds(e: Expr) -> tuple[Bound, Bound]:
         return _quotient_bounds(bounds(e.args[0]), e.args[1].attr)
     if e.op == "select":
         (a, b), (c, d) = bounds(e.args[1]), bounds(e.args[2])
-        return _least(a, c, all_needed=True), _greatest(b, d, all_needed=True)
+        return _pick(a, c, least=True, both=True), _pick(b, d, least=False, both=True)
     if e.op == "cast" and e.args[0].dtype.kind in "bu" and e.args[0].dtype.size == 1:
         return 0, 1 if e.args[0].dtype == BOOL else 255
     return None, None
@@ -600,20 +601,19 @@ def _quotient_bounds(ends: tuple[Bound, Bound], c: int) -> tuple[Bound, Bound]:
     return quotient(low, 0), quotient(high, high)
 
 
-def _least(a: Bound, b: Bound, all_needed: bool) -> Bound:
-    if a is None or b is None:
-        return None if all_needed else (b if a is None else a)
-    if at_least_zero(b - a):
-        return a
-    return b if at_least_zero(a - b) or not all_needed else None
+def _pick(a: Bound, b: Bound, least: bool, both: bool) -> Bound:
+    """The least (or greatest) of two ends; where `both` are needed, None unless that is proved.
 
-
-def _greatest(a: Bound, b: Bound, all_needed: bool) -> Bound:
+    Otherwise each is a bound by itself, and of two that can't be compared, such as 3 and N, it is the second.
+    """
     if a is None or b is None:
-        return None if all_needed else (b if a is None else a)
-    if at_least_zero(a - b):
+        return None if both else (b if a is None else a)
+    beyond = b - a if least else a - b
+    if at_least_zero(beyond):
         return a
-    return b if at_least_zero(b - a) or not all_needed else None
+    if at_least_zero(-1 * beyond):
+        return b
+    return None if both else b
 
 
 # ----------------------------------------------------------------------------------------------- traversal

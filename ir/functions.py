@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from graphc.ir.errors import DTypeError, ShapeError
+from graphc.ir.expr import REDUCTIONS
 from graphc.ir.graph import Value, apply
 from graphc.ir.ops.contract import Einsum
 from graphc.ir.ops.elementwise import (
@@ -215,12 +216,12 @@ def flip(x: Value, axis: Axis = None) -> Value:
     return apply(Reverse(tuple(sorted(_axes(x, axis)))), x)
 
 
-def slice(x: Value, start: Sequence[int], shape: Shape) -> Value:
+def slice(x: Value, start: Sequence[int | Dim], shape: Shape) -> Value:
     """The block of x that begins at `start`."""
     return x if x.shape == tuple(shape) else apply(Slice(tuple(start), tuple(shape)), x)
 
 
-def pad(x: Value, pad_width: Sequence[tuple[int, int]], constant_values: float = 0.0) -> Value:
+def pad(x: Value, pad_width: Sequence[tuple[int | Dim, int | Dim]], constant_values: float = 0.0) -> Value:
     """x with `pad_width[i] = (before, after)` elements added to axis i."""
     if not any(b or a for b, a in pad_width):
         return x
@@ -516,13 +517,14 @@ def _pooled(x: Value, pool_size: Any, strides: Any, padding: str, value: float) 
 def max_pool(x: Value, pool_size: int | Sequence[int], strides: int | Sequence[int] | None = None,
              padding: str = "valid") -> Value:
     """The maximum of each window of [N, *spatial, C]; the first maximum of a window gets its gradient."""
-    taps, axes = _pooled(x, pool_size, strides, padding, -math.inf)
+    taps, axes = _pooled(x, pool_size, strides, padding, REDUCTIONS["max"][1](x.dtype))
     return apply(Max(axes, True), taps)
 
 
 def average_pool(x: Value, pool_size: int | Sequence[int], strides: int | Sequence[int] | None = None,
                  padding: str = "valid") -> Value:
-    """The mean of each window of [N, *spatial, C]; padding does not count."""
+    """The mean of each window of [N, *spatial, C], of integers in float32; padding does not count."""
+    x = _float(x)
     taps, axes = _pooled(x, pool_size, strides, padding, 0.0)
     if padding == "valid":
         return mean(taps, axes)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
-from graphc.ir.errors import LoweringError
+from graphc.ir.errors import LoweringError, place
 from graphc.ir.expr import SCALARS, Axis, Expr, axis, load, position
 from graphc.ir.graph import Value
 from graphc.ir.op import Op, Operand, Structural
@@ -53,7 +53,11 @@ def elements(shape: Sequence[int | Dim], nominal: int = NOMINAL) -> int:
 
 def structure(value: Value) -> Structure:
     """The structure of the op that computes a value."""
-    return _structure(value.op, tuple(o.type for o in value.operands), value.shape)  # type: ignore[arg-type]
+    try:
+        return _structure(value.op, tuple(o.type for o in value.operands), value.shape)  # type: ignore[arg-type]
+    except Exception as error:
+        place(error, f"{value!r}, in its definition")
+        raise
 
 
 @lru_cache(maxsize=4096)

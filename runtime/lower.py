@@ -24,6 +24,7 @@ from graphc.ir.expr import (
     axis,
     const,
     load,
+    postorder,
     rebuild_reduce,
     replace,
     rewrite,
@@ -153,13 +154,20 @@ def _loop_order(stores: Sequence[Store], axes: list[Axis]) -> list[Axis]:
 
 
 def _together(stores: Sequence[Store]) -> list[Statement]:
-    """All values first, then the stores: a result may lie where another one's operand did."""
+    """All values first, then the stores: a result may lie where another one's operand did.
+
+    A value that is a part of a later one is read from its register there, but for one made of constants and axes only:
+    it may be an index, of which more can be proved as it stands.
+    """
     known: dict[Expr, Expr] = {}
+    shared: dict[Expr, Expr] = {}
     first: list[Statement] = []
     for k, s in enumerate(stores):
         register = Buffer(f"v{k}", s.value.dtype, (), "local")
-        first.append(Store(register, (), replace(s.value, known)))
+        first.append(Store(register, (), replace(s.value, shared)))
         known.setdefault(s.value, load(register, (), s.value.dtype))
+        if any(e.op == "load" for e in postorder([s.value])):
+            shared[s.value] = known[s.value]
     return [*first, *(replaced(s, value=known[s.value]) for s in stores)]
 
 

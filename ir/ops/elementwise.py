@@ -197,6 +197,7 @@ class Sign(Elementwise):
     """-1, 0 or 1; NaN where x is.
 
     sign(f32[2,3]) -> f32[2,3]
+    sign(u8[4]) -> u8[4]
     """
 
     def reference(self, x):
@@ -204,7 +205,8 @@ class Sign(Elementwise):
 
     def scalar(self, x):
         zero = const(0, x.dtype)
-        return select(x > zero, const(1, x.dtype), select(x < zero, const(-1, x.dtype), x))
+        otherwise = x if x.dtype.kind == "u" else select(x < zero, const(-1, x.dtype), x)
+        return select(x > zero, const(1, x.dtype), otherwise)
 
     def vjp(self, f, g, y, x):
         return (None,)

@@ -119,18 +119,18 @@ class Reverse(Op):
 
 
 class Slice(Op):
-    """The block that begins at `start` and has the given shape.
+    """The block that begins at `start`, which may be symbolic, and has the given shape.
 
     slice<start=(1, 0), shape=(2, 3)>(f32[4,3]) -> f32[2,3]
     slice<start=(3, 0), shape=(2, 3)>(f32[4,3]) -> ShapeError: slice reaches outside f32[4,3]
     """
 
-    start: tuple[int, ...]
+    start: Shape
     shape: Shape
 
     def infer(self, x):
         inside = len(self.start) == len(self.shape) == x.ndim and all(
-            s >= 0 and at_least_zero(whole - part - s)
+            at_least_zero(s) and at_least_zero(whole - part - s)
             for s, part, whole in zip(self.start, self.shape, x.shape, strict=True))
         if not inside:
             raise ShapeError(f"slice reaches outside {x}: start {self.start}, shape {self.shape}.")
@@ -148,18 +148,18 @@ class Slice(Op):
 
 
 class Pad(Op):
-    """Add `before` and `after` elements of `value` at the ends of each axis.
+    """Add `before` and `after` elements of `value` at the ends of each axis; their numbers may be symbolic.
 
     pad<before=(1, 0), after=(0, 2), value=0.0>(f32[2,3]) -> f32[3,5]
     pad<before=(1,), after=(0,), value=0.0>(f32[2,3]) -> ShapeError: pad needs one width for each of 2 axes
     """
 
-    before: tuple[int, ...]
-    after: tuple[int, ...]
+    before: Shape
+    after: Shape
     value: float
 
     def infer(self, x):
-        if not len(self.before) == len(self.after) == x.ndim or min((*self.before, *self.after), default=0) < 0:
+        if not len(self.before) == len(self.after) == x.ndim or not all(map(at_least_zero, self.before + self.after)):
             raise ShapeError(f"pad needs one width for each of {x.ndim} axes, none negative, received {self.before} "
                              f"and {self.after} for {x}.")
         return TensorType(x.dtype, tuple(b + n + a for b, n, a in zip(self.before, x.shape, self.after, strict=True)))

@@ -5,6 +5,8 @@ A window of size k, dilation d and stride s at position h covers the elements h*
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from graphc.ir.errors import ShapeError
@@ -31,6 +33,7 @@ class Windows(Op):
     windows<size=(2, 2), strides=(1, 1), dilation=(1, 1)>(f32[1,4,4,3]) -> f32[1,3,3,2,2,3]
     windows<size=(2, 2), strides=(2, 2), dilation=(1, 1)>(f32[1,5,4,3]) -> f32[1,2,2,2,2,3]
     windows<size=(3,), strides=(1,), dilation=(2,)>(f32[2,7,1]) -> f32[2,3,3,1]
+    windows<size=(3,), strides=(2,), dilation=(3,)>(f32[2,12,1]) -> f32[2,3,3,1]
     windows<size=(3, 3), strides=(1, 1), dilation=(1, 1)>(f32[1,2,4,3]) -> ShapeError: a window of size 3
     """
 
@@ -67,6 +70,19 @@ class Windows(Op):
         return (f.fold(g, x.shape[1:-1], self.strides, self.dilation),)
 
 
+def _covering(p, t, s, d):
+    """The t-th window that covers position p, by its number, and the element of it that lies there.
+
+    They solve h*s + u*d = p, which has solutions where the greatest common divisor of s and d divides p: the first
+    result. From one to the next u grows by s, and h falls by d, both divided by that divisor. So with dilation 1 it is
+    the element p%s + t*s of the window p//s - t, and with stride 1 the element t of the window p - t*d.
+    """
+    common = math.gcd(s, d)
+    s, d, place = s // common, d // common, p // common
+    first = place % s * pow(d, -1, s) % s
+    return scalar("eq", p % common, 0), place // s + (place % s - first * d) // s - t * d, first + t * s
+
+
 class Fold(Op):
     """The adjoint of windows: add every window's elements back to the positions they came from.
 
@@ -74,6 +90,8 @@ class Fold(Op):
     fold<extent=(5, 4), strides=(2, 2), dilation=(1, 1)>(f32[1,2,2,2,2,3]) -> f32[1,5,4,3]
     fold<extent=(5, 5), strides=(2, 2), dilation=(1, 1)>(f32[1,2,2,3,3,1]) -> f32[1,5,5,1]
     fold<extent=(7,), strides=(1,), dilation=(2,)>(f32[2,3,3,1]) -> f32[2,7,1]
+    fold<extent=(12,), strides=(2,), dilation=(3,)>(f32[2,3,3,1]) -> f32[2,12,1]
+    fold<extent=(18,), strides=(4,), dilation=(6,)>(f32[2,2,3,1]) -> f32[2,18,1]
     fold<extent=(9,), strides=(1,), dilation=(1,)>(f32[2,3,3,1]) -> ShapeError: fold of f32[2,3,3,1]
     """
 
@@ -102,18 +120,15 @@ class Fold(Op):
         return result
 
     def define(self, index, x):
-        # The windows that cover position p: with stride s (dilation 1) the t-th of them is h = p//s - t, and p is
-        # its element u = p%s + t*s; with dilation d (stride 1) element u = t belongs to the window h = p - t*d.
         rank = len(self.extent)
         taps, positions = x.shape[rank + 1:-1], x.shape[1:rank + 1]
-        covering = [-(-k // s) if d == 1 else k for k, s, d in zip(taps, self.strides, self.dilation, strict=True)]
+        covering = [-(-k * math.gcd(s, d) // s) for k, s, d in zip(taps, self.strides, self.dilation, strict=True)]
 
         def term(*t):
             inside, h, u = None, [], []
             for i, (p, ti, s, d) in enumerate(zip(index[1:-1], t, self.strides, self.dilation, strict=True)):
-                assert s == 1 or d == 1, "a window has a stride or a dilation, not both"
-                hi, ui = scalar("floordiv", p, const(s)) - ti * d, scalar("mod", p, const(s)) + ti * s
-                fits = scalar("le", const(0), hi) & (hi < size(positions[i])) & (ui < size(taps[i]))
+                exists, hi, ui = _covering(p, ti, s, d)
+                fits = exists & (hi >= 0) & (hi < size(positions[i])) & (ui < size(taps[i]))
                 inside = fits if inside is None else inside & fits
                 h.append(scalar("min", scalar("max", hi, 0), size(positions[i]) - 1))
                 u.append(scalar("min", ui, size(taps[i]) - 1))

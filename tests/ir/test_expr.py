@@ -127,6 +127,17 @@ def test_bounds_of_minima_cancel_what_their_sides_share():
     assert bounds(scalar("max", i, j) - i) == (0, 5)
 
 
+@pytest.mark.parametrize("swap", [False, True])
+def test_of_bounds_that_cannot_be_compared_the_one_without_axes_is_kept(swap):
+    def limited(op, e, limit):
+        return scalar(op, *((limit, e) if swap else (e, limit)))
+
+    assert bounds(limited("min", k, const(2))) == (0, 2)  # k is at most N-1, too
+    assert bounds(limited("min", i, size(N) - 1)) == (0, N - 1)  # i is at most 3, too
+    assert bounds(limited("max", k - size(N) + 3, const(0)))[0] == 0
+    assert bounds(limited("max", i, 3 - size(N)))[0] == 3 - N
+
+
 def test_equal_expressions_are_one_object():
     assert i + j is j + i
     assert (i + 1) * 2 is i * 2 + 2

@@ -232,6 +232,30 @@ def test_pooling(shape, size, strides, padding, rng):
         check(pool(x, size, strides, padding), arrays, expected)
 
 
+@pytest.mark.parametrize("dtype", ["u8", "i32", "i64", "bool"])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_pooling_of_integers(dtype, padding, rng):
+    (x,), arrays = inputs(rng, (2, 7, 5, 3), dtype=dtype)
+    arrays["a"] = (arrays["a"] * 50).astype(x.dtype.numpy)  # the sum of a window is more than a u8 holds
+    step, axes = ((3, 2), (2, 2), (1, 1)), (1, 2)
+    for pool, reduce, value in ((f.max_pool, np.max, -np.inf), (f.average_pool, np.nanmean, np.nan)):
+        expected = naive(arrays["a"].astype(float), *step, padding, value, lambda w, r=reduce: r(w, axis=axes))
+        check(pool(x, *step[:2], padding), arrays, expected)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+def test_fold_adds_what_windows_read(k, rng):
+    for stride, dilation in itertools.product(range(1, 7), repeat=2):
+        x = f.input("x", (1, (k - 1) * dilation + 2 * stride + 2, 1))
+        taps = f.windows(x, (k,), (stride,), (dilation,))
+        found = f.fold(taps, x.shape[1:-1], (stride,), (dilation,))
+        arrays = {"x": np.ones(x.shape, np.float32)}
+        reads = np.zeros(x.shape)
+        for _, (h,), _ in _windows(arrays["x"], (k,), (stride,), (dilation,)):
+            reads[:, h * stride + np.arange(k) * dilation] += 1
+        check(found, arrays, reads)
+
+
 def test_conv_of_symbolic_extents():
     x = f.input("x", (N, 28, dim("W"), 1))
     assert f.conv(x, f.input("w", (3, 1, 1, 8))).shape == (N, 26, dim("W"), 8)

@@ -7,7 +7,10 @@ import pytest
 from samples import check_gradients, graph_of, run, sample, weighted_sum
 
 from graphc.ir import functions as f
+from graphc.ir.evaluate import by_definition, by_reference, evaluate
 from graphc.ir.graph import Graph
+from graphc.ir.parser import parse
+from graphc.ir.types import dim
 from graphc.passes.differentiate import differentiate, gradients
 from graphc.passes.simplify import simplify
 
@@ -45,6 +48,7 @@ EXPRESSIONS = {
     "conv": f.conv(IMAGE, FILTER),
     "conv with strides, same": f.conv(IMAGE, FILTER, (2, 3), "same"),
     "conv with dilation": f.conv(IMAGE, FILTER, 1, "valid", 2),
+    "windows with strides and dilations": f.windows(IMAGE, (3, 2), (2, 4), (2, 2)),
     "max pooling": f.max_pool(IMAGE, 2),
     "overlapping max pooling": f.max_pool(IMAGE, 3, 2, "same"),
     "average pooling": f.average_pool(IMAGE, 2),
@@ -59,6 +63,21 @@ def test_gradient(name, rng):
     graph = graph_of({"y": value})
     arrays = {v.op.label: sample(rng, v.type) for v in graph.inputs + graph.state}
     check_gradients(weighted_sum(rng, value, arrays), arrays, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_gradient_of_a_concatenation_along_an_unknown_extent(axis, rng):
+    lengths = {"x": dim("N"), "y": 3, "z": dim("T")}
+    parts = [input(label, *((n, 2) if axis == 0 else (2, n))) for label, n in lengths.items()]
+    joined = f.concatenate([*parts, parts[0]], axis)
+    graph = graph_of(dict(zip(lengths, gradients(f.sum(joined * joined), parts), strict=True)))
+    assert str(parse(str(graph))) == str(graph)
+    for sizes in ({"N": 1, "T": 4}, {"N": 3, "T": 1}):
+        arrays = {v.op.label: sample(rng, v.type, sizes) for v in graph.inputs}
+        for interpreter in (by_reference, by_definition):
+            found, _ = evaluate(graph, arrays, interpreter)
+            for label, times in {"x": 4, "y": 2, "z": 2}.items():  # x is joined twice
+                np.testing.assert_allclose(found[label], times * arrays[label], rtol=1e-12)
 
 
 def test_gradient_through_dropout(rng):

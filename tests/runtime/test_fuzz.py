@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kernels import MACHINES
-from samples import sample
+from kernels import MACHINES, TARGETS
+from samples import graph_of, sample
 
 import graphc
 from graphc.ir import functions as f
@@ -25,7 +25,7 @@ _spec = importlib.util.spec_from_file_location(
 random_graphs = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(random_graphs)
 
-N = dim("N")
+N, T = dim("N"), dim("T")
 UNARY = (f.tanh, f.sigmoid, f.negative, f.absolute, f.relu, f.softplus, f.sin, f.silu, f.erf, f.floor, f.sign, f.gelu)
 BINARY = (f.add, f.subtract, f.multiply, f.maximum, f.minimum)
 
@@ -101,6 +101,64 @@ def equal(found, expected, tolerance, what):
         assert x.dtype == y.dtype and x.shape == y.shape, what
         scale = max(1.0, float(np.abs(y).max(initial=0)))
         np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance * scale, err_msg=f"{name} {what}")
+
+
+def with_gradients(y, *wrt):
+    """A value, and the gradients of its elements' weighted sum."""
+    loss = f.sum(y * f.input("weights", y.shape, y.dtype))
+    return y, *f.gradient(loss, wrt)
+
+
+def gradients_of_conv(size, dtype="f32"):
+    x, w = f.input("x", (N, T, 3), dtype), f.input("w", (size, 3, 17), dtype)
+    return with_gradients(f.conv(x, w, padding="same"), x, w)
+
+
+def gradients_of_windows(size, strides, dilation, image=(N, 19, 17, 3)):
+    x, w = f.input("x", image), f.input("w", (*size, 3, 5))
+    return with_gradients(f.einsum("nhwuvc,uvco->nhwo", f.windows(x, size, strides, dilation), w), x, w)
+
+
+def gradients_of_concatenate(axis):
+    x, y = (f.input(label, (n, 5) if axis == 0 else (5, n)) for label, n in zip("xy", (N, T), strict=True))
+    return with_gradients(f.concatenate([x, f.input("z", (3, 5) if axis == 0 else (5, 3)), y, x], axis), x, y)
+
+
+def index_beside_an_element():
+    x, k = f.input("x", (N, 9), "i64"), f.input("k", (N,), "i64")
+    column = f.slice(x, (0, 3), (N, 1))  # argmax over one column is 0, which stands in the index of the sum, too
+    return f.argmax_over(column, (1,), "i64"), f.sum(f.slice(x, (0, 0), (N, 1)), 1) * k
+
+
+FOUND = {  # what longer runs than these have found
+    **{f"gradients of same convolution, kernel {k}": lambda k=k: gradients_of_conv(k) for k in (2, 3, 4, 5, 7)},
+    "gradients of same convolution in float64": lambda: gradients_of_conv(3, "f64"),
+    "gradients of strided and dilated windows": lambda: gradients_of_windows((3, 2), (2, 3), (3, 2)),
+    "strides and dilations have a divisor": lambda: gradients_of_windows((2, 3), (4, 2), (6, 4)),
+    "strides here, a dilation there": lambda: gradients_of_windows((3, 3), (2, 1), (1, 2)),
+    "gradients of joined rows": lambda: gradients_of_concatenate(0),
+    "gradients of joined columns": lambda: gradients_of_concatenate(1),
+    "numbers from an unknown extent": lambda: (f.slice(f.pad(f.input("x", (N, 4)), [(2, 3), (0, 0)]), (0, 0), (4, 4)),),
+    "a result that is another one's index": index_beside_an_element,
+    "sign of bytes": lambda: (f.sign(f.input("x", (N, 33), "u8")),),
+    **{f"same max pooling of {d}": lambda d=d: (f.max_pool(f.input("x", (N, 7, 5, 3), d), 3, 2, "same"),)
+       for d in ("u8", "i32", "i64", "bool")},
+}
+
+
+@pytest.mark.parametrize("machine", TARGETS)
+@pytest.mark.parametrize("name", FOUND)
+def test_what_was_found(name, machine, rng):
+    graph = graph_of({f"y{k}": v for k, v in enumerate(FOUND[name]())})
+    before = counters()["numpy_fallbacks"]
+    with graphc.config(cpu=machine, check=True):
+        program = compile(graph, {})
+    for n, t in ((2, 3), (1, 1), (5, 9), (19, 2)):
+        arrays = {v.op.label: sample(rng, v.type, {"N": n, "T": t}) for v in graph.inputs}
+        expected, _ = evaluate(differentiate(graph), arrays)
+        found = dict(zip(expected, program(*arrays.values()), strict=True))
+        equal(found, expected, 2e-4, f"at N={n}, T={t}")
+    assert counters()["numpy_fallbacks"] == before
 
 
 @pytest.mark.slow

@@ -135,17 +135,18 @@ def without_failing_op():
 
 
 @pytest.mark.usefixtures("without_failing_op")
-def test_a_failing_pass_is_named_with_its_value_layer_and_command(tmp_path, capsys):
-    graph = planted("vjp")
-    with config(dump=str(tmp_path)), pytest.raises(RuntimeError, match="no vjp today") as caught:
+@pytest.mark.parametrize(("method", "name"), [("vjp", "differentiate"), ("define", "fuse")])
+def test_a_failing_pass_is_named_with_its_value_layer_and_command(method, name, tmp_path, capsys):
+    graph = planted(method)
+    with config(dump=str(tmp_path)), pytest.raises(RuntimeError, match=f"no {method} today") as caught:
         compile(graph, {"w": _zeros(graph.state[0])})
     notes = "\n".join(caught.value.__notes__)
-    assert "fails_today: f32[3] in dense_7" in notes and "In the pass differentiate" in notes
-    command = re.search(r"python -m graphc (passes differentiate (.*\.graph))$", notes, re.M)
+    assert "fails_today: f32[3] in dense_7" in notes and f"In the pass {name}" in notes
+    command = re.search(rf"python -m graphc (passes {name} (.*\.graph))$", notes, re.M)
     assert str(tmp_path) in command[2] and parse(Path(command[2]).read_text())
     assert main(command[1].split()) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "no vjp today" in error and "dense_7" in error
+    assert error.count("\n") == 1 and f"no {method} today" in error and "dense_7" in error
 
 
 def test_a_verifier_that_fails_names_pass_value_layer_and_command(monkeypatch, tmp_path):
