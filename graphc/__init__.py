@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         optimizers,
         passes,
         runtime,
+        saving,
         utils,
     )
     from graphc.diagnosis import diagnose
@@ -35,10 +36,10 @@ __version__ = "0.1.0"
 
 __all__ = ["Input", "Layer", "Model", "Sequential", "__version__", "activations", "callbacks", "config", "datasets",
            "diagnose", "explain", "initializers", "ir", "layers", "losses", "metrics", "models", "ops", "optimizers",
-           "passes", "runtime", "utils"]
+           "passes", "runtime", "saving", "utils"]
 
 _SUBMODULES = {"activations", "callbacks", "datasets", "initializers", "ir", "layers", "losses", "metrics", "models",
-               "ops", "optimizers", "passes", "runtime", "utils"}
+               "ops", "optimizers", "passes", "runtime", "saving", "utils"}
 _NAMES = {"Input": "graphc.layers", "Layer": "graphc.layers", "Model": "graphc.models",
           "Sequential": "graphc.models", "config": "graphc.runtime.config", "diagnose": "graphc.diagnosis",
           "explain": "graphc.report"}

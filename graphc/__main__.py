@@ -50,7 +50,8 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     def of_model(made: argparse.ArgumentParser) -> None:
-        made.add_argument("model", help="FILE.py, FILE.py:NAME or MODULE:NAME: a model, or a function that makes one")
+        made.add_argument("model", help="FILE.keras; or FILE.py, FILE.py:NAME or MODULE:NAME: a model or a function "
+                          "that makes one")
 
     def of_file(made: argparse.ArgumentParser, what: str) -> None:
         made.add_argument("file", help=what)

@@ -77,7 +77,8 @@ def _median(model: Any, kind: str, arrays: tuple[np.ndarray, ...], seconds: floa
     inputs = [known[v.op.label] for v in graph.inputs]
     for _ in range(10):  # also tries out the number of threads
         program(*inputs)
-    times, end = [], time.perf_counter() + seconds
+    times: list[float] = []
+    end = time.perf_counter() + seconds
     while not times or time.perf_counter() < end:
         began = time.perf_counter()
         program(*inputs)
@@ -86,10 +87,13 @@ def _median(model: Any, kind: str, arrays: tuple[np.ndarray, ...], seconds: floa
 
 
 def find_model(where: str) -> Any:
-    """The model that `FILE.py`, `FILE.py:NAME` or `MODULE:NAME` names: a model, or a function that returns one.
+    """The model in `FILE.keras`, or that `FILE.py`, `FILE.py:NAME` or `MODULE:NAME` names.
 
-    Without a name it is `model`, or the only model in the file.
+    What a name stands for is a model, or a function that returns one; without a name it is `model`, or the only model
+    in the file.
     """
+    if where.endswith(".keras"):
+        return graphc.saving.load_model(where)
     path, _, name = where.partition(":") if where.endswith(".py") or ".py:" in where else where.rpartition(":")
     if path.endswith(".py"):
         if not Path(path).is_file():
@@ -100,7 +104,7 @@ def find_model(where: str) -> Any:
         sys.path.insert(0, "")
         names = vars(importlib.import_module(path))
     else:
-        raise ValueError(f"{where!r} names no model. Expected FILE.py, FILE.py:NAME or MODULE:NAME.")
+        raise ValueError(f"{where!r} names no model. Expected FILE.py, FILE.py:NAME or MODULE:NAME, or FILE.keras.")
     models = {n: m for n, m in names.items() if isinstance(m, graphc.Model)}
     if not name and "model" not in names and len(models) == 1:
         (name,) = models

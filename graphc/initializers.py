@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.configs import describe
 from graphc.names import choose, snake_case
 
 __all__ = ["Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Initializer", "LecunNormal",
@@ -28,6 +29,8 @@ def draw_seed() -> int:
 
 class Initializer:
     """Base: `__call__(shape, dtype)` gives the first array of a weight."""
+
+    keras_module = "keras.initializers"
 
     def __init__(self, seed: int | None = None):
         self.seed = seed
@@ -177,7 +180,7 @@ def get(identifier: Any) -> Initializer:
     if isinstance(identifier, str):
         return choose("initializer", identifier, _BY_NAME | _CLASSES)()
     if isinstance(identifier, dict):
-        return choose("initializer", identifier["class_name"], _CLASSES)(**identifier.get("config", {}))
+        return choose("initializer", str(identifier.get("class_name")), _CLASSES)(**identifier.get("config", {}))
     if isinstance(identifier, type) and issubclass(identifier, Initializer):
         return identifier()
     if callable(identifier):
@@ -188,6 +191,4 @@ def get(identifier: Any) -> Initializer:
 
 def serialize(initializer: Any) -> Any:
     """The class name and arguments of an initializer."""
-    if not isinstance(initializer, Initializer):
-        return initializer
-    return {"class_name": type(initializer).__name__, "config": initializer.get_config()}
+    return describe(initializer) if isinstance(initializer, Initializer) else initializer

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphc.configs import config_of, describe, describe_function
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
@@ -15,7 +16,7 @@ from graphc.names import choose, snake_case
 
 __all__ = ["BinaryCrossentropy", "CategoricalCrossentropy", "Loss", "MeanAbsoluteError", "MeanSquaredError",
            "SparseCategoricalCrossentropy", "binary_crossentropy", "categorical_crossentropy", "get",
-           "mean_absolute_error", "mean_squared_error", "sparse_categorical_crossentropy"]
+           "mean_absolute_error", "mean_squared_error", "serialize", "sparse_categorical_crossentropy"]
 
 EPSILON = 1e-7  # how far probabilities are kept from 0 and 1
 
@@ -72,6 +73,7 @@ def sparse_categorical_crossentropy(y_true: Value, y_pred: Value, from_logits: b
 class Loss:
     """Base: `call(y_true, y_pred)` gives the losses of the samples, the reduction makes one number of them."""
 
+    keras_module = "keras.losses"
     # What the targets look like: "same" as the predictions, "classes" (numbers for the last axis), or "any".
     targets = "any"
 
@@ -92,6 +94,10 @@ class Loss:
         if sample_weight is not None:
             values = values * f.reshape(sample_weight, (sample_weight.shape[0], *(1,) * (values.ndim - 1)))
         return f.sum(values) if self.reduction == "sum" else f.mean(values)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return config_of(self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
@@ -189,3 +195,8 @@ def get(identifier: Any) -> Loss:
     if callable(identifier):
         return _FUNCTIONS[identifier]() if identifier in _FUNCTIONS else _Wrapped(identifier)
     raise TypeError(f"A loss is a name, a Loss or a function of (y_true, y_pred), received {identifier!r}.")
+
+
+def serialize(loss: Loss) -> dict[str, Any]:
+    """The class name and arguments of a loss, or the name of a function of the user's."""
+    return describe_function(loss.function) if isinstance(loss, _Wrapped) else describe(loss)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphc import losses
+from graphc.configs import config_of, describe, describe_function
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
@@ -18,7 +19,7 @@ from graphc.names import choose, snake_case
 
 __all__ = ["BinaryAccuracy", "CategoricalAccuracy", "MeanAbsoluteError", "MeanMetric", "MeanSquaredError", "Metric",
            "Precision", "Recall", "RootMeanSquaredError", "SparseCategoricalAccuracy", "binary_accuracy",
-           "categorical_accuracy", "get", "resolve", "sparse_categorical_accuracy"]
+           "categorical_accuracy", "get", "resolve", "serialize", "sparse_categorical_accuracy"]
 
 
 def binary_accuracy(y_true: Value, y_pred: Value, threshold: float = 0.5) -> Value:
@@ -48,6 +49,8 @@ def sparse_categorical_accuracy(y_true: Value, y_pred: Value) -> Value:
 class Metric:
     """Base of all metrics."""
 
+    keras_module = "keras.metrics"
+
     def __init__(self, name: str | None = None):
         self.name = name or snake_case(type(self).__name__)
 
@@ -58,6 +61,10 @@ class Metric:
     def result(self, totals: Sequence[float], samples: int) -> float:
         """The metric from the totals of `update` and the number of samples."""
         raise NotImplementedError(f"{type(self).__name__} has no `result`: define result(self, totals, samples).")
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return config_of(self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
@@ -130,12 +137,15 @@ class RootMeanSquaredError(MeanMetric):
 class _Fraction(Metric):
     """True positives over the positives that were predicted, or that there are; 0 where there are none."""
 
-    def __init__(self, name: str | None = None, threshold: float = 0.5):
+    def __init__(self, thresholds: float | None = None, name: str | None = None):
         super().__init__(name)
-        self.threshold = threshold
+        if thresholds is not None and not isinstance(thresholds, int | float):
+            raise ValueError(f"{type(self).__name__}(thresholds={thresholds!r}): expected one number.")
+        self.thresholds = thresholds
 
     def update(self, y_true: Value, y_pred: Value) -> tuple[Value, ...]:
-        predicted = f.cast(f.greater(y_pred, self.threshold), "f32")
+        threshold = 0.5 if self.thresholds is None else self.thresholds
+        predicted = f.cast(f.greater(y_pred, threshold), "f32")
         actual = f.cast(f.greater(f.cast(y_true, "f32"), 0.0), "f32")
         return f.sum(predicted * actual), f.sum(self.divisor(predicted, actual))
 
@@ -196,6 +206,22 @@ def get(identifier: Any) -> Metric:
     if callable(identifier):
         return MeanMetric(identifier)
     raise TypeError(f"A metric is a name, a Metric or a function of (y_true, y_pred), received {identifier!r}.")
+
+
+def serialize(metric: Metric) -> Any:
+    """The class name and arguments of a metric, its name, or the name of a function of the user's."""
+    if isinstance(metric, _Deferred):
+        return metric.name
+    if type(metric) is not MeanMetric:
+        return describe(metric)
+    loss = getattr(metric.function, "__self__", None)
+    if not isinstance(loss, losses.Loss):
+        return describe_function(metric.function)
+    described = losses.serialize(loss)
+    if described["module"] == loss.keras_module:  # Keras has a metric of the same name and options
+        options = {name: value for name, value in described["config"].items() if name != "reduction"}
+        described |= {"module": metric.keras_module, "config": options | {"name": metric.name}}
+    return described
 
 
 def resolve(metric: Metric, y_true: Value, y_pred: Value) -> Metric:

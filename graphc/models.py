@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from graphc.configs import describe
 from graphc.data import align_inputs
+from graphc.functional import Placeholder, calls_before, flat, run
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value, current_origin, topological
 from graphc.ir.ops.leaf import Input
@@ -16,13 +18,31 @@ from graphc.summary import plain, summary_lines
 from graphc.tracing import Trace, tracing
 from graphc.training import Trainer
 
-__all__ = ["Model", "Sequential"]
+if TYPE_CHECKING:
+    from graphc.saving import load_model, save_model
+
+__all__ = ["Model", "Sequential", "load_model", "save_model"]
 
 Shape = tuple[int | None, ...]
 
 
+def __getattr__(name: str) -> Any:
+    if name in ("load_model", "save_model"):
+        from graphc import saving  # saving builds on models
+
+        return getattr(saving, name)
+    raise AttributeError(f"module 'graphc.models' has no attribute {name!r}")
+
+
 class Model(Trainer, Layer):
     """A layer that can be trained. Subclass it, hold layers in attributes, and write `call(self, inputs)`."""
+
+    keras_module = "keras"
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """`Model(inputs, outputs)` is a functional model."""
+        functional = cls is Model and (args or kwargs.keys() & {"inputs", "outputs"})
+        return super().__new__(Functional if functional else cls)
 
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
@@ -122,6 +142,78 @@ class Model(Trainer, Layer):
         except UnicodeEncodeError:  # a terminal or file without the characters of tables
             (print_fn or print)(plain(text))
 
+    def save(self, filepath: Any, overwrite: bool = True) -> None:
+        """Write architecture, weights and training state to a `.keras` file, which Keras 3 reads too."""
+        from graphc.saving import save_model  # saving builds on models
+
+        save_model(self, filepath, overwrite)
+
+    def save_weights(self, filepath: Any, overwrite: bool = True) -> None:
+        """Write the weights, and the optimizer's state, to a `.weights.h5` file."""
+        from graphc.saving import save_weights
+
+        save_weights(self, filepath, overwrite)
+
+    def load_weights(self, filepath: Any) -> None:
+        """Read the weights, and the optimizer's state, from a `.weights.h5` file; all of them fit, or none changes."""
+        from graphc.saving import load_weights
+
+        load_weights(self, filepath)
+
+
+class Functional(Model):
+    """The layers between a symbolic input and a symbolic output: `Model(inputs, outputs)`.
+
+    The calls that lead from the one to the other are made again in each step. A layer that is called several times
+    has one set of weights.
+    """
+
+    def __init__(self, inputs: Any, outputs: Any, name: str | None = None, trainable: bool = True):
+        super().__init__(name=name)
+        self.inputs, self.outputs = list(flat(inputs)), list(flat(outputs))
+        for what, values in (("inputs", self.inputs), ("outputs", self.outputs)):
+            for value in values:
+                if not isinstance(value, Value) or (what == "inputs" and not isinstance(value, Placeholder)):
+                    raise TypeError(f"Model({what}): expected what Input or a layer gave, received {value!r}.")
+            if len(values) != 1:
+                raise ValueError(f"Model({what}): expected one, received {len(values)}.")
+        found, self.calls_inside = calls_before(self.outputs, self.inputs)
+        missing = [v.name for v in found if v not in self.inputs]
+        if missing:
+            raise ValueError(f"The outputs of the model {self.name!r} depend on the input {missing[0]!r}: give it in "
+                             "`inputs`.")
+        (start,) = self.inputs
+        self._layers = list(dict.fromkeys(c.layer for c in self.calls_inside))
+        names = [layer.name for layer in self._layers]
+        for taken in names:
+            if names.count(taken) > 1:
+                raise ValueError(f"The model {self.name!r} has two layers named {taken!r}: give them other names.")
+        self.input_dtype = str(start.dtype)
+        self.build(known_shape(start))
+        if not trainable:
+            self.trainable = False
+
+    def build(self, input_shape: Any = None) -> None:
+        if input_shape is not None:
+            super().build(input_shape)
+
+    def call(self, inputs: Value, training: bool | None = None) -> Value:
+        (output,) = run(self.outputs, {self.inputs[0]: inputs}, training)
+        return output
+
+    def sublayers(self) -> list[Layer]:
+        return list(self._layers)
+
+    @property
+    def output_name(self) -> str:
+        (output,) = self.outputs
+        call = output.call if isinstance(output, Placeholder) else None
+        return call.layer.name if call is not None else self.name
+
+    def described_layers(self) -> list[tuple[Layer, Shape | None]]:
+        shapes = {c.layer: known_shape(next(flat(c.outputs))) for c in self.calls_inside}
+        return list(shapes.items())
+
 
 class Sequential(Model):
     """A stack of layers.
@@ -148,7 +240,7 @@ class Sequential(Model):
             hint = f" Write {layer.__name__}(...) with parentheses." if isinstance(layer, type) else ""
             raise TypeError(f"The model {self.name!r} can only hold layers, received {layer!r}.{hint}")
         if isinstance(layer, InputLayer):
-            self._start(layer.given_shape or (), "f32")
+            self._start(layer.given_shape or (), layer.input_dtype)
             return
         if any(layer.name == known.name for known in self._layers):
             raise ValueError(f"The model {self.name!r} has a layer {layer.name!r} already: give this one another name.")
@@ -210,9 +302,23 @@ class Sequential(Model):
         return list(zip(self._layers, self._shapes if self.built else [None] * len(self._layers), strict=True))
 
     def get_config(self) -> dict[str, Any]:
-        """The configuration of every layer."""
-        described = [{"class_name": type(layer).__name__, "config": layer.get_config()} for layer in self._layers]
-        return {"name": self.name, "trainable": self.trainable, "input_shape": self.input_shape, "layers": described}
+        """The configuration of every layer, in Keras's form: the first one is the input where it is known."""
+        start = InputLayer(batch_shape=self.input_shape, dtype=self.input_dtype, name="input_layer")
+        stack = [start, *self._layers] if self.built else self._layers
+        return {"name": self.name, "trainable": self.trainable, "layers": [describe(layer) for layer in stack]}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Sequential:
+        """A model from what `get_config` returned; `custom_objects` are the user's own classes by name."""
+        from graphc.serialization import deserialize  # serialization builds on models
+
+        model = cls(name=config.get("name"), trainable=config.get("trainable", True))
+        for described in config["layers"]:
+            model.add(deserialize(described, "layer", custom_objects))
+        shape = config.get("build_input_shape")
+        if shape and not model.built:
+            model.build(shape)
+        return model
 
     def __len__(self) -> int:
         return len(self._layers)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.configs import config_of
 from graphc.ir import functions as f
 from graphc.ir.graph import Value, origin
 from graphc.names import choose, refuse_unknown, snake_case
@@ -26,6 +27,9 @@ class Optimizer:
     The learning rate and the count of steps are states of the training program, so a new rate needs no
     compilation: `model.optimizer.learning_rate = 0.01`.
     """
+
+    keras_module = "keras.optimizers"
+    slots_together = 1  # how many of a parameter's first slots stand side by side in a file
 
     def __init__(self, learning_rate: float = 0.001, name: str | None = None, clipnorm: float | None = None,
                  clipvalue: float | None = None, lr: float | None = None, **unknown: Any):
@@ -65,6 +69,21 @@ class Optimizer:
     def variables(self) -> list[Variable]:
         """Step count, learning rate, then the slots of each parameter."""
         return [self._iterations, self._learning_rate, *(s for slots in self._slots.values() for s in slots)]
+
+    def state(self, parameters: Sequence[Variable]) -> list[Variable]:
+        """What a file holds, in Keras's order: step count, learning rate, then the slots of the parameters.
+
+        One slot of all parameters follows the other, but for Adam's first two, which are kept together.
+        """
+        slots = [self._slots_of(p) for p in parameters]
+        first, count = self.slots_together, len(self.slot_names())
+        groups = [slice(first), *(slice(i, i + 1) for i in range(first, count))]
+        return [self._iterations, self._learning_rate, *(v for group in groups for s in slots for v in s[group])]
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, with the present learning rate."""
+        config = {name: value for name, value in config_of(self).items() if name != "lr"}
+        return config | {"learning_rate": float(self._learning_rate)}
 
     def slot_names(self) -> Sequence[str]:
         """The names of the arrays that each parameter needs; they start as zeros."""
@@ -142,6 +161,8 @@ class Adam(Optimizer):
 
     D. Kingma, J. Ba, "Adam: a method for stochastic optimization", 2014, in the form with epsilon hat.
     """
+
+    slots_together = 2
 
     def __init__(self, learning_rate: float = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7,
                  amsgrad: bool = False, **kwargs: Any):

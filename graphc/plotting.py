@@ -9,11 +9,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from graphc.functional import flat, sources
 from graphc.ir.drawing import Arrow, Box, Label, Picture, to_svg, width_of
 from graphc.ir.graph import Value
 from graphc.ir.layout import layout
 from graphc.layers.layer import Layer, known_shape
-from graphc.models import Model, Sequential
+from graphc.models import Functional, Model, Sequential
 from graphc.steps import symbolic_input
 from graphc.tracing import Trace, tracing
 
@@ -79,22 +80,30 @@ class _Call:
     """A layer as a model uses it, with what it receives and gives; None where that is not known."""
 
     layer: Layer
-    inputs: Value | None
-    output: Value | None
+    inputs: Any  # a value, or several
+    output: Any
     inner: tuple[_Call, ...] = ()
 
 
 def _calls(model: Any, inputs: Value | None) -> tuple[list[_Call], list[tuple[int, int]]]:
     """The layers of a model and, as pairs of their places, which one reads which; a model without is one itself."""
+    if isinstance(model, Functional):
+        made = [_Call(c.layer, c.inputs, c.outputs, tuple(_inner(c.layer, c.inputs))) for c in model.calls_inside]
+        places = {c: i for i, c in enumerate(model.calls_inside)}
+        return made, [(places[s], i) for c, i in places.items() for s in sources(c) if s in places]
     if not isinstance(model, Sequential):
         return [_Call(model, inputs, None if inputs is None else model(inputs))], []
     calls = []
     for layer in model.layers:
         output = None if inputs is None else layer(inputs)
-        inner = tuple(_calls(layer, inputs)[0]) if isinstance(layer, Sequential) else ()
-        calls.append(_Call(layer, inputs, output, inner))
+        calls.append(_Call(layer, inputs, output, tuple(_inner(layer, inputs))))
         inputs = output
     return calls, [(i, i + 1) for i in range(len(calls) - 1)]
+
+
+def _inner(layer: Layer, inputs: Any) -> list[_Call]:
+    """The calls inside a layer that is a stack of others."""
+    return _calls(layer, inputs)[0] if isinstance(layer, Sequential) else []
 
 
 @dataclass(frozen=True)
@@ -194,8 +203,11 @@ def _rows(call: _Call, shown: _Shown) -> Iterator[tuple[_Cell, ...]]:
         yield tuple(cells)
 
 
-def _known(value: Any, text: Callable[[Value], str]) -> str:
-    return text(value) if isinstance(value, Value) else "?"
+def _known(values: Any, text: Callable[[Value], str]) -> str:
+    if values is None:
+        return "?"
+    texts = [text(v) for v in flat(values)]
+    return texts[0] if isinstance(values, Value) else f"[{', '.join(texts)}]"
 
 
 # -------------------------------------------------------------------------------------------------------- Graphviz

@@ -98,6 +98,17 @@ class Value:
     def __repr__(self) -> str:
         return f"<{self.op}: {self.type}{' in ' + self.origin if self.origin else ''}>"
 
+    def __bool__(self) -> bool:
+        raise TypeError(f"{self!r} is symbolic: it has no numbers yet, so it is neither true nor false. Choose between "
+                        "values with ops.where.")
+
+    def __reduce__(self) -> Any:
+        return _applied, (self.op, self.operands, self.origin)
+
+
+def _applied(op: Op, operands: tuple[Value, ...], origin: str) -> Value:
+    return apply(op, *operands, origin=origin)
+
 
 def apply(op: Op, *operands: Value, origin: str | None = None) -> Value:
     """The value of an op on operands; the same object for the same arguments."""

@@ -104,6 +104,9 @@ class Op:
     def __hash__(self) -> int:
         return self._hash
 
+    def __reduce__(self) -> Any:
+        return type(self), tuple(getattr(self, f.name) for f in fields(self))  # type: ignore[arg-type]
+
     def bound(self, sizes: Mapping[str, int]) -> Op:
         """This op with the given symbolic sizes in its fields replaced by numbers."""
         return _bound(self, tuple(sorted(sizes.items())))

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,9 @@ class DType:
 
     def __hash__(self) -> int:
         return hash(self.name)
+
+    def __reduce__(self) -> Any:
+        return DType.of, (self.name,)
 
     @property
     def numpy(self) -> np.dtype:
@@ -84,6 +88,9 @@ class Dim:
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("a Dim is immutable")
+
+    def __reduce__(self) -> Any:
+        return Dim, (dict(self.terms),)
 
     def __hash__(self) -> int:
         return self._hash

@@ -19,10 +19,9 @@ def differentiate(graph: Graph) -> Graph:
 
     def change(value: Value, operands: tuple[Value, ...]) -> Value | None:
         if isinstance(value.op, Gradient):
-            marker = value if operands == value.operands else None
             loss, *wrt = operands
             result = gradients(loss, wrt)
-            made = marker or f.apply(value.op, *operands, origin=value.origin)
+            made = value if operands == value.operands else f.apply(value.op, *operands, origin=value.origin)
             expanded[made] = result
             return made
         if isinstance(value.op, Item) and operands[0] in expanded:

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from graphc import activations, initializers
+from graphc.functional import Placeholder
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
-from graphc.ir.types import dim
+from graphc.ir.types import DType, TensorType, dim
 from graphc.layers.layer import Layer
 from graphc.names import unique_name
 from graphc.tracing import current_trace
@@ -32,8 +33,8 @@ def Input(shape: Any = None, batch_size: int | None = None, dtype: Any = "float3
     Compiled programs serve every batch size, so `batch_size` is accepted and not used.
     """
     sample = tuple(batch_shape)[1:] if batch_shape is not None else tuple(shape or ())
-    label = name or unique_name("input_layer")
-    return f.input(label, (dim("N"), *(dim(f"D{i}") if d is None else int(d) for i, d in enumerate(sample, 1))), dtype)
+    dims = (dim("N"), *(dim(f"D{i}") if d is None else int(d) for i, d in enumerate(sample, 1)))
+    return Placeholder(name or unique_name("input_layer"), TensorType(DType.of(dtype), dims))
 
 
 class InputLayer(Layer):
@@ -42,11 +43,15 @@ class InputLayer(Layer):
     InputLayer(shape=(3,))(f32[N,3]) -> f32[N,3]
     """
 
-    def __init__(self, shape: Any = None, batch_shape: Any = None, **kwargs: Any):
+    def __init__(self, shape: Any = None, batch_shape: Any = None, dtype: Any = "float32", **kwargs: Any):
         if batch_shape is not None or shape is not None:
             kwargs["batch_input_shape"] = batch_shape if batch_shape is not None else (None, *shape)
         super().__init__(**kwargs)
-        self.shape = self.given_shape
+        self.input_dtype = str(DType.of(dtype))
+
+    def get_config(self) -> dict[str, Any]:
+        batch_shape = None if self.given_shape is None else (None, *self.given_shape)
+        return {"batch_shape": batch_shape, "dtype": DType.of(self.input_dtype).numpy.name, "name": self.name}
 
     def call(self, inputs: Value) -> Value:
         return inputs

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from graphc import activations, initializers
+from graphc.configs import config_of, constructor_options, describe, describe_function
+from graphc.functional import Call, record
 from graphc.ir.errors import DTypeError, ShapeError
 from graphc.ir.graph import Value, current_origin, origin
 from graphc.ir.types import Dim, DType
@@ -23,9 +27,21 @@ from graphc.names import refuse_unknown, snake_case, unique_name
 from graphc.tracing import Trace, current_trace, tracing
 from graphc.variable import Variable
 
-__all__ = ["Layer", "is_symbolic", "known_shape"]
+__all__ = ["Layer", "first_values", "is_symbolic", "known_shape"]
 
 _PACKAGE = str(Path(__file__).resolve().parents[1])
+FirstValues = Callable[[tuple[int, ...], Any], np.ndarray]
+_FIRST_VALUES: ContextVar[FirstValues | None] = ContextVar("first_values", default=None)
+
+
+@contextmanager
+def first_values(make: FirstValues) -> Iterator[None]:
+    """Weights made inside start from `make(shape, dtype)` in place of their initializers."""
+    token = _FIRST_VALUES.set(make)
+    try:
+        yield
+    finally:
+        _FIRST_VALUES.reset(token)
 
 
 def known_shape(value: Value) -> tuple[int | None, ...]:
@@ -41,6 +57,8 @@ class Layer:
     program, with symbolic values: what depends on an array's numbers has to be said with ops (`ops.where`).
     """
 
+    keras_module = "keras.layers"
+    data_format = "channels_last"  # of those that have this option, the only one there is
     input_dtype = "f32"  # what arrays given to the layer are converted to
     scopeless = False  # whether the name is left out of the paths of the weights inside
     changed: ClassVar[object] = object()  # a new one whenever training may change other weights than before
@@ -59,6 +77,7 @@ class Layer:
         self._trainable = bool(trainable)
         self._own: list[Variable] = []
         self._programs: dict[Any, Any] = {}
+        self.calls: list[Call] = []  # on symbolic values, outside of any step
 
     # What a subclass writes ---------------------------------------------------------------------------------
 
@@ -75,7 +94,8 @@ class Layer:
         dims = (int(shape),) if isinstance(shape, int | np.integer) else tuple(int(d) for d in shape or ())
         given = DType.of(dtype or "float32")
         default = "glorot_uniform" if given.is_float else "zeros"
-        array = np.asarray(initializers.get(initializer or default)(dims, given.numpy), given.numpy)
+        make = _FIRST_VALUES.get() or initializers.get(initializer or default)
+        array = np.asarray(make(dims, given.numpy), given.numpy)
         if array.shape != dims:
             raise ShapeError(f"The initializer of a weight of {self.name!r} gave the shape {list(array.shape)}, "
                              f"expected {list(dims)}.")
@@ -89,13 +109,9 @@ class Layer:
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, read from the attributes of the same names."""
-        config: dict[str, Any] = {"name": self.name, "trainable": self.trainable}
-        for parameter in inspect.signature(type(self).__init__).parameters.values():
-            if parameter.name == "self" or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
-                continue
-            if hasattr(self, parameter.name):
-                config[parameter.name] = _plain(getattr(self, parameter.name))
-        return config
+        common = set(constructor_options(Layer))
+        own = {name: _plain(value) for name, value in config_of(self).items() if name not in common}
+        return {"name": self.name, "trainable": self.trainable, "dtype": "float32"} | own
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Layer:
@@ -172,6 +188,8 @@ class Layer:
             from graphc.steps import run_now  # steps builds on layers
 
             return run_now(self, inputs, bool(training))
+        if current_trace() is None:
+            return record(self, inputs, options if training is None else {"training": training, **options})
         path = current_origin()
         with origin(f"{path}/{self.name}" if path else self.name):
             return self.forward(inputs, training, **options)
@@ -214,6 +232,22 @@ class Layer:
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_programs": {}}  # programs are compiled again where they are needed
+
+    @property
+    def input(self) -> Any:
+        """The symbolic input of the layer's only call."""
+        return self._only_call().inputs
+
+    @property
+    def output(self) -> Any:
+        """The symbolic output of the layer's only call: `Model(model.input, model.get_layer("a").output)`."""
+        return self._only_call().outputs
+
+    def _only_call(self) -> Call:
+        if len(self.calls) != 1:
+            raise ValueError(f"The layer {self.name!r} was called on {len(self.calls)} symbolic inputs, so it has no "
+                             "one input and output. Call it once on an Input.")
+        return self.calls[0]
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
@@ -259,9 +293,12 @@ def _given_shape(input_shape: Any, input_dim: Any, batch_input_shape: Any) -> tu
 
 def _plain(value: Any) -> Any:
     """A configuration value made of plain Python values."""
-    if isinstance(value, initializers.Initializer):
+    if isinstance(value, Layer):
+        return describe(value)
+    if isinstance(value, initializers.Initializer) or not callable(value):
         return initializers.serialize(value)
-    return activations.serialize(value) if callable(value) and not isinstance(value, type) else value
+    name = activations.serialize(value)
+    return name if getattr(activations, name, None) is value else describe_function(value)
 
 
 def _users_line() -> str:

@@ -137,7 +137,7 @@ def _half(value):
 
 def _negated(value):
     made = stability.log_of_softmax(value)
-    return made and apply(algebra.Negative(), made)
+    return None if made is None else apply(algebra.Negative(), made)
 
 
 HALF = replace(algebra.multiply_by_1, change=_half)

@@ -1,0 +1,45 @@
+"""Objects as the dicts that Keras describes them by: `{"module", "class_name", "config", "registered_name"}`."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+__all__ = ["config_of", "constructor_options", "describe", "describe_function"]
+
+
+def constructor_options(cls: type) -> list[str]:
+    """The names of a constructor's arguments; where it takes `**kwargs`, also of those of the base classes."""
+    names: list[str] = []
+    for base in cls.__mro__:
+        if "__init__" in vars(base):
+            _, *parameters = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]
+            names += [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                break
+    return list(dict.fromkeys(names))
+
+
+def config_of(thing: Any) -> dict[str, Any]:
+    """The constructor's arguments, read from the attributes of the same names."""
+    return {name: getattr(thing, name) for name in constructor_options(type(thing)) if hasattr(thing, name)}
+
+
+def describe(thing: Any) -> dict[str, Any]:
+    """A layer, initializer, optimizer, loss or metric by its class and `get_config`.
+
+    Classes of graphc's own are named as Keras's; a user's class is registered under its name, and is found again
+    through `custom_objects`.
+    """
+    cls = type(thing)
+    own = cls.__module__.startswith("graphc.")
+    return {"module": thing.keras_module if own else cls.__module__, "class_name": cls.__name__,
+            "config": thing.get_config(), "registered_name": None if own else cls.__name__}
+
+
+def describe_function(function: Any) -> dict[str, Any]:
+    """A user's function by its name, under which `custom_objects` has to give it again."""
+    name = getattr(function, "__name__", "")
+    if not name.isidentifier():
+        raise ValueError(f"{function!r} has no name to write down. Define it with `def`.")
+    return {"module": "builtins", "class_name": "function", "config": name, "registered_name": name}

@@ -1,0 +1,135 @@
+"""From the dicts that Keras describes objects by (graphc.configs) back to objects.
+
+Descriptions come from files that anyone may have written, so they are data only: a class name is looked up in graphc's
+own classes and in those that the caller passes, and nothing is imported. What Keras's class can do and graphc's can't
+is accepted at Keras's default, and refused otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from types import ModuleType
+from typing import Any
+
+from graphc import activations, initializers, layers, losses, metrics, optimizers
+from graphc.configs import constructor_options
+from graphc.ir.graph import current_origin, origin
+from graphc.models import Sequential
+
+__all__ = ["deserialize"]
+
+
+def _classes(module: ModuleType, base: type) -> dict[str, type]:
+    public = {name: getattr(module, name) for name in module.__all__}
+    return {n: c for n, c in public.items() if isinstance(c, type) and issubclass(c, base) and c is not base}
+
+
+_LAYERS = _classes(layers, layers.Layer) | {"Sequential": Sequential}
+_LOSSES = _classes(losses, losses.Loss)
+_METRICS = _LOSSES | _classes(metrics, metrics.Metric)  # a loss can be a metric too
+del _METRICS["MeanMetric"]
+_KINDS: dict[str, dict[str, type]] = {
+    "model": {"Sequential": Sequential},
+    "layer": _LAYERS,
+    "initializer or layer": _LAYERS | _classes(initializers, initializers.Initializer),
+    "optimizer": _classes(optimizers, optimizers.Optimizer),
+    "loss": _LOSSES,
+    "metric": _METRICS,
+}
+
+# The options of Keras's classes that graphc's don't have, with the only value that is accepted: the default.
+_DEFAULTS: dict[str, Any] = {
+    "dtype": "float32", "data_format": "channels_last",
+    # layers
+    "kernel_regularizer": None, "bias_regularizer": None, "activity_regularizer": None, "kernel_constraint": None,
+    "bias_constraint": None, "quantization_config": None, "lora_rank": None, "groups": 1, "noise_shape": None,
+    "sparse": False, "ragged": False, "optional": False,
+    # initializers
+    "input_axes": None, "output_axes": None,
+    # optimizers
+    "weight_decay": None, "global_clipnorm": None, "use_ema": False, "ema_momentum": 0.99,
+    "ema_overwrite_frequency": None, "loss_scale_factor": None, "gradient_accumulation_steps": None,
+    # losses and metrics
+    "axis": -1, "ignore_class": None, "top_k": None, "class_id": None,
+}
+
+
+def deserialize(described: Any, kind: str, custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """The object of a description; of a function or a mere name, what `custom_objects` has for it, or the name.
+
+    `kind` is a key of _KINDS. Raises ValueError for a class or an option that graphc doesn't have; constructors may
+    raise theirs.
+    """
+    custom = custom_objects or {}
+    if isinstance(described, str):
+        return custom.get(described, described)
+    name, config = _parts(described, kind)
+    if name == "function" and isinstance(config, str):
+        return _function(config, custom)
+    if not isinstance(config, dict) or not isinstance(config.get("name"), str | None):
+        raise ValueError(f"The {kind} {name!r} has the config {_short(config)}, expected an object, and a text as its "
+                         "name.")
+    registered = described.get("registered_name")
+    users = custom.get(registered if isinstance(registered, str) else name) or custom.get(name)
+    cls = users or _KINDS[kind].get(name)
+    if cls is None:
+        raise ValueError(f"graphc has no {kind} class {name!r}, expected one of {', '.join(sorted(_KINDS[kind]))}. "
+                         f"Pass a class of your own by its name: custom_objects={{{name!r}: {name}}}.")
+    if isinstance(cls, type) and issubclass(cls, Sequential):
+        inner = "/".join(filter(None, (current_origin(), config.get("name"))))
+        with nullcontext() if kind == "model" else origin(inner):  # in the paths of the weights, as in a call
+            return cls.from_config(config, custom_objects)
+    label = f"the {kind} {config.get('name') or name!r} ({name})"
+    options = config if users else _known(cls, config, label)
+    try:
+        values = {option: _value(value, custom) for option, value in options.items()}
+        return cls.from_config(values) if hasattr(cls, "from_config") else cls(**values)
+    except Exception as error:
+        error.add_note(f"in {label}")
+        raise
+
+
+def _function(name: str, custom: Mapping[str, Any]) -> Any:
+    """A function of the user's, or the name of one of graphc's."""
+    if name not in custom and not any(name in module.__all__ for module in (activations, losses, metrics)):
+        raise ValueError(f"graphc has no function {name!r}. Pass one of your own by its name: "
+                         f"custom_objects={{{name!r}: {name}}}.")
+    return custom.get(name, name)
+
+
+def _parts(described: Any, kind: str) -> tuple[str, Any]:
+    if not isinstance(described, dict) or not isinstance(described.get("class_name"), str):
+        raise ValueError(f"{_short(described)} describes no {kind}, expected an object with class_name and config.")
+    return described["class_name"], described.get("config")
+
+
+def _short(value: Any) -> str:
+    """A value for a message: of a description its class, of a long one the beginning."""
+    if isinstance(value, dict) and isinstance(value.get("class_name"), str):
+        return value["class_name"]
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _value(value: Any, custom: Mapping[str, Any]) -> Any:
+    """An option's value: objects inside are dtypes, functions, initializers or layers."""
+    if not isinstance(value, dict) or "class_name" not in value:
+        return value
+    return _dtype(value) or deserialize(value, "initializer or layer", custom)
+
+
+def _dtype(value: Any) -> Any:
+    """The name of a dtype policy."""
+    config = value.get("config") if isinstance(value, dict) and value.get("class_name") == "DTypePolicy" else None
+    return config.get("name") if isinstance(config, dict) else None
+
+
+def _known(cls: type, options: dict[str, Any], label: str) -> dict[str, Any]:
+    """The options of graphc's class; those of Keras's have to stand at their defaults."""
+    names = constructor_options(cls)
+    for option, value in options.items():
+        if option not in names and (option not in _DEFAULTS or (_dtype(value) or value) != _DEFAULTS[option]):
+            only = f"only {option}={_DEFAULTS[option]!r}" if option in _DEFAULTS else "no such option"
+            raise ValueError(f"{label[0].upper()}{label[1:]} has {option}={_short(value)}; graphc's has {only}.")
+    return {option: value for option, value in options.items() if option in names}
