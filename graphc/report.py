@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -249,16 +250,15 @@ def _forms(kernel: KernelListing) -> dict[str, str]:
 
 
 def _plan(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Any]:
-    regions, total = plan.regions(), 0
-    base = {}
-    for region, size in regions.items():
+    base, total = {}, 0
+    for region, size in plan.regions().items():
         base[region] = total
-        total += size * product([sizes[s] for s in region])  # type: ignore[operator]
+        total += size * math.prod(sizes[s] for s in region)
     number = {step: i for i, step in enumerate(plan.steps)}
     buffers = []
     for v, p in plan.places.items():
         if p.space == "arena":
-            scale = product([sizes[s] for s in p.region])
+            scale = math.prod(sizes[s] for s in p.region)
             step = v.operands[0]
             buffers.append({
                 "name": f"result {v.op.index} of {step.op.body.name}", "type": str(v.type),  # type: ignore

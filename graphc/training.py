@@ -184,6 +184,7 @@ class Trainer:
         on a copy of the weights: the model stays as it is. `print` the result, or `save_trace` it for Perfetto.
         """
         size = _batch_size(batch_size)
+        arrays: tuple[np.ndarray, ...]
         if y is None:
             kind, arrays = "predict", (self._inputs("profile", x),)
         else:

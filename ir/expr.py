@@ -550,9 +550,9 @@ def _extremum(e: Expr, upper: bool) -> Bound:
         # that varies with no axis goes last: it is the limit that was put there to keep an index within an extent
         k = terms.pop(choice)
         rest = from_linear((terms, total))
-        ends = [_extremum(rest + a * size(k), upper) for a in sorted(choice.args, key=lambda a: not a.axes)]
+        one, other = (_extremum(rest + a * size(k), upper) for a in sorted(choice.args, key=lambda a: not a.axes))
         least = (choice.op == "min") == at_least_zero(k)
-        return _pick(*ends, least=least, both=least != upper)
+        return _pick(one, other, least=least, both=least != upper)
     for atom, k in terms.items():
         if not at_least_zero(k) and not at_least_zero(-1 * k):
             return None

@@ -75,7 +75,8 @@ class Recorder:
     def __init__(self, kept: int = KEPT):
         self.kept = kept
         self.rings: list[Ring] = []
-        self.name, self.kernels = "", ()
+        self.name = ""
+        self.kernels: tuple[Value, ...] = ()
         self.clock: Clock | None = None
 
     def begin(self, name: str, kernels: Sequence[Value], clock: Clock) -> None:
@@ -180,7 +181,7 @@ class Profile:
                          f"{k.flops / seconds * 1e-9:.1f}", f"{k.bytes / seconds * 1e-9:.1f}",
                          f"{k.waiting:.0%}"))
         phases = ("forward", "backward", "update")
-        groups = [("layer", *phases, "part")]
+        groups: list[tuple[str, ...]] = [("layer", *phases, "part")]
         for name, parts in self.by_layer().items():
             groups.append((name, *(_time(parts[p]) if p in parts else "" for p in phases),
                            f"{sum(parts.values()) / total:.1%}"))

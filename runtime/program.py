@@ -228,8 +228,7 @@ class NativeProgram(Program):
 
     def steps(self, arrays: Sequence[np.ndarray], rows: int, times: int, first: int = 0,
               order: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
-        (_, native), *more = self.segments or [(None, None)]
-        if native is None or more:
+        if len(self.segments) != 1 or self.segments[0][1] is None:
             return super().steps(arrays, rows, times, first, order)
         numbers = self.batches(arrays, rows, times, first, order)
         with self.lock:
@@ -325,7 +324,8 @@ class NativeProgram(Program):
     def fall_back(self, step: Value, inputs: Any, outputs: Any, frame: Frame) -> None:
         """Run one kernel by NumPy, on the memory that the native kernels use."""
         count("numpy_fallbacks")
-        sizes = frame.sizes
+        sizes, plan, locations = frame.sizes, self.code.plan, self.code.locations
+        assert plan is not None and locations is not None  # a program from the cache leaves no kernel to NumPy
         read = self.recorder.clock.read if self.recorder is not None else int  # type: ignore[union-attr]
         began = read()
         blocks = [None, *inputs, *self.state, *outputs]
@@ -334,7 +334,7 @@ class NativeProgram(Program):
             t = v.type
             assert isinstance(t, TensorType)
             shape = tuple(evaluate_dim(d, sizes) for d in t.shape)
-            where = self.code.locations[source(v)]
+            where = locations[source(v)]
             block = blocks[where.block]
             if block is not None:
                 return block.reshape(shape)
@@ -345,17 +345,17 @@ class NativeProgram(Program):
 
         known: dict[Value, Any] = {o: array(o) for o in step.operands}
         evaluate_values([step], known, sizes)
-        for k, v in results(self.code.plan.graph)[step].items():
+        for k, v in results(plan.graph)[step].items():
             array(v)[...] = known[step][k]
         if frame.ring is not None:
-            place = 2 * self.code.plan.steps.index(step)
+            place = 2 * plan.steps.index(step)
             frame.ring.stamps[frame.ring.at, 0, place:place + 3] = began, (done := read()), done
 
 
 def _address(array: np.ndarray) -> int:
     """Where an array's elements begin."""
     try:  # a quarter of the time of `array.ctypes.data`, which serves read-only and empty arrays
-        return _addressof(_from_buffer(array))
+        return _addressof(_from_buffer(array))  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return array.ctypes.data
 

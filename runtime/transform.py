@@ -193,8 +193,8 @@ def tighten(body: Body, a: Axis, free: Iterable[Axis] = ()) -> Body:
             return None
         tight = Axis(f"{a}t", number(end - first))
         new: Body = (replaced(update, value=guarded(kept, value, identity)),)
-        for c in reversed(chain[1:]):
-            new = (replaced(c, body=new),)
+        for outer in reversed(chain[1:]):
+            new = (replaced(outer, body=new),)
         new = substitute_axes(new, {a: axis(tight) + first})
         if isinstance(tight.extent, int) and tight.extent <= 1:
             return new if tight.extent == 1 else ()
@@ -678,12 +678,18 @@ def peel(body: Body, a: Axis, most: int) -> tuple[Body, list[Axis]]:
                                                                         for j1 in 18 { y[j1 + 2] = x[j1] }
     """
     extent = a.extent
+    if isinstance(extent, Expr):
+        return body, [a]
+
+    def order(p: int | Dim, q: int | Dim) -> int:
+        return 0 if p == q else 1 if at_least_zero(p - q) else -1
+
     points: list[int | Dim] = []
     for s in walk(body):
         if isinstance(s, For) and s.axis == a:
             for e in dict.fromkeys(e for t in walk(s.body) for e in postorder(expressions(t))):
                 points.extend(p for p in _turns(e, a) if at_least_zero(p - 1) and at_least_zero(extent - p - 1))
-    points = sorted(set(points), key=cmp_to_key(lambda p, q: 0 if p == q else 1 if at_least_zero(p - q) else -1))
+    points = sorted(set(points), key=cmp_to_key(order))
     ordered = all(at_least_zero(q - p) for p, q in itertools.pairwise(points))
     if not points or len(points) >= most or not ordered:
         return body, [a]
@@ -737,7 +743,8 @@ def keep(body: Body, axes: Container[Axis], lanes: int) -> tuple[Body, list[Axis
                 result.append(s)
                 continue
             update, extent = s.body[0] if len(s.body) == 1 else None, s.axis.extent
-            if not isinstance(update, Update) or s.axis not in axes or not 2 * lanes < extent <= KEPT:
+            if not isinstance(update, Update) or s.axis not in axes or not (
+                    isinstance(extent, int) and 2 * lanes < extent <= KEPT):
                 result.append(replaced(s, body=visit(s.body)))
                 continue
             costly = [e for e in postorder([update.value]) if e.op in COSTLY and e.op != "load" and s.axis in e.axes]

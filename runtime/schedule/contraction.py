@@ -131,9 +131,9 @@ def apply(loops: Loops, machine: Machine) -> Loops:
     few = all(isinstance(a.extent, int) for a in c.outputs) and volume(c.outputs) <= 1 << 18
     if few and len(c.reduced) > 1 and isinstance(c.reduced[0].extent, Dim):
         loops, _ = split_reduction(loops, c.reduced[0], CHUNKS, c.reduced[1:])
-        parts, barrier, total = loops.body
+        part, barrier, total = loops.body
         clear = Axis(f"{v}z", v.extent)
-        parts = vectorise(_tiled((parts,), c, tile, taps, v, machine), clear, machine.lanes)
+        parts = vectorise(_tiled((part,), c, tile, taps, v, machine), clear, machine.lanes)
         body = (*parts, barrier, *vectorise((total,), v, machine.lanes))
     else:
         body = _tiled(loops.body, c, tile, taps, v, machine, by_columns=width > 0)

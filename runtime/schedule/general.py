@@ -144,7 +144,7 @@ def _transposed(body: Body, columns: list[Axis], machine: Machine) -> tuple[Body
 def _repeatable(store: Store, axes: list[Axis], lanes: int) -> bool:
     """Whether elements may be computed twice: not where a result may lie on an operand, but for whole blocks."""
     aligned = any(e.op == "load" and e.args == store.index for e in postorder([store.value]))
-    return not aligned or all(a.extent % lanes == 0 for a in axes)
+    return not aligned or all(isinstance(a.extent, int) and a.extent % lanes == 0 for a in axes)
 
 
 def _places(s: Statement) -> list[Expr]:
@@ -186,14 +186,17 @@ def _reduces_contiguously(body: Body, output: Axis, inner: list[Axis]) -> bool:
 def _unroll(body: Body) -> Body:
     """Write out loops of few iterations around vectors, while they are not too much code."""
     def statements(s: Statement) -> int:
-        return sum(map(statements, s.body)) * (s.axis.extent if s.kind == "unroll" else 1) if isinstance(s, For) else 1
+        if not isinstance(s, For):
+            return 1
+        times = s.axis.extent if s.kind == "unroll" else 1
+        assert isinstance(times, int)
+        return times * sum(map(statements, s.body))
 
     def change(s: For) -> Body | None:
         flat = all(not isinstance(t, For) or t.kind in ("unroll", "vector") for t in walk(s.body))
         few = isinstance(s.axis.extent, int) and s.axis.extent <= 4
-        if s.kind == "serial" and flat and few and s.axis.extent * sum(map(statements, s.body)) <= UNROLLED:
-            return (replace(s, kind="unroll"),)
-        return None
+        written = replace(s, kind="unroll")
+        return (written,) if s.kind == "serial" and flat and few and statements(written) <= UNROLLED else None
 
     return map_loops(body, change)
 

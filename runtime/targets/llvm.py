@@ -15,7 +15,7 @@ import operator
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -207,8 +207,8 @@ class _Emitter:
         return self.call(args[0].type, f"llvm.{name}.{_mangle(args[0].type)}", args)
 
     @contextmanager
-    def nested(self, block: str, s: For) -> Iterator[_Scope]:
-        """Write the code inside, the loop's, into a scope of its own, which begins with a block of this name."""
+    def nested(self, block: str, s: Statement) -> Iterator[_Scope]:
+        """Write the code inside, the statement's, into a scope of its own, which begins with a block of this name."""
         outer = self.scope
         self.scope, self.block = _Scope(len(self.scopes), _writes(s)), block
         self.scopes.append(self.scope)
@@ -218,8 +218,8 @@ class _Emitter:
         self.scope = outer
 
     @contextmanager
-    def branch(self, condition: Value, s: For) -> Iterator[None]:
-        """Run the code inside, the loop's, only where the condition holds."""
+    def branch(self, condition: Value, s: Statement) -> Iterator[None]:
+        """Run the code inside, the statement's, only where the condition holds."""
         n = self.fresh()
         outer = self.scope.lines
         with self.nested(f"then{n}", s) as inner:
@@ -481,7 +481,7 @@ class _Emitter:
         for at, group in groupby(steps, operator.itemgetter(0)):
             added = [(value, k) for _, value, k in group]
             path += tuple((value.text, k) for value, k in added)
-            pointer = self.keep(at, path, lambda p=pointer, a=added: self.moved(p, a, size))
+            pointer = self.keep(at, path, partial(self.moved, pointer, added, size))
         rest = constant - symbolic
         if rest:
             pointer = self.keep(self.scope.depth, (pointer.text, rest, size), lambda: self.put(
