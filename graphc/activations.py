@@ -11,8 +11,9 @@ from graphc.ir.functions import elu, leaky_relu, log_softmax, relu6, selu, sigmo
 from graphc.ir.graph import Value
 from graphc.names import choose
 
-__all__ = ["elu", "exponential", "gelu", "get", "hard_sigmoid", "leaky_relu", "linear", "log_softmax", "mish", "relu",
-           "relu6", "selu", "serialize", "sigmoid", "silu", "softmax", "softplus", "softsign", "swish", "tanh"]
+__all__ = ["celu", "elu", "exponential", "gelu", "get", "glu", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh",
+           "leaky_relu", "linear", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu", "serialize",
+           "sigmoid", "silu", "softmax", "softplus", "softsign", "swish", "tanh"]
 
 swish = silu
 Activation = Callable[[Value], Value]
@@ -55,16 +56,50 @@ def hard_sigmoid(x: Value) -> Value:
     return f.divide(f.relu6(f.add(x, 3.0)), 6.0)
 
 
+def hard_silu(x: Value) -> Value:
+    """x * relu6(x + 3) / 6."""
+    return f.multiply(x, hard_sigmoid(x))
+
+
+hard_swish = hard_silu
+
+
+def hard_tanh(x: Value) -> Value:
+    """x limited to the interval [-1, 1]."""
+    return f.clip(x, -1.0, 1.0)
+
+
+def celu(x: Value, alpha: float = 1.0) -> Value:
+    """x where positive, `alpha * (exp(x / alpha) - 1)` elsewhere."""
+    return f.add(f.relu(x), f.multiply(alpha, f.subtract(f.exp(f.divide(f.minimum(x, 0.0), alpha)), 1.0)))
+
+
+def log_sigmoid(x: Value) -> Value:
+    """log(sigmoid(x)), without rounding small probabilities to zero."""
+    return f.negative(f.softplus(f.negative(x)))
+
+
+def glu(x: Value, axis: int = -1) -> Value:
+    """One half of x along an axis times the sigmoid of the other half."""
+    extent = x.shape[axis] if -x.ndim <= axis < x.ndim else None
+    if not isinstance(extent, int) or extent % 2:
+        raise ShapeError(f"glu needs a known even extent along axis={axis}, received {x.type}.")
+    half = tuple(extent // 2 if a == axis % x.ndim else n for a, n in enumerate(x.shape))
+    start = tuple(extent // 2 if a == axis % x.ndim else 0 for a in range(x.ndim))
+    return f.multiply(f.slice(x, (0,) * x.ndim, half), f.sigmoid(f.slice(x, start, half)))
+
+
 def mish(x: Value) -> Value:
     """x * tanh(softplus(x))."""
     return f.multiply(x, f.tanh(f.softplus(x)))
 
 
 _BY_NAME: dict[str, Activation] = {
-    "elu": elu, "exponential": exponential, "gelu": gelu, "hard_sigmoid": hard_sigmoid, "leaky_relu": leaky_relu,
-    "linear": linear, "log_softmax": log_softmax, "mish": mish, "relu": relu, "relu6": relu6, "selu": selu,
-    "sigmoid": sigmoid, "silu": silu, "softmax": softmax, "softplus": softplus, "softsign": softsign, "swish": swish,
-    "tanh": tanh,
+    "celu": celu, "elu": elu, "exponential": exponential, "gelu": gelu, "glu": glu, "hard_sigmoid": hard_sigmoid,
+    "hard_silu": hard_silu, "hard_swish": hard_swish, "hard_tanh": hard_tanh, "leaky_relu": leaky_relu,
+    "linear": linear, "log_sigmoid": log_sigmoid, "log_softmax": log_softmax, "mish": mish, "relu": relu,
+    "relu6": relu6, "selu": selu, "sigmoid": sigmoid, "silu": silu, "softmax": softmax, "softplus": softplus,
+    "softsign": softsign, "swish": swish, "tanh": tanh,
 }
 
 

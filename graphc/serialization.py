@@ -43,7 +43,11 @@ _DEFAULTS: dict[str, Any] = {
     "dtype": "float32", "data_format": "channels_last",
     # layers
     "kernel_regularizer": None, "bias_regularizer": None, "activity_regularizer": None, "kernel_constraint": None,
-    "bias_constraint": None, "quantization_config": None, "lora_rank": None, "groups": 1, "noise_shape": None,
+    "bias_constraint": None, "beta_regularizer": None, "gamma_regularizer": None, "beta_constraint": None,
+    "gamma_constraint": None, "depthwise_regularizer": None, "pointwise_regularizer": None,
+    "depthwise_constraint": None, "pointwise_constraint": None, "alpha_regularizer": None, "alpha_constraint": None,
+    "renorm": False, "renorm_clipping": None, "renorm_momentum": 0.99, "synchronized": False, "rms_scaling": False,
+    "quantization_config": None, "lora_rank": None, "groups": 1, "noise_shape": None,
     "sparse": False, "ragged": False, "optional": False,
     # initializers
     "input_axes": None, "output_axes": None,

@@ -469,9 +469,9 @@ def _pair(value: int | Sequence[int], rank: int, name: str) -> tuple[int, ...]:
     return tuple(int(v) for v in result)
 
 
-def _padded(x: Value, size: Sequence[int], strides: Sequence[int], dilation: Sequence[int], padding: str,
-            value: float) -> Value:
-    """x with the padding of Keras's `same`: the smaller half first, so that the output has ceil(n / s) positions."""
+def pad_windows(x: Value, size: Sequence[int], strides: Sequence[int], dilation: Sequence[int], padding: str,
+                value: float) -> Value:
+    """x as windows of this size read it: Keras's `same` pads the smaller half first, for ceil(n / s) positions."""
     if padding == "valid":
         return x
     if padding != "same":
@@ -501,7 +501,7 @@ def conv(x: Value, kernel: Value, strides: int | Sequence[int] = 1, padding: str
     if builtins.max(strides) > 1 and builtins.max(dilation) > 1:
         raise ShapeError(f"conv can have strides or a dilation, not both; received strides {strides} and "
                          f"dilation_rate {dilation}.")
-    taps = windows(_padded(x, size, strides, dilation, padding, 0.0), size, strides, dilation)
+    taps = windows(pad_windows(x, size, strides, dilation, padding, 0.0), size, strides, dilation)
     position, tap = "hwd"[:rank], "uvt"[:rank]
     return einsum(f"n{position}{tap}c,{tap}co->n{position}o", taps, kernel)
 
@@ -511,7 +511,8 @@ def _pooled(x: Value, pool_size: Any, strides: Any, padding: str, value: float) 
     size = _pair(pool_size, rank, "pool_size")
     step = size if strides is None else _pair(strides, rank, "strides")
     ones = (1,) * rank
-    return windows(_padded(x, size, step, ones, padding, value), size, step, ones), tuple(range(1 + rank, 1 + 2 * rank))
+    padded = pad_windows(x, size, step, ones, padding, value)
+    return windows(padded, size, step, ones), tuple(range(1 + rank, 1 + 2 * rank))
 
 
 def max_pool(x: Value, pool_size: int | Sequence[int], strides: int | Sequence[int] | None = None,

@@ -1,35 +1,57 @@
-"""Pooling of [N, height, width, channels]. https://keras.io/api/layers/pooling_layers/"""
+"""Pooling of [N, *spatial, channels]. https://keras.io/api/layers/pooling_layers/"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from graphc.ir import functions as f
-from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
-from graphc.layers.convolution import extents, padding_mode
+from graphc.layers.convolution import check_axes, extents, padding_mode
 from graphc.layers.layer import Layer
 
-__all__ = ["AveragePooling2D", "AvgPool2D", "MaxPool2D", "MaxPooling2D"]
+__all__ = ["AveragePooling1D", "AveragePooling2D", "AvgPool1D", "AvgPool2D", "GlobalAveragePooling1D",
+           "GlobalAveragePooling2D", "GlobalAvgPool1D", "GlobalAvgPool2D", "GlobalMaxPool1D", "GlobalMaxPool2D",
+           "GlobalMaxPooling1D", "GlobalMaxPooling2D", "MaxPool1D", "MaxPool2D", "MaxPooling1D", "MaxPooling2D"]
 
 
-class _Pooling2D(Layer):
-    """What both poolings share."""
+class _Pooling(Layer):
+    """What pooling of windows shares for every rank."""
 
-    def __init__(self, pool_size: Any = (2, 2), strides: Any = None, padding: str = "valid",
+    rank = 0
+
+    def __init__(self, pool_size: Any = 2, strides: Any = None, padding: str = "valid",
                  data_format: str | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         owner = type(self).__name__
-        self.pool_size = extents(owner, "pool_size", pool_size, 2)
-        self.strides = self.pool_size if strides is None else extents(owner, "strides", strides, 2)
+        self.pool_size = extents(owner, "pool_size", pool_size, self.rank)
+        self.strides = self.pool_size if strides is None else extents(owner, "strides", strides, self.rank)
         self.padding = padding_mode(owner, padding, data_format)
 
     def build(self, input_shape: Any) -> None:
-        if len(input_shape) != 4:
-            raise ShapeError(f"{type(self).__name__} needs 4 axes: the batch, height, width, and the channels.")
+        check_axes(type(self).__name__, input_shape, self.rank)
 
 
-class MaxPooling2D(_Pooling2D):
+class _MaxPooling(_Pooling):
+    def call(self, inputs: Value) -> Value:
+        return f.max_pool(inputs, self.pool_size, self.strides, self.padding)
+
+
+class _AveragePooling(_Pooling):
+    def call(self, inputs: Value) -> Value:
+        return f.average_pool(inputs, self.pool_size, self.strides, self.padding)
+
+
+class MaxPooling1D(_MaxPooling):
+    """The largest value of each window of a sequence.
+
+    MaxPooling1D(3)(f32[N,10,4]) -> f32[N,3,4]
+    MaxPooling1D(2, padding="same")(f32[N,5,4]) -> f32[N,3,4]
+    """
+
+    rank = 1
+
+
+class MaxPooling2D(_MaxPooling):
     """The largest value of each window.
 
     MaxPooling2D((2, 2))(f32[N,11,11,64]) -> f32[N,5,5,64]
@@ -37,19 +59,92 @@ class MaxPooling2D(_Pooling2D):
     MaxPooling2D()(f32[N,8]) -> ShapeError: MaxPooling2D needs 4 axes
     """
 
-    def call(self, inputs: Value) -> Value:
-        return f.max_pool(inputs, self.pool_size, self.strides, self.padding)
+    rank = 2
 
 
-class AveragePooling2D(_Pooling2D):
+class AveragePooling1D(_AveragePooling):
+    """The mean of each window of a sequence; padding does not count.
+
+    AveragePooling1D(2)(f32[N,5,3]) -> f32[N,2,3]
+    AveragePooling1D(2, strides=1, padding="same")(f32[N,5,3]) -> f32[N,5,3]
+    """
+
+    rank = 1
+
+
+class AveragePooling2D(_AveragePooling):
     """The mean of each window; padding does not count.
 
     AveragePooling2D(2)(f32[N,5,5,3]) -> f32[N,2,2,3]
     AveragePooling2D(2, padding="same")(f32[N,5,5,3]) -> f32[N,3,3,3]
     """
 
+    rank = 2
+
+
+class _GlobalPooling(Layer):
+    """What pooling of whole samples shares."""
+
+    rank = 0
+
+    def __init__(self, data_format: str | None = None, keepdims: bool = False, **kwargs: Any):
+        super().__init__(**kwargs)
+        padding_mode(type(self).__name__, "valid", data_format)
+        self.keepdims = keepdims
+
+    def build(self, input_shape: Any) -> None:
+        check_axes(type(self).__name__, input_shape, self.rank)
+
+
+class _GlobalMaxPooling(_GlobalPooling):
     def call(self, inputs: Value) -> Value:
-        return f.average_pool(inputs, self.pool_size, self.strides, self.padding)
+        return f.max(inputs, range(1, self.rank + 1), self.keepdims)
 
 
-MaxPool2D, AvgPool2D = MaxPooling2D, AveragePooling2D
+class _GlobalAveragePooling(_GlobalPooling):
+    def call(self, inputs: Value) -> Value:
+        return f.mean(inputs, range(1, self.rank + 1), self.keepdims)
+
+
+class GlobalMaxPooling1D(_GlobalMaxPooling):
+    """The largest value of each channel of a sequence.
+
+    GlobalMaxPooling1D()(f32[N,5,3]) -> f32[N,3]
+    """
+
+    rank = 1
+
+
+class GlobalMaxPooling2D(_GlobalMaxPooling):
+    """The largest value of each channel of an image.
+
+    GlobalMaxPooling2D()(f32[N,5,4,3]) -> f32[N,3]
+    GlobalMaxPooling2D(keepdims=True)(f32[N,5,4,3]) -> f32[N,1,1,3]
+    """
+
+    rank = 2
+
+
+class GlobalAveragePooling1D(_GlobalAveragePooling):
+    """The mean of each channel of a sequence.
+
+    GlobalAveragePooling1D()(f32[N,5,3]) -> f32[N,3]
+    """
+
+    rank = 1
+
+
+class GlobalAveragePooling2D(_GlobalAveragePooling):
+    """The mean of each channel of an image.
+
+    GlobalAveragePooling2D()(f32[N,5,4,3]) -> f32[N,3]
+    GlobalAveragePooling2D(keepdims=True)(f32[N,5,4,3]) -> f32[N,1,1,3]
+    GlobalAveragePooling2D()(f32[N,5]) -> ShapeError: GlobalAveragePooling2D needs 4 axes
+    """
+
+    rank = 2
+
+
+MaxPool1D, MaxPool2D, AvgPool1D, AvgPool2D = MaxPooling1D, MaxPooling2D, AveragePooling1D, AveragePooling2D
+GlobalMaxPool1D, GlobalMaxPool2D = GlobalMaxPooling1D, GlobalMaxPooling2D
+GlobalAvgPool1D, GlobalAvgPool2D = GlobalAveragePooling1D, GlobalAveragePooling2D

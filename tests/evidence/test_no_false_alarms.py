@@ -8,7 +8,7 @@ from whole_models import models
 
 import graphc
 
-_FAST = ("cnn with dropout", "sparse")
+_FAST = ("sparse",)
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in _FAST else pytest.mark.slow) for n in models()])

@@ -40,6 +40,10 @@ def fresh():
 
 def pytest_generate_tests(metafunc):
     for fixture, table in (("training_case", keras_cases.training_cases), ("layer_case", keras_cases.layer_cases),
-                           ("loss_case", keras_cases.loss_cases), ("optimizer_case", keras_cases.optimizer_cases)):
+                           ("loss_case", keras_cases.loss_cases), ("optimizer_case", keras_cases.optimizer_cases),
+                           ("step_case", keras_cases.step_cases)):
         if fixture in metafunc.fixturenames:
-            metafunc.parametrize(fixture, list(table()))
+            # of the many layers every third is a fast test
+            metafunc.parametrize(fixture, [
+                pytest.param(name, marks=[pytest.mark.slow] if fixture == "layer_case" and i % 3 else [])
+                for i, name in enumerate(table())])

@@ -5,6 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 import graphc
+from graphc.ir import functions as f
+from graphc.ir.graph import Graph, topological
+from graphc.runtime import counters
+from graphc.steps import bind, new_random_key, symbolic_input
+from graphc.tracing import Trace, tracing
+from graphc.variable import Variable
 
 
 def weights_of(arrays, prefix="w"):
@@ -30,14 +36,44 @@ def test_training_curve(training_case, cases, keras_result):
         np.testing.assert_allclose(evaluated, expected["evaluated"], rtol=1e-4, atol=1e-4)
 
 
-def test_layer_output(layer_case, cases, keras_result):
+def test_layer_output_and_gradients(layer_case, cases, keras_result):
     make, shape = cases.layer_cases()[layer_case]
-    expected = keras_result("layers")
-    layer = make(graphc.layers)
-    layer(np.zeros(shape, np.float32))
-    layer.set_weights(weights_of(expected, f"{layer_case}.w"))
-    got = layer(cases.layer_input(layer_case, shape))
-    np.testing.assert_allclose(got, expected[f"{layer_case}.output"], rtol=1e-5, atol=1e-5)
+    layer, x = make(graphc.layers), cases.layer_input(layer_case, shape)
+    layer(x)
+    layer.set_weights(cases.start_weights(layer.weights))
+    got = layer(x)
+    both = [got.ravel(), *gradients(layer, x, cases.layer_input("cotangent", got.shape))]
+    np.testing.assert_allclose(np.concatenate(both), keras_result("layers")[layer_case], rtol=1e-5, atol=1e-5)
+
+
+def gradients(layer, x, cotangent):
+    """The gradients in training of the inputs and weights."""
+    arrays = x if isinstance(x, list) else [x]
+    xs = [symbolic_input(a.shape, label=f"x{i}") for i, a in enumerate(arrays)]
+    with tracing(Trace(True, new_random_key())):
+        output = layer.forward(xs if isinstance(x, list) else xs[0])
+    g = symbolic_input(cotangent.shape, label="g")
+    loss = f.sum(f.multiply(output, g))
+    results = f.gradient(loss, [*xs, *layer.trainable_weights])
+    state = tuple(v for v in topological(results) if isinstance(v, Variable))
+    graph = Graph("gradients", (*xs, g), state, tuple((f"g{i}", v) for i, v in enumerate(results)))
+    return [np.ravel(a) for a in bind(graph)(*arrays, cotangent)]
+
+
+def test_training_steps(step_case, cases, keras_result):
+    make, shape = cases.step_cases()[step_case]
+    losses, weights, predictions = (keras_result("steps")[f"{step_case}.{what}"]
+                                    for what in ("losses", "weights", "predictions"))
+    before = counters()["numpy_fallbacks"]
+    x, y = cases.step_data(step_case, shape)
+    model = graphc.Sequential([graphc.Input(shape), *make(graphc.layers)])
+    model.compile(graphc.optimizers.SGD(0.01), loss="mse")
+    model.set_weights(cases.start_weights(model.weights))
+    found = [model.train_on_batch(x[r:r + 8], y[r:r + 8]) for r in (0, 8, 16)]
+    np.testing.assert_allclose(found, losses, rtol=1e-5)
+    np.testing.assert_allclose(np.concatenate([w.ravel() for w in model.get_weights()]), weights, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(model.predict(x, verbose=0), predictions, rtol=1e-5, atol=1e-5)
+    assert counters()["numpy_fallbacks"] == before
 
 
 def test_loss_value(loss_case, cases, keras_result):

@@ -82,6 +82,7 @@ def test_labels_are_not_needed_to_predict_nor_is_compile(data):
     assert found.ok and "program: 2 steps" in str(found)
 
 
+@pytest.mark.slow
 def test_weights_far_out_are_no_fault(data):
     """Probabilities of 0 and 1, overflow, NaN: where rounding decides or a loss is more precise than its text."""
     x, y = data
@@ -189,7 +190,7 @@ FAULTS = {
 }
 
 
-SLOW = ("layout", "plan that raises")  # programs take a while to make small
+SLOW = ("layout", "plan", "plan that raises")  # programs take a while to make small
 
 
 def differs(case, rung):

@@ -190,6 +190,7 @@ def lit(page, half):
     return {node.get_attribute("data-id") for node in found.all()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "seconds"), [("light", 1e-4), ("dark", None)])
 def test_every_view_of_every_step(show, scheme, seconds):
     data = small(seconds=seconds)
@@ -208,6 +209,7 @@ def test_every_view_of_every_step(show, scheme, seconds):
     assert (NONE in last.inner_text()) == (seconds is None)
 
 
+@pytest.mark.slow
 def test_names_are_text(show):
     page = show(small(HOSTILE), "#train/overview")
     assert page.get_by_role("button", name=HOSTILE).inner_text() == HOSTILE
@@ -220,6 +222,7 @@ def test_names_are_text(show):
     assert page.title() == "model · graphc explorer" and page.locator("script").count() == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["#%E0%A4%A/%", "#train/nothing/99", "#predict/toString/-1"])
 def test_wrong_addresses_lead_to_the_overview(show, place):
     page = show(small(), place)
@@ -227,6 +230,7 @@ def test_wrong_addresses_lead_to_the_overview(show, place):
     assert page.locator(".steps [aria-current]").count() == 1
 
 
+@pytest.mark.slow
 def test_figures_of_the_step(show):
     page = show(small(), "#train")
     names, figures = (page.locator(f".key-figures {tag}").all_inner_texts() for tag in ("span", "b"))
@@ -235,6 +239,7 @@ def test_figures_of_the_step(show):
         "Speed": "6.00 GFLOP/s", "Of the peak": "3.0 %"}
 
 
+@pytest.mark.slow
 def test_hovering_shows_which_values_went_where(show):
     page = show(small(), "#train/graph")
     page.hover("[data-id=k1]")
@@ -248,6 +253,7 @@ def test_hovering_shows_which_values_went_where(show):
     assert lit(page, 0) == lit(page, 1) == set() and not page.locator("#tip").is_visible()
 
 
+@pytest.mark.slow
 def test_groups_open_and_close(show):
     page = show(small(), "#train/graph")
     page.get_by_role("button", name="Collapse").click()
@@ -262,6 +268,7 @@ def test_groups_open_and_close(show):
     assert page.locator("[data-id=d]").count() == 0
 
 
+@pytest.mark.slow
 def test_kernel_opens_and_shows_its_code(show):
     page = show(small(), "#train/graph")
     page.click("[data-id=k2]")
@@ -285,6 +292,7 @@ def test_kernel_opens_and_shows_its_code(show):
     detail.wait_for(state="hidden")
 
 
+@pytest.mark.slow
 def test_kernels_are_sorted_and_filtered(show):
     page = show(small(), "#train/kernels")
     names = page.locator(".kernels tbody th")
@@ -298,6 +306,7 @@ def test_kernels_are_sorted_and_filtered(show):
     assert names.all_inner_texts() == ["where"]
 
 
+@pytest.mark.slow
 def test_passes_show_what_changed(show):
     page = show(small(), "#train/passes")
     body = page.locator(".passview .columns")
@@ -309,6 +318,7 @@ def test_passes_show_what_changed(show):
     assert "This is where it begins" in body.inner_text()
 
 
+@pytest.mark.slow
 def test_memory_and_roofline_have_a_mark_for_each_kernel(show):
     page = show(small(), "#train/memory")
     assert page.locator(".buffer").count() == 3
@@ -324,6 +334,7 @@ def test_memory_and_roofline_have_a_mark_for_each_kernel(show):
     wait(page, "#detail h2")
 
 
+@pytest.mark.slow
 def test_search_by_keyboard(show):
     page = show(small(), "#train/overview")
     page.keyboard.press("/")
@@ -340,6 +351,7 @@ def test_search_by_keyboard(show):
     assert page.locator("#hits").inner_text() == "Nothing found"
 
 
+@pytest.mark.slow
 def test_graph_by_keyboard(show):
     page = show(small(), "#train/graph")
     page.locator(".pane").last.focus()
@@ -354,6 +366,7 @@ def test_graph_by_keyboard(show):
     page.wait_for_function(f"before => {scale} > before", arg=before)
 
 
+@pytest.mark.slow
 def test_large_graph_draws_what_is_in_sight(show):
     page = show(large(), "#predict/graph")
     wait(page, ".group")
@@ -371,6 +384,7 @@ def test_large_graph_draws_what_is_in_sight(show):
     assert page.locator(".kernels tbody tr").count() == 300
 
 
+@pytest.mark.slow
 def test_paper_has_every_view(show):
     page = show(small(), "#train/overview")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")

@@ -136,7 +136,7 @@ def test_wrong_arguments():
         graphc.Model(x + 1.0, x)
     with pytest.raises(ValueError, match="two layers named 'dense'"):
         graphc.Model(inputs, Dense(3, name="dense")(x))
-    with pytest.raises(ShapeError, match="'next'.*received f32"):
+    with pytest.raises(ShapeError, match=r"'next'.*received f32"):
         Conv2D(3, 3, name="next")(x)
-    with pytest.raises(TypeError, match="not a|boolean|symbolic"):
+    with pytest.raises(TypeError, match="is symbolic"):
         bool(x > 0)

@@ -76,9 +76,11 @@ def test_another_model_finds_the_kernels_that_it_shares(folder):
     assert other["cache_hits"] == first["kernels_compiled"] - other["kernels_compiled"]
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:len(data) // 2], lambda data: b"", lambda data: data + b"x",
-                                    lambda data: data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]],
-                         ids=["truncated", "empty", "longer", "one bit"])
+@pytest.mark.parametrize("damage", [
+    pytest.param(lambda data: data[:len(data) // 2], id="truncated", marks=pytest.mark.slow),
+    pytest.param(lambda data: b"", id="empty", marks=pytest.mark.slow),
+    pytest.param(lambda data: data + b"x", id="longer", marks=pytest.mark.slow),
+    pytest.param(lambda data: data[:-9] + bytes([data[-9] ^ 1]) + data[-8:], id="one bit")])
 def test_damaged_files_are_compiled_again(folder, damage):
     path, first = folder
     whole = {p: p.read_bytes() for p in path.iterdir()}

@@ -350,6 +350,7 @@ def test_what_is_transposed_is_what_lies_across():
     assert not any(s.buffer.name.startswith("v") for s in walk(loops.body) if isinstance(s, Store))
 
 
+@pytest.mark.slow
 def test_what_is_parallel_writes_no_shared_register():
     for make in KERNELS.values():
         for machine in MACHINES:
