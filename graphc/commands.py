@@ -14,6 +14,7 @@ import numpy as np
 
 import graphc
 from graphc.ir.errors import GraphcError
+from graphc.ir.graph import Graph
 from graphc.ir.parser import parse
 
 __all__ = ["bench", "cache", "digits", "explain", "info", "passes", "replay", "summary"]
@@ -59,20 +60,20 @@ def explain(options: argparse.Namespace) -> int:
 
 def bench(options: argparse.Namespace) -> int:
     """Time a model's steps on random data, for one row and for a batch."""
-    from graphc.report import step_rows
+    from graphc.report import example
 
     model = find_model(options.model)
     print(f"{'step':10}{'rows':>8}{'median':>12}{'rows a second':>16}")
     for rows in sorted({1, options.batch_size}):
-        for kind, arrays in step_rows(model, None, None, rows).items():
-            seconds = _median(model, kind, arrays, options.seconds)
+        x, y, kinds = example(model, rows)
+        for kind in kinds:
+            seconds = _median(*model.step_arrays("bench", kind, rows, x, y), options.seconds)
             print(f"{kind:10}{rows:8}{seconds * 1e3:9.4f} ms{rows / seconds:16,.0f}")
     return 0
 
 
-def _median(model: Any, kind: str, arrays: tuple[np.ndarray, ...], seconds: float) -> float:
-    """The median time of one call of a step's program on copies of the weights."""
-    graph, known = model.step_arrays(kind, *arrays)
+def _median(graph: Graph, known: dict[str, np.ndarray], seconds: float) -> float:
+    """The median time of one call of a step's program."""
     program = graphc.runtime.compile(graph, known)
     inputs = [known[v.op.label] for v in graph.inputs]
     for _ in range(10):  # also tries out the number of threads

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphc.ir.errors import ShapeError
+from graphc.models import Model
 from graphc.runtime.config import current
 from graphc.runtime.diagnosis import Diagnosis, diagnose_graph
 
@@ -26,11 +26,10 @@ def diagnose(model: Any, x: Any, y: Any = None, kind: str | None = None, sample_
     kind = kind or ("predict" if y is None else "train")
     if kind not in ("train", "evaluate", "predict"):
         raise ValueError(f"diagnose(kind={kind!r}): expected 'train', 'evaluate' or 'predict'.")
-    arrays = ((model._inputs("diagnose", x),) if kind == "predict" else
-              model._arrays("diagnose", x, y, sample_weight))
-    if not len(arrays[0]):
-        raise ShapeError(f"diagnose of {model.name!r} received no rows, expected at least one.")
-    graph, several = model.step_arrays(kind, *(a[:_ROWS] for a in arrays))
-    one = several | {v.op.label: several[v.op.label][:1] for v in graph.inputs}
-    batches = (one, several) if len(arrays[0]) > 1 else (one,)
+    if not isinstance(model, Model):
+        raise TypeError(f"diagnose received {type(model).__name__}, expected a model.")
+    graph, several = model.step_arrays("diagnose", kind, _ROWS, x, y, sample_weight)
+    inputs = [v.op.label for v in graph.inputs]
+    one = several | {label: several[label][:1] for label in inputs}
+    batches = (one, several) if len(several[inputs[0]]) > 1 else (one,)
     return diagnose_graph(graph, *batches, cpu=current().cpu)

@@ -210,6 +210,10 @@ class Functional(Model):
         call = output.call if isinstance(output, Placeholder) else None
         return call.layer.name if call is not None else self.name
 
+    def get_config(self) -> dict[str, Any]:
+        raise NotImplementedError(f"The model {self.name!r} is functional, and only Sequential models can be described "
+                                  "so far: write its weights with save_weights.")
+
     def described_layers(self) -> list[tuple[Layer, Shape | None]]:
         shapes = {c.layer: known_shape(next(flat(c.outputs))) for c in self.calls_inside}
         return list(shapes.items())

@@ -13,21 +13,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphc.explorer import render
-from graphc.ir.graph import Graph, Value, apply, layer_of, phase_of
+from graphc.ir.evaluate import bind_arguments
+from graphc.ir.graph import Graph, Value, layer_of, phase_of
 from graphc.ir.ops.leaf import Input, State
-from graphc.ir.ops.structure import Item, Kernel
+from graphc.ir.ops.structure import Item
 from graphc.ir.printer import name_values, print_value
 from graphc.ir.types import product
+from graphc.layers.core import positive
+from graphc.models import Model
 from graphc.passes.cost import cost, lead
+from graphc.passes.fuse import members
 from graphc.passes.plan import Plan, source
 from graphc.runtime.config import current
-from graphc.runtime.profile import Profile, profile
+from graphc.runtime.profile import Profile, profile, scaled
 
 if TYPE_CHECKING:
     from graphc.runtime.limits import Limits
     from graphc.runtime.listing import KernelListing, Listing
 
-__all__ = ["Report", "explain", "step_rows"]
+__all__ = ["Report", "example", "explain"]
 
 MEASURED = 0.3  # seconds that the steps of each kind are repeated
 
@@ -46,19 +50,12 @@ class Report:
             values = [len(s["values"]) for s in step["stages"]]
             kernels = step["kernels"]
             parts.append(f"{step['kind']}: {values[0]} values traced, {values[-1]} after the passes, {len(kernels)} "
-                         f"kernels, {_scaled(sum(k['flops'] for k in kernels), 'FLOP')}, "
-                         f"{_scaled(sum(k['bytes'] for k in kernels), 'B')} moved, "
-                         f"{_scaled(step['plan']['arena'], 'B')} of arena")
+                         f"kernels, {scaled(sum(k['flops'] for k in kernels), 'FLOP')}, "
+                         f"{scaled(sum(k['bytes'] for k in kernels), 'B')} moved, "
+                         f"{scaled(step['plan']['arena'], 'B')} of arena")
             if step["kind"] in self.profiles:
                 parts.append(str(self.profiles[step["kind"]]))
         return "\n\n".join([*parts, f"The page: {self.path}"])
-
-
-def _scaled(number: float, unit: str) -> str:
-    power = 0
-    while number >= 1000 and power < 3:
-        number, power = number / 1000, power + 1
-    return f"{number:.3g} {('', 'k', 'M', 'G')[power]}{unit}"
 
 
 def explain(model: Any, x: Any = None, y: Any = None, path: Any = None, batch_size: int | None = None,
@@ -73,19 +70,23 @@ def explain(model: Any, x: Any = None, y: Any = None, path: Any = None, batch_si
     from graphc.runtime.targets.jit import VERSION
     from graphc.runtime.targets.machine import Machine
 
-    size = 32 if batch_size is None else batch_size
+    if not isinstance(model, Model):
+        raise TypeError(f"explain received {type(model).__name__}, expected a model.")
+    rows = 32 if batch_size is None else positive("explain", "batch_size", batch_size)
     target = Path(f"{model.name}.html" if path is None else path)
-    rows = step_rows(model, x, y, size)
+    if not target.absolute().parent.is_dir():
+        raise FileNotFoundError(f"explain(path={str(path)!r}): there is no folder {target.parent}.")
+    x, y, kinds = example(model, rows, x, y)
     machine = Machine.named(current().cpu)
     threads = current().threads or machine.cores
     profiles: dict[str, Profile] = {}
     steps = []
-    for kind, arrays in rows.items():
-        graph, known = model.step_arrays(kind, *arrays)
+    for kind in kinds:
+        graph, known = model.step_arrays("explain", kind, rows, x, y)
         listing = Listing(graph, machine)
         if measure:
             profiles[kind] = profile(graph, known, MEASURED)
-        steps.append(_step(listing, {"N": len(arrays[0])}, profiles.get(kind)))
+        steps.append(_step(listing, bind_arguments(graph, known), profiles.get(kind)))
     limits = _limits(threads) if measure else None
     data = {
         "title": model.name, "version": _version(), "made": time.strftime("%Y-%m-%d %H:%M"),
@@ -114,18 +115,16 @@ def _version() -> str:
     return graphc.__version__
 
 
-def step_rows(model: Any, x: Any, y: Any, size: int) -> dict[str, tuple[np.ndarray, ...]]:
-    """The first rows of x and y, or random ones, for each kind of step that the model has."""
+def example(model: Any, rows: int, x: Any = None, y: Any = None) -> tuple[Any, Any, tuple[str, ...]]:
+    """Data for the steps that a model has, random ones where none are given, and the kinds of these steps."""
     rng = np.random.default_rng(0)
     if x is None:
         if not model.built or None in model.sample_shape:
             raise ValueError(f"explain: the shape of the inputs of {model.name!r} isn't known: pass x.")
-        x = rng.random((size, *model.sample_shape), np.float32)
-    if y is not None or (model.optimizer is not None and model.loss is not None):
-        y = _labels(model, len(x), rng) if y is None else y
-        arrays = tuple(a[:size] for a in model._arrays("train_on_batch", x, y))
-        return {"train": arrays, "evaluate": arrays, "predict": arrays[:1]}
-    return {"predict": (model._inputs("explain", x)[:size],)}
+        x = rng.random((rows, *model.sample_shape), np.float32)
+    if y is None and (model.optimizer is None or model.loss is None):
+        return x, None, ("predict",)
+    return x, _labels(model, len(x), rng) if y is None else y, ("train", "evaluate", "predict")
 
 
 def _labels(model: Any, rows: int, rng: np.random.Generator) -> np.ndarray:
@@ -147,7 +146,7 @@ def _layer(of: Any, shape: Any) -> dict[str, Any]:
 def _step(listing: Listing, sizes: Mapping[str, int], times: Profile | None) -> dict[str, Any]:
     *stages, fused, plan = listing.stages
     ids = _Ids()
-    inside = values_of_kernels(listing.fused)
+    inside = members(listing.fused)
     return {
         "kind": listing.graph.name, "sizes": dict(sizes), "seconds": times and times.seconds,
         "stages": [
@@ -190,29 +189,6 @@ def _layers(graph: Graph) -> dict[Value, str]:
 
 def _phase(v: Value) -> str:
     return v.op.name if isinstance(v.op, Input | State) else phase_of(v.origin)
-
-
-def values_of_kernels(fused: Graph) -> dict[Value, list[Value]]:
-    """For each kernel of a fused graph, the values of the graph before fusion that it computes.
-
-    Values are interned, so applying a kernel's ops to what its operands stand for gives the very values.
-    """
-    known: dict[Value, Any] = {v: v for v in fused.inputs + fused.state}
-    found: dict[Value, list[Value]] = {}
-    for v in fused.values():
-        if isinstance(v.op, Kernel):
-            body: Graph = v.op.body
-            inner = dict(zip(body.inputs, (known[o] for o in v.operands), strict=True))
-            for u in body.values():
-                if u not in inner:
-                    inner[u] = apply(u.op, *(inner[o] for o in u.operands), origin=u.origin)
-            found[v] = [inner[u] for u in body.values() if u not in body.inputs]
-            known[v] = tuple(inner[r] for _, r in body.outputs)
-        elif isinstance(v.op, Item):
-            known[v] = known[v.operands[0]][v.op.index]
-        elif v not in known:
-            known[v] = apply(v.op, *(known[o] for o in v.operands), origin=v.origin)
-    return found
 
 
 def _kernels(listing: Listing, sizes: Mapping[str, int], inside: Mapping[Value, list[Value]], ids: _Ids,

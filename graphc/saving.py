@@ -31,7 +31,7 @@ from graphc import losses, metrics
 from graphc.configs import describe
 from graphc.ir.errors import GraphcError
 from graphc.layers.layer import Layer, first_values
-from graphc.models import Model, Sequential
+from graphc.models import Functional, Model, Sequential
 from graphc.names import snake_case
 from graphc.serialization import deserialize
 from graphc.variable import Variable
@@ -198,7 +198,7 @@ def _groups(layer: Layer, path: str, seen: set[Layer]) -> Iterator[tuple[str, La
     seen.add(layer)
     inside = {w for inner in layer.sublayers() for w in inner.weights}
     yield path, layer, sorted((w for w in layer.weights if w not in inside), key=lambda w: not w.trainable)
-    if isinstance(layer, Sequential):
+    if isinstance(layer, Sequential | Functional):
         parts: dict[str, Any] = {"layers": layer.layers}
     else:  # Keras goes through the attributes by name, private ones last
         parts = dict(sorted(vars(layer).items(), key=lambda item: (item[0].startswith("_"), item[0])))

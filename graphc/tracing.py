@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from graphc.ir.graph import Value
 
-__all__ = ["Trace", "current_trace", "tracing"]
+__all__ = ["Trace", "current_trace", "random_source", "tracing"]
 
 
 @dataclass(eq=False)
@@ -25,6 +25,18 @@ class Trace:
         """A number that sets this use of the random key apart from the others of the step."""
         self.streams += 1
         return self.streams - 1
+
+
+def random_source(seed: int | None) -> tuple[Value, int] | None:
+    """The key and the stream for one use of random numbers in the step under construction, if it has any.
+
+    A seed takes the place of the position of the use as the stream.
+    """
+    trace = current_trace()
+    if trace is None or trace.key is None:
+        return None
+    stream = trace.stream()
+    return trace.key, stream if seed is None else 4096 + seed % 4096
 
 
 _TRACE: ContextVar[Trace | None] = ContextVar("trace", default=None)

@@ -17,11 +17,12 @@ from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Graph
 from graphc.layers.core import positive
 from graphc.layers.layer import Layer
-from graphc.passes.pipeline import PIPELINE, run
+from graphc.passes.pipeline import PIPELINE
 from graphc.progress import Progress, verbosity
 from graphc.runtime import prepare
 from graphc.runtime.config import config, current
 from graphc.runtime.profile import Profile, profile
+from graphc.runtime.stages import run_passes
 from graphc.steps import Averages, Step, bind, trace_step
 
 __all__ = ["Trainer"]
@@ -174,7 +175,7 @@ class Trainer:
                              "`build`, or run it once.")
         self._check_compiled(kind)
         graph = trace_step(kind, self).graph
-        return graph if stage == "traced" else run(graph, PIPELINE[:passes.index(stage) + 1])
+        return run_passes(graph, PIPELINE[:passes.index(stage) + 1] if stage != "traced" else (), False)[-1].result
 
     def profile(self, x: Any, y: Any = None, batch_size: int | None = None, sample_weight: Any = None,
                 seconds: float = 0.5) -> Profile:
@@ -183,13 +184,9 @@ class Trainer:
         The first 32 or `batch_size` rows go through the step again and again for about so many seconds. That happens
         on a copy of the weights: the model stays as it is. `print` the result, or `save_trace` it for Perfetto.
         """
-        size = _batch_size(batch_size)
-        arrays: tuple[np.ndarray, ...]
-        if y is None:
-            kind, arrays = "predict", (self._inputs("profile", x),)
-        else:
-            kind, arrays = "train", self._arrays("train_on_batch", x, y, sample_weight)
-        return profile(*self.step_arrays(kind, *(a[:size] for a in arrays)), seconds)
+        rows = _batch_size(batch_size, "profile")
+        return profile(*self.step_arrays("profile", "predict" if y is None else "train", rows, x, y, sample_weight),
+                       seconds)
 
     # ------------------------------------------------------------------------------------------------ inside
 
@@ -240,7 +237,7 @@ class Trainer:
     def _arrays(self, method: str, x: Any, y: Any, sample_weight: Any = None,
                 class_weight: Any = None) -> tuple[np.ndarray, ...]:
         """Inputs, labels and, where there are any, weights as a program takes them."""
-        self._check_compiled("train" if method in ("fit", "train_on_batch") else "evaluate")
+        self._check_compiled("train")
         inputs = self._inputs(method, x)
         output = self.output_shape[1:]  # type: ignore[attr-defined]
         layer = self.output_name  # type: ignore[attr-defined]
@@ -294,8 +291,20 @@ class Trainer:
             return None
         return (None, *labels.shape[1:]), labels.dtype
 
-    def step_arrays(self, kind: str, *arrays: np.ndarray) -> tuple[Graph, dict[str, np.ndarray]]:
-        """The traced graph of a step on these inputs, and the arrays of all its leaves by label: copies of state."""
+    def step_arrays(self, method: str, kind: str, rows: int, x: Any, y: Any = None,
+                    sample_weight: Any = None) -> tuple[Graph, dict[str, np.ndarray]]:
+        """The traced graph of a step, and the arrays of all its leaves by label: the first rows, and copies of state.
+
+        `kind` is 'train', 'evaluate' or 'predict', which takes x only. Data are checked as in `fit`; errors name the
+        `method` that asked.
+        """
+        if kind == "predict":
+            arrays: tuple[np.ndarray, ...] = (self._inputs(method, x),)
+        else:
+            arrays = self._arrays(method, x, y, sample_weight)
+        if not len(arrays[0]):
+            raise ShapeError(f"{method} of {self.name!r} received no rows, expected at least one.")
+        arrays = tuple(a[:rows] for a in arrays)
         labels, weighted = arrays[1] if len(arrays) > 1 else None, len(arrays) > 2
         graph = trace_step(kind, self, self._targets(labels), weighted).graph
         inputs = {v.op.label: ready(a, v.dtype.numpy)  # type: ignore[attr-defined]
@@ -333,8 +342,8 @@ def _no_rows(step: Step) -> np.ndarray:
     return np.empty([d if isinstance(d, int) else 0 for d in (0, *prediction.shape[1:])], prediction.dtype.numpy)
 
 
-def _batch_size(batch_size: Any) -> int:
-    return 32 if batch_size is None else positive("fit, evaluate or predict", "batch_size", batch_size)
+def _batch_size(batch_size: Any, method: str = "fit, evaluate or predict") -> int:
+    return 32 if batch_size is None else positive(method, "batch_size", batch_size)
 
 
 def _check_epochs(epochs: Any, initial_epoch: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
+from typing import Any
 
 import networkx as nx
 
@@ -19,7 +20,7 @@ from graphc.ir.ops.structure import Item, Kernel
 from graphc.ir.types import TensorType
 from graphc.passes.structure import elements, structure
 
-__all__ = ["fuse"]
+__all__ = ["fuse", "members"]
 
 FLOPS_PER_BYTE = 8  # scalar operations worth one byte of memory traffic
 TINY = 16  # elements that may be read again instead of keeping what is computed from them
@@ -46,6 +47,29 @@ class Group:
 def fuse(graph: Graph) -> Graph:
     """A graph of kernels, views and leaves that computes the same."""
     return _Fusion(graph).result()
+
+
+def members(fused: Graph) -> dict[Value, list[Value]]:
+    """For each kernel of a fused graph, the values of the graph before fusion that it computes.
+
+    Values are interned, so applying a kernel's ops to what its operands stand for gives the very values.
+    """
+    known: dict[Value, Any] = {v: v for v in fused.inputs + fused.state}
+    found: dict[Value, list[Value]] = {}
+    for v in fused.values():
+        if isinstance(v.op, Kernel):
+            body: Graph = v.op.body
+            inner = dict(zip(body.inputs, (known[o] for o in v.operands), strict=True))
+            for u in body.values():
+                if u not in inner:
+                    inner[u] = apply(u.op, *(inner[o] for o in u.operands), origin=u.origin)
+            found[v] = [inner[u] for u in body.values() if u not in body.inputs]
+            known[v] = tuple(inner[r] for _, r in body.outputs)
+        elif isinstance(v.op, Item):
+            known[v] = known[v.operands[0]][v.op.index]
+        elif v not in known:
+            known[v] = apply(v.op, *(known[o] for o in v.operands), origin=v.origin)
+    return found
 
 
 class _Fusion:

@@ -22,7 +22,7 @@ from graphc.ir.graph import Graph, Value, apply, origin, topological
 from graphc.ir.op import Op
 from graphc.ir.ops.structure import Gradient
 
-__all__ = ["Rule", "counting_rules", "rewrite", "rule"]
+__all__ = ["Rule", "counting_rules", "rewrite", "rule", "watching_rules"]
 
 Change = Callable[[Value], Value | None]
 
@@ -48,17 +48,26 @@ def rule(*roots: type[Op], exact: bool = True) -> Callable[[Change], Rule]:
     return lambda change: Rule(change, roots, exact)
 
 
-_FIRED: ContextVar[Counter[str] | None] = ContextVar("fired", default=None)
+Watch = Callable[[Rule, Value, Value], None]  # a rule, the value that it rewrites, and what it makes of it
+_WATCH: ContextVar[Watch | None] = ContextVar("watch", default=None)
+
+
+@contextmanager
+def watching_rules(watch: Watch) -> Iterator[None]:
+    """Tell of every rule that is applied inside."""
+    token = _WATCH.set(watch)
+    try:
+        yield
+    finally:
+        _WATCH.reset(token)
 
 
 @contextmanager
 def counting_rules() -> Iterator[Counter[str]]:
     """How often each rule, by its name, is applied inside."""
-    token = _FIRED.set(Counter())
-    try:
-        yield _FIRED.get()  # type: ignore[misc]
-    finally:
-        _FIRED.reset(token)
+    fired: Counter[str] = Counter()
+    with watching_rules(lambda applied, before, after: fired.update([applied.name])):
+        yield fired
 
 
 def rewrite(graph: Graph, rules: Sequence[Rule], merge: bool = False) -> Graph:
@@ -77,7 +86,7 @@ class _Rewriter:
 
     def __init__(self, rules: Sequence[Rule], merge: bool):
         self.rules, self.merge = rules, merge
-        self.fired = _FIRED.get()
+        self.watch = _WATCH.get()
         self.done: dict[Value, Value] = {}
         self.unique: dict[tuple[Op, tuple[Value, ...]], Value] = {}
         self.kept: set[Value] = set()  # a gradient is taken by these, so no rule may see through them
@@ -107,8 +116,8 @@ class _Rewriter:
                 raise
             if found is not None and found is not value and self._allowed(value, found):
                 assert found.type == value.type, f"{candidate.name} turns {value!r} into {found!r}"
-                if self.fired is not None:
-                    self.fired[candidate.name] += 1
+                if self.watch is not None:
+                    self.watch(candidate, value, found)
                 self.done[value] = self.normal(found)
                 return self.done[value]
         self.done[value] = value

@@ -29,8 +29,7 @@ from graphc.ir.printer import line_of
 from graphc.passes.fuse import fuse
 from graphc.passes.infer import infer
 from graphc.passes.pipeline import GRAPH_PASSES, PIPELINE, Pass, run
-from graphc.passes.rewrite import Rule, counting_rules, rewrite
-from graphc.passes.rules import algebra, movement, stability
+from graphc.passes.rewrite import Rule, watching_rules
 from graphc.passes.structure import structure
 from graphc.runtime.cases import Case, random_case, shrink
 from graphc.runtime.config import current
@@ -382,24 +381,10 @@ def _reads(case: Case) -> int:
 
 def _rewritings(step: Pass, graph: Graph) -> list[Rewriting]:
     """What each rule makes of what while a pass runs; without values that depend on gradients still to be derived."""
-    seen: dict[tuple[str, Value, Value], Rule] = {}
-
-    def watched(rule: Rule) -> Rule:
-        def change(value: Value) -> Value | None:
-            made = rule(value)
-            if made is not None and made is not value:
-                seen.setdefault((rule.name, value, made), rule)
-            return made
-
-        return replace(rule, change=change)
-
-    with counting_rules() as fired:
+    seen: dict[Rewriting, None] = {}
+    with watching_rules(lambda rule, before, after: seen.setdefault((rule, before, after))):
         step(graph)
-    known = (*algebra.RULES, *algebra.AFTER_GRADIENTS, *movement.RULES, *stability.RULES)
-    rules = [r for r in known if r.name in fired]
-    if rules:
-        rewrite(graph, [watched(r) for r in rules], merge=True)
-    return [(rule, before, after) for (_, before, after), rule in seen.items()
+    return [(rule, before, after) for rule, before, after in seen
             if not any(isinstance(v.op, Gradient) for v in topological([before, after]))]
 
 

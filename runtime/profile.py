@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import math
 import os
 import sys
 import time
@@ -22,7 +23,7 @@ from graphc.runtime.targets.step import stamps
 if TYPE_CHECKING:
     from graphc.runtime.targets.clock import Clock
 
-__all__ = ["KernelTime", "Profile", "Recorder", "Ring", "profile", "traced"]
+__all__ = ["KernelTime", "Profile", "Recorder", "Ring", "profile", "scaled", "traced"]
 
 KEPT, MEMORY = 1000, 1 << 25  # the latest steps, and bytes, whose stamps are kept
 WARM, LEAST = 10, 5  # steps before those that count, which also try out the number of threads; and the least that count
@@ -85,6 +86,9 @@ class Recorder:
 
     def ring(self, sizes: Mapping[str, int], threads: int) -> Ring:
         """A place for the stamps of steps with these sizes, by at most so many threads."""
+        for known in self.rings:
+            if known.sizes == sizes and known.stamps.shape[1] == threads:
+                return known
         self.rings.append(Ring(sizes, threads, stamps(len(self.kernels)), self.kept))
         return self.rings[-1]
 
@@ -172,18 +176,19 @@ class Profile:
     def __str__(self) -> str:
         sizes = ", ".join(f"{n}={v}" for n, v in self.sizes.items())
         total = sum(k.seconds for k in self.kernels) or 1.0
-        head = (f"{self.name} ({sizes}): {_time(self.seconds)} a step on {self.threads} "
+        head = (f"{self.name} ({sizes}): {scaled(self.seconds, 's')} a step on {self.threads} "
                 f"thread{'s' * (self.threads > 1)}, median of {self.steps}")
         rows = [("kernel", "layer", "phase", "time", "part", "GFLOP/s", "GB/s", "waiting")]
         for k in self.kernels:
             seconds = max(k.seconds, 1e-9)
-            rows.append((f"{k.index} {k.name}", k.layer or "-", k.phase, _time(k.seconds), f"{k.seconds / total:.1%}",
+            rows.append((f"{k.index} {k.name}", k.layer or "-", k.phase, scaled(k.seconds, "s"),
+                         f"{k.seconds / total:.1%}",
                          f"{k.flops / seconds * 1e-9:.1f}", f"{k.bytes / seconds * 1e-9:.1f}",
                          f"{k.waiting:.0%}"))
         phases = ("forward", "backward", "update")
         groups: list[tuple[str, ...]] = [("layer", *phases, "part")]
         for name, parts in self.by_layer().items():
-            groups.append((name, *(_time(parts[p]) if p in parts else "" for p in phases),
+            groups.append((name, *(scaled(parts[p], "s") if p in parts else "" for p in phases),
                            f"{sum(parts.values()) / total:.1%}"))
         return "\n".join([head, "", *_table(groups, 1), "", *_table(rows, 3)])
 
@@ -234,11 +239,11 @@ def _table(rows: Sequence[Sequence[str]], names: int) -> Iterator[str]:
             yield "  ".join("-" * w for w in widths)
 
 
-def _time(seconds: float) -> str:
-    for factor, unit in ((1, "s"), (1e3, "ms")):
-        if seconds * factor >= 1:
-            return f"{seconds * factor:.2f} {unit}"
-    return f"{seconds * 1e6:.1f} us"
+def scaled(number: float, unit: str) -> str:
+    """A number with three digits and the prefix that fits: 0.00071 s as 710 us."""
+    number = float(f"{number:.3g}")  # 999.9 is 1 k
+    power = 0 if not number else min(3, max(-3, math.floor(math.log10(abs(number)) / 3)))
+    return f"{number / 1000.0**power:.3g} {('n', 'u', 'm', '', 'k', 'M', 'G')[power + 3]}{unit}"
 
 
 def profile(graph: Graph, arrays: Mapping[str, np.ndarray], seconds: float = 0.5) -> Profile:

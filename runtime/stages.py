@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,10 @@ class Dump:
 
     def __init__(self, folder: str, name: str):
         above = Path(folder).expanduser()
-        above.mkdir(parents=True, exist_ok=True)
+        try:
+            above.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(f"The folder for dumps (GRAPHC_DUMP) can't be made: {error}.") from error
         number = 1 + max((int(p.name[:3]) for p in above.glob("[0-9][0-9][0-9]-*")), default=-1)
         while True:
             self.folder = above / f"{number:03}-{name}"
@@ -78,8 +82,9 @@ def run_passes(graph: Graph, passes: Sequence[Pass], check: bool, dump: Dump | N
         try:
             run(graph, passes, record, check)
         except Exception as error:
-            step = passes[len(stages) - 1].__name__
-            error.add_note(f"To repeat it: python -m graphc passes {step} {_kept(stages[-1].result, dump)}")
+            with suppress(OSError):  # nothing can be written, which is not the error to tell of
+                path = _kept(stages[-1].result, dump)
+                error.add_note(f"To repeat it: python -m graphc passes {passes[len(stages) - 1].__name__} {path}")
             raise
     return stages
 

@@ -14,7 +14,7 @@ from graphc.ir.graph import Value
 from graphc.ir.types import DType, TensorType, dim
 from graphc.layers.layer import Layer
 from graphc.names import unique_name
-from graphc.tracing import current_trace
+from graphc.tracing import random_source
 
 __all__ = ["Activation", "Dense", "Dropout", "Flatten", "Input", "InputLayer", "ReLU", "Softmax", "positive"]
 
@@ -109,12 +109,8 @@ class Dropout(Layer):
         self.rate, self.seed = rate, seed
 
     def call(self, inputs: Value, training: bool = False) -> Value:
-        trace = current_trace()
-        if not training or not self.rate or trace is None or trace.key is None:
-            return inputs
-        # The seed, where there is one, takes the place of the layer's position as the random stream.
-        stream = trace.stream()
-        return f.dropout(inputs, self.rate, trace.key, stream if self.seed is None else 4096 + self.seed % 4096)
+        source = random_source(self.seed) if training and self.rate else None
+        return inputs if source is None else f.dropout(inputs, self.rate, *source)
 
 
 class Activation(Layer):

@@ -228,7 +228,8 @@ class Layer:
         """The shape that `call` gives for inputs of a shape with None for unknown sizes."""
         from graphc.steps import symbolic_input
 
-        return known_shape(self(symbolic_input(tuple(input_shape))))
+        with tracing(Trace()):  # so that it isn't taken for a call in a functional model
+            return known_shape(self(symbolic_input(tuple(input_shape))))
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_programs": {}}  # programs are compiled again where they are needed

@@ -10,24 +10,12 @@ from graphc.ir.graph import Value
 from graphc.ir.types import Shape
 from graphc.layers.convolution import check_axes, padding_mode
 from graphc.layers.layer import Layer
-from graphc.tracing import current_trace
+from graphc.tracing import random_source
 
 __all__ = ["AlphaDropout", "GaussianDropout", "GaussianNoise", "SpatialDropout1D", "SpatialDropout2D"]
 
 # What self-normalizing networks have for minus infinity: G. Klambauer et al., 2017.
 _LEAST = -1.6732632423543772 * 1.0507009873554805
-
-
-def random_source(seed: int | None) -> tuple[Value, int] | None:
-    """The key and the stream for one use of random numbers in the step being traced, if it has any.
-
-    A seed takes the place of the layer's position as the stream.
-    """
-    trace = current_trace()
-    if trace is None or trace.key is None:
-        return None
-    stream = trace.stream()
-    return trace.key, stream if seed is None else 4096 + seed % 4096
 
 
 def normal(key: Value, shape: Shape, stream: int) -> Value:

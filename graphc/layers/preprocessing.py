@@ -15,10 +15,10 @@ from graphc.ir.types import Dim
 from graphc.layers.convolution import check_axes, padding_mode
 from graphc.layers.core import positive
 from graphc.layers.layer import Layer, is_symbolic
-from graphc.layers.noise import random_source
 from graphc.layers.normalization import normal_axes
 from graphc.layers.reshaping import linear_weights
 from graphc.names import choose
+from graphc.tracing import random_source
 from graphc.variable import Variable
 
 __all__ = ["CategoryEncoding", "Normalization", "RandomBrightness", "RandomContrast", "RandomFlip",

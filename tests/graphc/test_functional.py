@@ -140,3 +140,20 @@ def test_wrong_arguments():
         Conv2D(3, 3, name="next")(x)
     with pytest.raises(TypeError, match="is symbolic"):
         bool(x > 0)
+
+
+def test_files_of_functional_models(tmp_path):
+    model, twin = residual(), residual()
+    model.fit(X, Y, verbose=0)
+    model.save_weights(tmp_path / "m.weights.h5")
+    twin.load_weights(tmp_path / "m.weights.h5")
+    np.testing.assert_array_equal(twin.predict(X, verbose=0), model.predict(X, verbose=0))
+    with pytest.raises(NotImplementedError, match=r"'residual' is functional.*save_weights"):
+        model.save(tmp_path / "m.keras")
+
+
+def test_the_shape_of_an_output_is_no_call():
+    layer = Dense(3)
+    assert layer.compute_output_shape((None, 4)) == (None, 3)
+    inputs = Input((4,))
+    assert graphc.Model(inputs, layer(inputs)).get_layer(layer.name).output.shape[1] == 3

@@ -14,8 +14,8 @@ import pytest
 import graphc
 from graphc.ir.errors import LoweringError
 from graphc.layers import Conv2D, Dense, Dropout, Flatten, MaxPooling2D
+from graphc.passes.fuse import members
 from graphc.passes.pipeline import PIPELINE, run
-from graphc.report import values_of_kernels
 from graphc.runtime.config import config
 from graphc.runtime.schedule import schedule
 
@@ -83,7 +83,7 @@ def test_every_value_is_in_a_kernel_or_a_view(report, kind):
 def test_the_values_of_kernels_are_those_of_the_graph_before_fusion():
     model = network()
     before = set(model.graph("train", stage="simplify").values())
-    found = values_of_kernels(model.graph("train", stage="fuse"))
+    found = members(model.graph("train", stage="fuse"))
     assert all(v in before for values in found.values() for v in values)
 
 
