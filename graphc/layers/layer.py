@@ -224,7 +224,7 @@ class Layer:
         """
         if current_trace() is None:
             if not any(map(is_symbolic, flat((args, options)))):
-                from graphc.eager import run_now  # which builds on layers
+                from graphc.immediate import run_now  # which builds on layers
 
                 return run_now(self, args, options)
             return record(self, args, options)
@@ -311,7 +311,7 @@ class Layer:
         regularized = [w for w in self.trainable_weights if w.regularizer is not None]
         if trace is not None:
             return [*trace.losses, *(w.regularizer(w) for w in regularized)]  # type: ignore[misc]
-        from graphc.eager import penalty
+        from graphc.immediate import penalty
 
         return [*self._last_losses, *map(penalty, regularized)]
 
