@@ -12,7 +12,7 @@ NumPy at once. The annotations of its parameters say what is what:
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -23,11 +23,12 @@ from graphc.ir.errors import DTypeError
 from graphc.ir.evaluate import evaluate_values
 from graphc.ir.graph import Value, topological
 from graphc.ir.ops.leaf import Input
+from graphc.ir.tree import flat, structured
 from graphc.ir.types import Dim
 from graphc.tracing import current_trace
 from graphc.variable import Variable, constant
 
-__all__ = ["Array", "Arrays", "Number", "as_array", "as_value", "eagerly", "flat", "is_symbolic", "mapped", "now", "op"]
+__all__ = ["Array", "Arrays", "Number", "as_array", "as_value", "eagerly", "is_symbolic", "now", "op"]
 
 Array = Any
 Arrays = Any
@@ -36,28 +37,6 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 # dtypes that graphs do not have, and the narrowest that holds their numbers
 _WIDER = {"float16": "float32", "int8": "int32", "int16": "int32", "uint16": "int32", "uint64": "int64"}
-
-
-def flat(structure: Any) -> Iterator[Any]:
-    """What is in lists, tuples and dicts, in their order."""
-    if isinstance(structure, Mapping):
-        structure = structure.values()
-    elif not isinstance(structure, list | tuple):
-        yield structure
-        return
-    for part in structure:
-        yield from flat(part)
-
-
-def mapped(function: Callable[[Any], Any], structure: Any) -> Any:
-    """The structure with everything in its lists, tuples and dicts replaced by the function of it."""
-    if isinstance(structure, Mapping):
-        return {name: mapped(function, part) for name, part in structure.items()}
-    if isinstance(structure, tuple) and hasattr(structure, "_fields"):
-        return type(structure)(*(mapped(function, part) for part in structure))
-    if isinstance(structure, list | tuple):
-        return type(structure)(mapped(function, part) for part in structure)
-    return function(structure)
 
 
 def is_symbolic(*arguments: Any) -> bool:
@@ -118,7 +97,8 @@ def now(structure: Any, known: Mapping[Value, np.ndarray] = {}) -> Any:  # noqa:
         if isinstance(v.op, Input) and v not in found:
             raise TypeError(f"{v!r} is symbolic: it has no numbers yet.")
     evaluate_values(order, found, {})
-    return mapped(lambda v: _own(found[v]) if isinstance(v, Value) else v, structure)
+    parts = (_own(found[v]) if isinstance(v, Value) else v for v in flat(structure))
+    return structured(structure, parts)
 
 
 def _own(result: Any) -> np.ndarray:

@@ -67,7 +67,7 @@ from graphc.ir.ops.reduction import Argmax, Max, Product, Sum
 from graphc.ir.ops.rowwise import Logsumexp, Softmax
 from graphc.ir.ops.structure import Gradient, Item
 from graphc.ir.ops.window import Fold, Windows
-<<<<<<< HEAD
+from graphc.ir.scan import scan
 from graphc.ir.types import DTYPES, Dim, DType, Shape, TensorType, at_least_zero, product
 
 __all__ = [
@@ -77,23 +77,9 @@ __all__ = [
     "getitem", "gradient", "greater", "greater_equal", "input", "iota", "leaky_relu", "less", "less_equal", "log",
     "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logsumexp", "matmul", "max", "max_pool",
     "maximum", "mean", "min", "minimum", "mod", "multiply", "negative", "not_equal", "one_hot", "ones_like", "pad",
-    "power", "prod", "relu", "relu6", "reshape", "round", "rsqrt", "selu", "sigmoid", "sign", "silu", "sin", "slice",
-    "softmax", "softplus", "softsign", "sqrt", "square", "squeeze", "stack", "state", "stop_gradient", "subtract",
-    "sum", "tanh", "transpose", "uniform", "where", "zeros_like",
-=======
-from graphc.ir.scan import scan
-from graphc.ir.types import DTYPES, Dim, DType, Shape, TensorType, product
-
-__all__ = [
-    "absolute", "add", "argmax", "average_pool", "broadcast_to", "cast", "clip", "concatenate", "constant", "conv",
-    "cos", "dimension", "divide", "dropout", "einsum", "elu", "equal", "erf", "exp", "expand_dims", "flip", "floor",
-    "full", "gelu", "gradient", "greater", "greater_equal", "input", "iota", "leaky_relu", "less", "less_equal",
-    "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logsumexp", "matmul", "max",
-    "max_pool", "maximum", "mean", "min", "minimum", "multiply", "negative", "not_equal", "one_hot", "ones_like",
-    "pad", "power", "relu", "relu6", "reshape", "rsqrt", "scan", "scatter_add", "selu", "sigmoid", "sign", "silu",
-    "sin", "slice", "softmax", "softplus", "softsign", "sqrt", "square", "squeeze", "state", "stop_gradient",
-    "subtract", "sum", "take", "tanh", "transpose", "uniform", "where", "zeros_like",
->>>>>>> main
+    "power", "prod", "relu", "relu6", "reshape", "round", "rsqrt", "scan", "scatter_add", "selu", "sigmoid", "sign",
+    "silu", "sin", "slice", "softmax", "softplus", "softsign", "sqrt", "square", "squeeze", "stack", "state",
+    "stop_gradient", "subtract", "sum", "take", "tanh", "transpose", "uniform", "where", "zeros_like",
 ]
 
 Axis = int | Sequence[int] | None
@@ -322,8 +308,8 @@ def getitem(x: Value, key: Any) -> Value:
         else:
             k = k if isinstance(k, Value) else _lifted(np.asarray(k))[0]
             if arrays or not isinstance(k, Value) or k.dtype.kind not in "iu":
-                raise TypeError(f"The indices of {x.type} may be whole numbers, slices, None, Ellipsis and one array of "
-                                f"whole numbers, received {key!r:.200}. Choose by a condition with ops.where.")
+                raise TypeError(f"Indices of {x.type} are whole numbers, slices, None, Ellipsis or one array of whole "
+                                f"numbers, received {key!r:.200}. Choose by a condition with ops.where.")
             arrays.append((len(result), k))
             result.append(n)
             begin, count, step = 0, n, 1
