@@ -21,7 +21,8 @@ from graphc.ir.printer import line_of, print_graph
 from graphc.ir.traverse import postorder
 from graphc.ir.types import DType, Shape, TensorType, TupleType
 
-__all__ = ["Graph", "Value", "apply", "current_origin", "layer_of", "origin", "phase_of", "topological"]
+__all__ = ["Graph", "Value", "apply", "current_origin", "layer_of", "origin", "phase_of", "substitute",
+           "topological"]
 
 _OPERANDS = attrgetter("operands")
 _ORIGIN: ContextVar[str] = ContextVar("origin", default="")
@@ -124,6 +125,16 @@ def apply(op: Op, *operands: Value, origin: str | None = None) -> Value:
 def topological(roots: Iterable[Value]) -> list[Value]:
     """Every value below the roots once, operands before users, in a stable order."""
     return postorder(roots, _OPERANDS)
+
+
+def substitute(roots: Iterable[Value], known: Mapping[Value, Value]) -> list[Value]:
+    """The roots where some values stand for others: what depends on those is applied again."""
+    wanted, new = list(roots), dict(known)
+    for v in postorder(wanted, lambda v: () if v in known else v.operands):
+        if v not in new:
+            operands = tuple(new[o] for o in v.operands)
+            new[v] = v if operands == v.operands else apply(v.op, *operands, origin=v.origin)
+    return [new[v] for v in wanted]
 
 
 @dataclass(frozen=True, eq=False)

@@ -112,7 +112,8 @@ class Op:
         return _bound(self, tuple(sorted(sizes.items())))
 
     def __str__(self) -> str:
-        attributes = ", ".join(f"{f.name}={show(getattr(self, f.name))}" for f in fields(self))  # type: ignore[arg-type]
+        shown = (f.name for f in fields(self) if f.name != "body")  # type: ignore[arg-type]
+        attributes = ", ".join(f"{name}={show(getattr(self, name))}" for name in shown)
         return f"{self.name}<{attributes}>" if attributes else self.name
 
 
