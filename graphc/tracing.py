@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
 
 from graphc.ir.graph import Value
 
@@ -20,6 +21,7 @@ class Trace:
     key: Value | None = None  # the model's random.key: u32[2]
     updates: dict[Value, Value] = field(default_factory=dict)
     streams: int = 0
+    limits: list[Any] = field(default_factory=list)  # of graphc.limits, for what layers read memory by
 
     def stream(self) -> int:
         """A number that sets this use of the random key apart from the others of the step."""

@@ -17,6 +17,7 @@ from graphc.layers.convolution import (
     SeparableConvolution1D,
     SeparableConvolution2D,
 )
+from graphc.layers.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from graphc.layers.core import (
     Activation,
     ActivityRegularization,
@@ -27,6 +28,7 @@ from graphc.layers.core import (
     Input,
     InputLayer,
 )
+from graphc.layers.embedding import Embedding, Masking
 from graphc.layers.layer import Layer
 from graphc.layers.merging import (
     Add,
@@ -97,6 +99,7 @@ from graphc.layers.preprocessing import (
     RandomZoom,
     Rescaling,
 )
+from graphc.layers.recurrent import GRU, LSTM, RNN, SimpleRNN
 from graphc.layers.reshaping import (
     Cropping1D,
     Cropping2D,
@@ -119,6 +122,7 @@ from graphc.layers.transposed import (
     Convolution2DTranspose,
     Convolution3DTranspose,
 )
+from graphc.layers.wrappers import Bidirectional, TimeDistributed, Wrapper
 
 __all__ = [
     "ELU", "Activation", "ActivityRegularization", "Add", "AlphaDropout", "Average", "AveragePooling1D",
@@ -137,4 +141,8 @@ __all__ = [
     "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "Subtract", "UnitNormalization", "UpSampling1D",
     "UpSampling2D", "UpSampling3D", "ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D", "add", "average", "concatenate",
     "dot", "maximum", "minimum", "multiply", "subtract",
+]
+__all__ += [
+    "GRU", "LSTM", "RNN", "Bidirectional", "Embedding", "GRUCell", "LSTMCell", "Masking", "SimpleRNN", "SimpleRNNCell",
+    "StackedRNNCells", "TimeDistributed", "Wrapper",
 ]
