@@ -62,9 +62,9 @@ class DataLimit:
         for op in self.operations:
             array = _applied(op, array, sizes)
         # as a number without sign a negative one is large: one look at the data instead of two
-        if array.dtype.kind == "i" and array.dtype.isnative and not self.limit.low:
-            if array.view(f"u{array.dtype.itemsize}").max() <= self.limit.high:
-                return
+        whole = array.dtype.kind == "i" and array.dtype.isnative and not self.limit.low
+        if whole and array.view(f"u{array.dtype.itemsize}").max() <= self.limit.high:
+            return
         self.limit.check(array.min(), array.max(), who)
 
 

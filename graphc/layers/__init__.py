@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphc.layers.activation import ELU, LeakyReLU, PReLU, ReLU, Softmax
+from graphc.layers.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from graphc.layers.convolution import (
     Conv1D,
     Conv2D,
@@ -17,7 +18,6 @@ from graphc.layers.convolution import (
     SeparableConvolution1D,
     SeparableConvolution2D,
 )
-from graphc.layers.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from graphc.layers.core import (
     Activation,
     ActivityRegularization,

@@ -26,11 +26,10 @@ from graphc.layers.cells import (
     build_part,
     check_cell,
     first_states,
-    output_size,
     revived,
     stepper,
 )
-from graphc.layers.layer import Layer, is_symbolic
+from graphc.layers.layer import Layer
 from graphc.names import snake_case
 from graphc.variable import Variable
 
@@ -75,8 +74,8 @@ class RNN(Layer):
     def build(self, input_shape: Any) -> None:
         shape = tuple(input_shape[0] if isinstance(input_shape[0], list | tuple) else input_shape)
         if len(shape) < 3:
-            raise ShapeError(f"{type(self).__name__} needs at least three axes, the batch, the time and the features of "
-                             "a step.")
+            raise ShapeError(f"{type(self).__name__} needs at least three axes: the batch, the time, and the features "
+                             "of a step.")
         build_part(self, self.cell, (shape[0], *shape[2:]))
         if self.stateful:
             if shape[0] is None:
@@ -133,7 +132,7 @@ class RNN(Layer):
     def _loop(self, x: Value, start: Any, mask: Value | None, training: bool) -> tuple[Value, Any]:
         """The output and the last states."""
         step = stepper(self.cell, _at(x, 0), start, training)
-        output, after = step(_at(x, 0), start)  # not computed: what types a step gives, and whether its output is a state
+        output, after = step(_at(x, 0), start)  # for its type, and whether it is a state; nothing computes it
         place = next((i for i, state in enumerate(flat(after)) if state is output), None)
         repeats = mask is not None and not self.zero_output_for_mask
         carries = repeats if self.return_sequences else place is None
@@ -216,7 +215,8 @@ class _OneCell(RNN):
         common = constructor_parameters(Layer)
         own = {name: kwargs.pop(name) for name in constructor_parameters(self.cell_class)
                if name in kwargs and name not in common}
-        cell = self.cell_class(**own, trainable=kwargs.get("trainable", True), name=snake_case(self.cell_class.__name__))
+        name = snake_case(self.cell_class.__name__)
+        cell = self.cell_class(**own, trainable=kwargs.get("trainable", True), name=name)
         super().__init__(cell, **kwargs)
 
     def __getattr__(self, name: str) -> Any:

@@ -12,8 +12,10 @@ import pytest
 import graphc
 from graphc import layers
 from graphc.ir import functions as f
+from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Graph, topological
 from graphc.ir.tree import flat
+from graphc.padding import pad_sequences
 from graphc.steps import bind, new_random_key, symbolic_input
 from graphc.tracing import Trace, tracing
 from graphc.variable import Variable
@@ -81,3 +83,23 @@ def test_training_steps(name, cases):
     np.testing.assert_allclose(losses, results()[f"{name}.losses"], rtol=1e-5)
     np.testing.assert_allclose(in_a_row(model.get_weights()), results()[f"{name}.weights"], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(model.predict(x, verbose=0), results()[f"{name}.predictions"], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sequence_cases.sequence_cases())
+def test_pad_sequences(name):
+    arguments, options = sequence_cases.sequence_cases()[name]
+    padded = pad_sequences(*arguments, **options)
+    np.testing.assert_array_equal(padded, results()[f"pad.{name}"])
+    assert padded.dtype == results()[f"pad.{name}"].dtype
+
+
+def test_pad_sequences_refuses():
+    for wrong in (7, [1, 2, 3]):
+        with pytest.raises(ValueError, match="expected a list of sequences"):
+            pad_sequences(wrong)
+    with pytest.raises(ValueError, match="Did you mean 'post'"):
+        pad_sequences([[1]], padding="posts")
+    with pytest.raises(ShapeError, match="expected one shape"):
+        pad_sequences([[[1, 2]], [[3]]])
+    texts = pad_sequences([["a"], ["b", "c"]], dtype=object, value="")
+    assert texts.tolist() == [["", "a"], ["b", "c"]] and pad_sequences([]).shape == (0, 0)
