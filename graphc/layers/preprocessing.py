@@ -163,7 +163,7 @@ class _RandomImage(Spatial):
     def __call__(self, inputs: Any, training: bool | None = None, **options: Any) -> Any:
         if training is None and not is_symbolic(inputs):
             training = True
-        return super().__call__(inputs, training, **options)
+        return super().__call__(inputs, training=training, **options)
 
     def call(self, inputs: Value, training: bool = False) -> Value:
         source = random_source(self.seed) if training else None
