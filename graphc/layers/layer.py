@@ -74,9 +74,7 @@ class Layer:
     def __init__(self, *, name: str | None = None, trainable: bool = True, dtype: Any = None,
                  activity_regularizer: Any = None, input_shape: Any = None, input_dim: int | None = None,
                  batch_input_shape: Any = None, autocast: bool = True, **unknown: Any):
-        options = [p for p in inspect.signature(type(self).__init__).parameters if p not in ("self", "kwargs")]
-        common = ["name", "trainable", "dtype", "activity_regularizer", "input_shape", "input_dim", "batch_input_shape"]
-        refuse_unknown(type(self).__name__, unknown, options + common)
+        refuse_unknown(type(self).__name__, unknown, constructor_options(type(self)))
         if dtype is not None and DType.of(dtype).name != "f32":
             raise DTypeError(f"{type(self).__name__}(dtype={dtype!r}): layers compute in float32.")
         self.name = name or unique_name(snake_case(type(self).__name__))
