@@ -28,12 +28,14 @@ def _classes(module: ModuleType, base: type) -> dict[str, type]:
 _LAYERS = _classes(layers, layers.Layer) | {"Sequential": Sequential}
 _LOSSES = _classes(losses, losses.Loss)
 _METRICS = _LOSSES | _classes(metrics, metrics.Metric)  # a loss can be a metric too
-del _METRICS["MeanMetric"]
+for _name in ("MeanMetricWrapper", "Mean", "Sum"):  # these are no metrics of labels and predictions by themselves
+    del _METRICS[_name]
 _KINDS: dict[str, dict[str, type]] = {
     "model": {"Sequential": Sequential},
     "layer": _LAYERS,
-    "object": (_LAYERS | _classes(initializers, initializers.Initializer)
-               | _classes(optimizers.schedules, optimizers.schedules.LearningRateSchedule)),
+    "initializer, layer or schedule": (
+        _LAYERS | _classes(initializers, initializers.Initializer)
+        | _classes(optimizers.schedules, optimizers.schedules.LearningRateSchedule)),
     "optimizer": _classes(optimizers, optimizers.Optimizer),
     "loss": _LOSSES,
     "metric": _METRICS,
@@ -116,7 +118,7 @@ def _value(value: Any, custom: Mapping[str, Any]) -> Any:
     """An option's value: objects inside are dtypes, functions, initializers, layers or schedules."""
     if not isinstance(value, dict) or "class_name" not in value:
         return value
-    return _dtype(value) or deserialize(value, "object", custom)
+    return _dtype(value) or deserialize(value, "initializer, layer or schedule", custom)
 
 
 def _dtype(value: Any) -> Any:

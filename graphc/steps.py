@@ -44,15 +44,18 @@ class Step:
 
 
 class Averages:
-    """The loss and the metrics of one epoch so far. Sums are kept in float64."""
+    """The loss and the metrics of one epoch so far, which begins here. Sums are kept in float64."""
 
     def __init__(self, step: Step):
         self._metrics = step.metrics
-        self._totals = [0.0] * len(step.graph.outputs)
+        self._shapes: list[Any] = [value.shape for _, value in step.graph.outputs]
+        self._totals: list[Any] = [0.0] * len(self._shapes)
         self._samples = 0
+        for metric, _ in self._metrics:
+            metric.reset_state()
 
     def add(self, outputs: Sequence[np.ndarray], samples: int) -> None:
-        """Count batches, one for each number in an output.
+        """Count batches, one for each number or array in an output.
 
         The mean loss of each weighs as much as the batch has samples, the rest are sums already.
         """
@@ -60,16 +63,22 @@ class Averages:
         for loss in losses:
             totals[0] += loss * samples
         for i in range(1, len(totals)):
-            for value in outputs[i].ravel().tolist():
-                totals[i] += value
+            if self._shapes[i]:
+                each = outputs[i].reshape(len(losses), *self._shapes[i])
+                totals[i] = totals[i] + each.sum(0, dtype=np.float64)
+            else:
+                for value in outputs[i].ravel().tolist():
+                    totals[i] += value
         self._samples += samples * len(losses)
 
-    def results(self) -> dict[str, float]:
-        """Loss first, then the metrics in the order of `compile`."""
-        result = {"loss": self._totals[0] / self._samples}
+    def results(self) -> dict[str, Any]:
+        """Loss first, then the metrics in the order of `compile`: numbers, or arrays of the metrics that give some."""
+        result: dict[str, Any] = {"loss": self._totals[0] / self._samples}
         place = 1
         for metric, count in self._metrics:
-            result[metric.name] = float(metric.result(self._totals[place:place + count], self._samples))
+            metric.restore(self._totals[place:place + count], self._samples)
+            value = np.asarray(metric.result())
+            result[metric.name] = value.astype(np.float32) if value.ndim else float(value)
             place += count
         return result
 
@@ -97,11 +106,11 @@ def trace_step(kind: str, model: Any, targets: tuple[Sequence[int | None], Any] 
                 sums = metric.update(y, prediction)
                 outputs += ((metric.name if not i else f"{metric.name}.{i}", v) for i, v in enumerate(sums))
                 metrics.append((metric, len(sums)))
-        updates: list[tuple[Value, Value]] = []
+        updates: list[tuple[Value, Value]] = [*trace.updates.items()]  # metrics have some in an evaluation, too
         if training:
             parameters = model.trainable_weights
             gradients = f.gradient(loss, parameters) if parameters else []
-            updates = [*model.optimizer.updates(parameters, gradients), *trace.updates.items()]
+            updates = [*model.optimizer.updates(parameters, gradients), *updates]
             if trace.streams:
                 with origin("random"):
                     updates.append((trace.key, f.add(trace.key, f.iota((2,), (0,), "u32"))))  # type: ignore[arg-type]

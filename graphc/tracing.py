@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
 
 from graphc.ir.graph import Value
 
@@ -19,6 +20,8 @@ class Trace:
     training: bool = False
     key: Value | None = None  # the model's random.key: u32[2]
     updates: dict[Value, Value] = field(default_factory=dict)
+    masks: dict[Value, Value] = field(default_factory=dict)  # which steps of a value count: bool
+    metrics: dict[Any, tuple[Value, ...]] = field(default_factory=dict)  # what metrics have to add up
     streams: int = 0
 
     def stream(self) -> int:
