@@ -15,7 +15,8 @@ from graphc.ir.errors import DTypeError, ShapeError
 from graphc.ir.types import parse_type
 from graphc.passes.pipeline import PIPELINE, run
 
-PUBLIC = [getattr(layers, n) for n in layers.__all__ if isinstance(getattr(layers, n), type) and n != "Layer"]
+BASES = ("Layer", "Wrapper", "GRUCell", "LSTMCell", "SimpleRNNCell", "StackedRNNCells")  # test_cells has the cells
+PUBLIC = [getattr(layers, n) for n in layers.__all__ if isinstance(getattr(layers, n), type) and n not in BASES]
 EXAMPLE = re.compile(r"^\s*(\w+\(.*\))\((\w+\[[^()]*\])\) -> (.+)$")
 
 
