@@ -10,6 +10,7 @@ import numpy as np
 from graphc.data import as_array, raw_array
 from graphc.ir import functions as f
 from graphc.ir.graph import Value, origin
+from graphc.limits import Guarded, Limit, extremes, sort_out
 from graphc.nests import flat, mapped
 from graphc.ports import kept
 from graphc.steps import bind, graph_of, new_random_key, symbolic_input
@@ -58,8 +59,12 @@ def run_now(layer: Layer, args: tuple[Any, ...], options: dict[str, Any]) -> Any
         with tracing(Trace(bool(options.get("training")), random)) as trace, layer._scope():
             result = layer.forward(*inputs, **settings)
         outputs = [v for v in flat(result) if isinstance(v, Value)]
-        layer._programs[key] = (_program(layer, values, outputs, trace, random), result, outputs)
-    program, result, outputs = layer._programs[key]
+        limits, computed = sort_out(trace.limits, values)
+        program = _program(layer, values, [*outputs, *(f.sum(v) for v in trace.losses)], trace, random, computed)
+        layer._programs[key] = (program, result, outputs, limits)
+    program, result, outputs, limits = layer._programs[key]
+    for limit in limits:
+        limit.check(arrays[limit.index], who)
     if not len(arrays[0]):
         found: Sequence[Any] = [np.empty([d if isinstance(d, int) else 0 for d in v.shape], v.dtype.numpy)
                                 for v in outputs]
@@ -70,15 +75,15 @@ def run_now(layer: Layer, args: tuple[Any, ...], options: dict[str, Any]) -> Any
     return mapped(lambda v: next(left_over) if isinstance(v, Value) else v, result)
 
 
-def _program(layer: Layer, inputs: Sequence[Value], outputs: Sequence[Value], trace: Trace, random: Variable) -> Any:
+def _program(layer: Layer, inputs: Sequence[Value], outputs: Sequence[Value], trace: Trace, random: Variable,
+             limits: Sequence[Limit]) -> Any:
     """The program of a call: its results and the losses that were added, and the states that it changes."""
     updates = list(trace.updates.items())
     if trace.streams:
         updates.append((random, f.add(random, f.iota((2,), (0,), "u32"))))
-    losses = [f.sum(v) for v in trace.losses]
-    named = [(f"result{i or ''}", v) for i, v in enumerate(outputs)] + [(f"loss{i or ''}", v)
-                                                                      for i, v in enumerate(losses)]
-    return bind(graph_of("call", [*layer.weights, random], tuple(inputs), tuple(named), tuple(updates)))
+    named = [(f"result{i or ''}", v) for i, v in enumerate(outputs)] + extremes(limits)
+    program = bind(graph_of("call", [*layer.weights, random], tuple(inputs), tuple(named), tuple(updates)))
+    return Guarded(program, limits, f"{layer.name!r} computed") if limits else program
 
 
 def _is_array(thing: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from graphc.data import raw_array
@@ -20,7 +21,7 @@ from graphc.summary import plain, summary_lines
 from graphc.tracing import Trace, current_trace, tracing
 from graphc.training import Trainer
 
-__all__ = ["Model"]
+__all__ = ["Model", "port_of"]
 
 Shape = tuple[int | None, ...]
 
@@ -69,7 +70,7 @@ class Model(Trainer, Layer):
             if not shape:
                 raise ShapeError(f"The model {self.name!r}: build received the shape (), expected the batch first, as "
                                  "(None, 784).")
-            return Port(next(names), shape[1:], self.input_dtype or "f32")
+            return Port(next(names), shape[1:], self.input_dtype or "f32", shape[0])
 
         self._open(_named(map_shapes(port, input_shape)))
 
@@ -90,13 +91,13 @@ class Model(Trainer, Layer):
 
     def _outputs_of(self, result: Any) -> Any:
         """The ports of results; of a dict they are named by its keys."""
-        values = list(flat(result))
+        values, sizes = list(flat(result)), {dim("N"), *(p.batch for p in flat(self.takes))}
         for value in values:
-            if not isinstance(value, Value) or not value.ndim or value.shape[0] != dim("N"):
+            if not isinstance(value, Value) or not value.ndim or value.shape[0] not in sizes:
                 raise ShapeError(f"The model {self.name!r} gives {getattr(value, 'type', value)!r}, expected one row "
                                  "for each of the N rows of its input.")
         names = iter([f"output_{i}" for i in range(1, len(values) + 1)])
-        return _named(mapped(lambda v: Port(next(names), known_shape(v)[1:], str(v.dtype)), result))
+        return _named(mapped(lambda v: port_of(v, next(names)), result))
 
     def ensure_built(self, call: Arguments) -> None:
         if self._opening or (self.built and self.takes is not None):
@@ -104,7 +105,7 @@ class Model(Trainer, Layer):
         if not self.built and type(self).build is not Model.build and not issubclass(type(self), _known_kinds()):
             super().ensure_built(call)  # a `build` of the user's
         if self.takes is None and set(call.tensors) <= {next(iter(call.bound.arguments)), "mask"}:
-            self._open(_named(mapped(lambda v: Port("x", known_shape(v)[1:], str(v.dtype)), call.first)))
+            self._open(_named(mapped(lambda v: port_of(v, "x"), call.first)))
         self.built = True
 
     def _settle(self, x: Any, who: str) -> None:
@@ -235,10 +236,16 @@ class Model(Trainer, Layer):
         load_weights(self, filepath)
 
 
+def port_of(value: Value, name: str, batch: int | None = None) -> Port:
+    """The port that a symbolic value stands for."""
+    size, *sample = known_shape(value)
+    return Port(name, tuple(sample), str(value.dtype), batch or size)
+
+
 def _named(nest: Any) -> Any:
     """Ports with the keys of a dict as their names."""
     if isinstance(nest, dict):
-        return {key: Port(key, p.shape, p.dtype) if isinstance(p, Port) else p for key, p in nest.items()}
+        return {key: replace(p, name=key) if isinstance(p, Port) else p for key, p in nest.items()}
     return nest
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,12 @@ class Port:
     name: str
     shape: Shape
     dtype: str = "f32"
+    batch: int | None = None  # the size of the batch where it is fixed
 
     @property
     def batch_shape(self) -> Shape:
-        """The shape as Keras writes it, with None for the batch."""
-        return (None, *self.shape)
+        """The shape as Keras writes it, with None for a batch of any size."""
+        return (self.batch, *self.shape)
 
 
 def kept(dtype: np.dtype) -> str:
@@ -43,7 +44,7 @@ def ports(nest: Any) -> list[Port]:
     for port in found:
         same = sum(name == port.name for name in (p.name for p in found[:len(taken)]))
         taken.append(f"{port.name}_{same}" if same else port.name)
-    return [Port(name, p.shape, p.dtype) for name, p in zip(taken, found, strict=True)]
+    return [replace(p, name=name) for name, p in zip(taken, found, strict=True)]
 
 
 def labels_of(prefix: str, nest: Any) -> list[str]:

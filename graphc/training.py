@@ -17,20 +17,22 @@ from graphc.gradients import value_and_grad
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Graph, Value, origin
+from graphc.ir.types import dim
 from graphc.layers.core import positive
 from graphc.layers.layer import Layer
+from graphc.limits import DataLimit, Guarded, sort_out
 from graphc.nests import flat, is_nested, structured
 from graphc.objective import Objective, Target, whole_loss
 from graphc.own_steps import own_data, unpack
 from graphc.passes.pipeline import PIPELINE
-from graphc.ports import by_port
+from graphc.ports import Port, by_port
 from graphc.progress import Progress, verbosity
 from graphc.runtime import prepare
 from graphc.runtime.config import config, current
 from graphc.runtime.profile import Profile, profile
 from graphc.runtime.stages import run_passes
-from graphc.steps import Averages, Feed, Step, bind, symbolic_inputs, trace_step
-from graphc.tracing import Trace, current_trace
+from graphc.steps import Averages, Feed, OneByOne, Step, bind, symbolic_inputs, trace_step
+from graphc.tracing import Trace, current_trace, tracing
 
 __all__ = ["Trainer"]
 
@@ -51,6 +53,7 @@ class Trainer:
     stop_training = False
     _dump: str | None = None
     _nests: Mapping[int, tuple[str, str]] = {}  # by their number, the structures of labels and weights of own steps
+    _data_limits: tuple[object, list[DataLimit]] | None = None  # with Layer.changed at that time
     _predicted: Any = None  # the structure of what a `predict_step` of the user's gives
     _trained: tuple[object, tuple[str, ...]] = (None, ())  # Layer.changed at that time, labels of the weights to train
 
@@ -357,7 +360,22 @@ class Trainer:
         who = f"{method} of {self.name!r} received as x"
         if self.takes is None:
             self._settle(x, who)  # type: ignore[attr-defined]
-        return align_inputs(x, self.takes, who)
+        arrays = align_inputs(x, self.takes, who)
+        for limit in self._limits():
+            limit.check(arrays[limit.index], who)
+        return arrays
+
+    def _limits(self) -> list[DataLimit]:
+        """The limits that layers set for the data of the inputs."""
+        if self._data_limits is None or self._data_limits[0] is not Layer.changed:
+            found: list[DataLimit] = []
+            if any(layer.limited for layer in self._all_layers()):  # type: ignore[attr-defined]
+                inputs = symbolic_inputs(self)
+                with tracing(Trace()) as trace:
+                    self.forward(inputs)  # type: ignore[attr-defined]
+                found, _ = sort_out(trace.limits, list(flat(inputs)))
+            self._data_limits = Layer.changed, found
+        return self._data_limits[1]
 
     def _arrays(self, method: str, x: Any, y: Any, sample_weight: Any = None,
                 class_weight: Any = None) -> tuple[np.ndarray, ...]:
@@ -410,7 +428,7 @@ class Trainer:
         The arrays are all that `_arrays` gave, or for predictions all that `_inputs` gave.
         """
         switches = current()  # those that watch a program hold for programs that are there already, too
-        feed = self._feed(arrays) if kind != "predict" else Feed()
+        feed = self._feed(arrays)
         key: tuple[Any, ...] = (kind, feed, switches.check_numerics, switches.trace)
         changed, trained = self._trained
         if changed is not Layer.changed:
@@ -421,22 +439,30 @@ class Trainer:
         if key not in programs:
             step = trace_step(kind, self, feed)
             with nullcontext() if self._dump is None else config(dump=self._dump):
-                programs[key] = (step, bind(step.graph))
+                program = bind(step.graph)
+            if step.limits:
+                program = Guarded(program, step.limits, f"A step of {self.name!r} computed")
+            if any(v.shape[0] != dim("N") for v in step.graph.inputs):
+                program = OneByOne(program)
+            programs[key] = (step, program)
         return programs[key]
 
     def _feed(self, arrays: Sequence[np.ndarray]) -> Feed:
         """What the arrays besides the inputs are like."""
-        first = sum(1 for _ in flat(self.takes))
+        own = list(flat(self.takes))
+        first, apart = len(own), _apart(own, arrays)
+        if len(arrays) == first:
+            return Feed(apart=apart)
         if self.has_own_step("train"):
             labels = arrays[first:]
-            return Feed(tuple((a.shape[1:], str(a.dtype)) for a in labels), (), self._nests[len(labels)])
+            return Feed(tuple((a.shape[1:], str(a.dtype)) for a in labels), (), apart, self._nests[len(labels)])
         targets = self.targets()
-        if len(arrays) <= first:
-            return Feed()
         left = iter(arrays[first:])
         labels = [next(left) if t.labelled else None for t in targets]
-        return Feed(tuple(None if a is None or t.targets != "any" else ((*a.shape[1:],), str(a.dtype))
-                          for t, a in zip(targets, labels, strict=True)), tuple(a.shape[1:] for a in left))
+        labelled = [t for t in targets if t.labelled]
+        return Feed(tuple(None if a is None or t.targets != "any" else (_sample(a, t), str(a.dtype))
+                          for t, a in zip(targets, labels, strict=True)),
+                    tuple(_sample(a, t) for a, t in zip(left, labelled, strict=False)), apart)
 
     def step_arrays(self, method: str, kind: str, rows: int, x: Any, y: Any = None,
                     sample_weight: Any = None) -> tuple[Graph, dict[str, np.ndarray]]:
@@ -449,7 +475,7 @@ class Trainer:
         if not len(arrays[0]):
             raise ShapeError(f"{method} of {self.name!r} received no rows, expected at least one.")
         arrays = tuple(a[:rows] for a in arrays)
-        graph = trace_step(kind, self, None if kind == "predict" else self._feed(arrays)).graph
+        graph = trace_step(kind, self, self._feed(arrays)).graph
         inputs = {v.op.label: ready(a, v.dtype.numpy)  # type: ignore[attr-defined]
                   for v, a in zip(graph.inputs, arrays, strict=True)}
         return graph, inputs | {v.label: v.numpy() for v in graph.state}  # type: ignore[attr-defined]
@@ -466,10 +492,27 @@ def _scalar_or_list(results: dict[str, float]) -> Any:
     return list(results.values()) if len(results) > 1 else next(iter(results.values()))
 
 
+def _apart(own: Sequence[Port], arrays: Sequence[np.ndarray]) -> tuple[tuple[int, int], ...]:
+    """The inputs and axes of unknown size whose arrays have another size there than those of inputs before."""
+    sizes: dict[int, int] = {}
+    found = []
+    for place, (port, array) in enumerate(zip(own, arrays, strict=False)):
+        for axis, size in enumerate(port.shape, 1):
+            if size is None and sizes.setdefault(axis, array.shape[axis]) != array.shape[axis]:
+                found.append((place, axis))
+    return tuple(found)
+
+
+def _sample(array: np.ndarray, target: Target) -> tuple[int | None, ...]:
+    """The shape of a sample of labels or weights; where an output's size is unknown theirs is the same."""
+    shape = target.port.shape
+    return tuple(None if i < len(shape) and shape[i] is None else size for i, size in enumerate(array.shape[1:]))
+
+
 def _no_rows(step: Step) -> list[np.ndarray]:
     """What is predicted for no rows."""
-    return [np.empty([d if isinstance(d, int) else 0 for d in (0, *v.shape[1:])], v.dtype.numpy)
-            for _, v in step.graph.outputs]
+    outputs = step.graph.outputs[:len(step.graph.outputs) - 2 * len(step.limits)]
+    return [np.empty([d if isinstance(d, int) else 0 for d in (0, *v.shape[1:])], v.dtype.numpy) for _, v in outputs]
 
 
 def _batch_size(batch_size: Any, method: str = "fit, evaluate or predict") -> int:

@@ -68,6 +68,7 @@ class Layer:
     activity_regularizer: Any = None  # what the layer's outputs add to the loss: a function of values
     _supports_masking: bool | None = None
     _last_losses: Any = ()
+    limited = False  # whether it sets limits for numbers, see graphc.limits
     changed: ClassVar[object] = object()  # a new one whenever training may change other weights than before
 
     def __init__(self, *, name: str | None = None, trainable: bool = True, dtype: Any = None,
@@ -80,6 +81,7 @@ class Layer:
         self.built = False
         self.made_at = _users_line()
         self.given_shape = _given_shape(input_shape, input_dim, batch_input_shape)
+        self.given_batch = batch_input_shape[0] if batch_input_shape else None
         self.activity_regularizer = regularizers.get(activity_regularizer)
         self._trainable = bool(trainable)
         self._own: list[Variable] = []
@@ -155,6 +157,12 @@ class Layer:
     def sublayers(self) -> list[Layer]:
         """Layers held in attributes, also in lists, tuples and dicts, in the order of assignment."""
         return list(dict.fromkeys(_layers_in(list(vars(self).values()))))
+
+    def _all_layers(self) -> Iterator[Layer]:
+        """The layers inside, those inside of them, and so on."""
+        for layer in self.sublayers():
+            yield layer
+            yield from layer._all_layers()
 
     @property
     def trainable(self) -> bool:
@@ -253,6 +261,7 @@ class Layer:
             raise named from error
         finally:
             _INSIDE.reset(token)
+        self.limited = bool(trace.limits)  # or one before it in the step does, which is no harm
         self._regularize(outputs)
         trace.shapes[self] = mapped(lambda v: known_shape(v) if isinstance(v, Value) else None, outputs)
         self._pass_masks(trace, call.first, outputs, masks)
