@@ -142,7 +142,8 @@ def _step(kind: str, model: Any, inputs: Iterable[Value], outputs: Iterable[tupl
           updates: Sequence[tuple[Value, Value]] = (), names: Sequence[str] = (),
           metrics: Sequence[tuple[Metric, int]] = (), last: bool = False) -> Step:
     """A step with the updates that its layers made, and the counter of random numbers raised where it took any."""
-    own = [*updates, *trace.updates.items()]
+    moved = {variable for variable, _ in updates}  # by the optimizer, which goes on from what a layer assigned
+    own = [*updates, *((v, new) for v, new in trace.updates.items() if v not in moved)]
     if trace.streams and kind == "train":
         with origin("random"):
             own.append((trace.key, f.add(trace.key, f.iota((2,), (0,), "u32"))))  # type: ignore[arg-type]
