@@ -10,20 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from graphc import losses, metrics, optimizers
+from graphc import metrics, optimizers
 from graphc.callbacks import Callback, Callbacks, History
-from graphc.data import Batches, align_inputs, align_targets, align_weights, ready
+from graphc.data import Batches, align_inputs, align_labels, align_weights, ready
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Graph
 from graphc.layers.core import positive
 from graphc.layers.layer import Layer
+from graphc.nests import flat, structured
+from graphc.objective import Objective, Target
 from graphc.passes.pipeline import PIPELINE
 from graphc.progress import Progress, verbosity
 from graphc.runtime import prepare
 from graphc.runtime.config import config, current
 from graphc.runtime.profile import Profile, profile
 from graphc.runtime.stages import run_passes
-from graphc.steps import Averages, Step, bind, trace_step
+from graphc.steps import Averages, Feed, Step, bind, trace_step
 
 __all__ = ["Trainer"]
 
@@ -37,30 +39,59 @@ class Trainer:
 
     name: str
     optimizer: optimizers.Optimizer | None = None
-    loss: losses.Loss | None = None
-    metrics: Sequence[metrics.Metric] = ()
+    objective = Objective()
+    takes: Any = None  # the ports of the inputs and outputs in their structure, once they are known
+    gives: Any = None
     history: History | None = None
     stop_training = False
     _dump: str | None = None
     _trained: tuple[object, tuple[str, ...]] = (None, ())  # Layer.changed at that time, labels of the weights to train
 
-    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None, *,
-                run_eagerly: bool = False, jit_compile: Any = "auto", steps_per_execution: int = 1,
-                dump: Any = None) -> None:
-        """Choose optimizer, loss and metrics; unknown names raise ValueError here.
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, loss_weights: Any = None, metrics: Any = None,
+                weighted_metrics: Any = None, run_eagerly: bool = False, steps_per_execution: int = 1,
+                jit_compile: Any = "auto", auto_scale_loss: bool = True, *, dump: Any = None) -> None:
+        """Choose optimizer, losses and metrics; unknown names raise ValueError here.
 
-        Weights stay as they are, what the optimizer has remembered is forgotten. `run_eagerly`, `jit_compile` and
-        `steps_per_execution` are Keras's; every step is compiled, whatever they say. `dump` is a folder for files
-        with all that the compiler makes of this model's steps (GRAPHC_DUMP does that for all models).
+        Of a model with several outputs `loss`, `loss_weights`, `metrics` and `weighted_metrics` are lists with one
+        entry for each, or dicts by the outputs' names; an output may be left out, or have None. One loss alone holds
+        for every output. Weights stay as they are, what the optimizer has remembered is forgotten. `run_eagerly`,
+        `jit_compile`, `steps_per_execution` and `auto_scale_loss` are Keras's; every step is compiled, whatever they
+        say. `dump` is a folder for files with all that the compiler makes of this model's steps (GRAPHC_DUMP does that
+        for all models).
         """
-        new_loss = None if loss is None else losses.get(loss)
-        new_metrics = _metrics(metrics)
+        if metrics is None and any(w is not None and not hasattr(w, "__float__") for w in flat(loss_weights)):
+            loss_weights, metrics = None, loss_weights  # in Keras 2 the metrics came third
+        objective = Objective(loss, loss_weights, metrics, weighted_metrics)
+        if self.gives is not None:
+            objective.targets(self.gives)
         new_optimizer = optimizers.get(optimizer)
         new_optimizer.reset()
-        self.optimizer, self.loss, self.metrics = new_optimizer, new_loss, new_metrics
+        self.optimizer, self.objective = new_optimizer, objective
         self._dump = None if dump is None else os.fspath(dump)
         self._forget(*(("train", "evaluate") if dump is None else ()))
         prepare()
+
+    @property
+    def loss(self) -> Any:
+        """The loss, or the losses in the structure in which `compile` received them."""
+        return self.objective.loss
+
+    @property
+    def metrics(self) -> list[metrics.Metric]:
+        """The metrics of all outputs."""
+        return self.objective.all_metrics
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names of what `evaluate` gives: the loss, of several outputs each one's, then the metrics."""
+        self._check_compiled("evaluate")
+        if self.gives is None:
+            return ["loss", *(m.name for m in self.metrics)]
+        return list(trace_step("evaluate", self).names)
+
+    def targets(self) -> list[Target]:
+        """What each output is measured by."""
+        return self.objective.targets(self.gives)
 
     def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: Any = "auto",
             callbacks: Any = None, validation_split: float = 0.0, validation_data: Any = None, shuffle: bool = True,
@@ -86,7 +117,7 @@ class Trainer:
         given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
         hooks = Callbacks([history, *given], self, {"verbose": verbose, "epochs": epochs, "steps": len(batches)})
         self.history, self.stop_training = history, False
-        step, program = self._program("train", *arrays[1:])
+        step, program = self._program("train", *arrays)
         logs: dict[str, float] = {}
         hooks("on_train_begin")
         for epoch in range(initial_epoch, epochs):
@@ -115,34 +146,36 @@ class Trainer:
         return results if return_dict else _scalar_or_list(results)
 
     def predict(self, x: Any, batch_size: int | None = None, verbose: Any = "auto",
-                callbacks: Any = None) -> np.ndarray:
+                callbacks: Any = None) -> Any:
         """The model's outputs for all rows, in their order; no rows give an empty array."""
         size, verbose = _batch_size(batch_size), verbosity(verbose)
-        arrays = (self._inputs("predict", x),)
+        arrays = self._inputs("predict", x)
         batches = Batches(arrays, size)
         hooks = Callbacks(list(callbacks or []), self, {"verbose": verbose, "steps": len(batches)})
-        step, program = self._program("predict")
+        step, program = self._program("predict", *arrays)
         progress = Progress(verbose, len(batches))
         begin, end = hooks.users_of("on_predict_batch_begin"), hooks.users_of("on_predict_batch_end")
         hooks("on_predict_begin")
-        result, done = _no_rows(step), 0
+        results, done = _no_rows(step), 0
         while done < len(batches):
             for method in begin:
                 method(done, None)
-            _, (outputs,) = batches.run(program, done, single=bool(begin or end))
-            rows = outputs.reshape(-1, *outputs.shape[2:])
+            _, outputs = batches.run(program, done, single=bool(begin or end))
+            parts = [o.reshape(-1, *o.shape[2:]) for o in outputs]
             if not done:  # what is the only batch needs no copy
-                result = rows if len(rows) == batches.rows else np.empty((batches.rows, *rows.shape[1:]), rows.dtype)
-            if result is not rows:
-                result[done * size:done * size + len(rows)] = rows
-            done += len(outputs)
+                results = [rows if len(rows) == batches.rows else np.empty((batches.rows, *rows.shape[1:]), rows.dtype)
+                           for rows in parts]
+            for result, rows in zip(results, parts, strict=True):
+                if result is not rows:
+                    result[done * size:done * size + len(rows)] = rows
+            done += len(outputs[0])
             progress.update(done, dict)
             for method in end:
-                method(done - 1, {"outputs": rows})
+                method(done - 1, {"outputs": self._structured(parts)})
         hooks("on_predict_end")
         if batches.rows:
             progress.finish({})
-        return result
+        return self._structured(results)
 
     def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None,
                        return_dict: bool = False) -> Any:
@@ -153,11 +186,11 @@ class Trainer:
         """The loss of all rows, or a list of it and the metrics."""
         return self._on_batch("evaluate", self._arrays("test_on_batch", x, y, sample_weight), return_dict)
 
-    def predict_on_batch(self, x: Any) -> np.ndarray:
+    def predict_on_batch(self, x: Any) -> Any:
         """The outputs of all rows in one step."""
-        array = self._inputs("predict_on_batch", x)
-        step, program = self._program("predict")
-        return program(ready(array, program.dtypes[0]))[0] if len(array) else _no_rows(step)
+        arrays = self._inputs("predict_on_batch", x)
+        step, program = self._program("predict", *arrays)
+        return self._structured(program(*map(ready, arrays, program.dtypes)) if len(arrays[0]) else _no_rows(step))
 
     def graph(self, kind: str = "train", stage: str = "traced") -> Any:
         """The graph of a step: 'train', 'evaluate' or 'predict'.
@@ -170,7 +203,7 @@ class Trainer:
             raise ValueError(f"graph(stage={stage!r}): expected 'traced' or one of {', '.join(map(repr, passes))}.")
         if kind not in ("train", "evaluate", "predict"):
             raise ValueError(f"graph({kind!r}): expected 'train', 'evaluate' or 'predict'.")
-        if not self.built:  # type: ignore[attr-defined]
+        if self.takes is None:
             raise ValueError(f"The model {self.name!r} has no input shape yet. Give one to its first layer, call "
                              "`build`, or run it once.")
         self._check_compiled(kind)
@@ -212,7 +245,7 @@ class Trainer:
         return averages.results()
 
     def _test(self, arrays: Sequence[np.ndarray], size: int, hooks: Callbacks, verbose: int) -> dict[str, float]:
-        step, program = self._program("evaluate", *arrays[1:])
+        step, program = self._program("evaluate", *arrays)
         batches = Batches(arrays, size)
         progress = Progress(verbose, len(batches))
         hooks("on_test_begin")
@@ -222,33 +255,43 @@ class Trainer:
         return results
 
     def _on_batch(self, kind: str, arrays: tuple[np.ndarray, ...], return_dict: bool) -> Any:
-        step, program = self._program(kind, *arrays[1:])
+        step, program = self._program(kind, *arrays)
         averages = Averages(step)
         averages.add(program(*map(ready, arrays, program.dtypes)), len(arrays[0]))
         return averages.results() if return_dict else _scalar_or_list(averages.results())
 
-    def _inputs(self, method: str, x: Any) -> np.ndarray:
-        expected = self.sample_shape if self.built else None  # type: ignore[attr-defined]
-        array = align_inputs(x, expected, f"{method} of {self.name!r} received as x")
-        if not self.built:  # type: ignore[attr-defined]
-            self.build((None, *array.shape[1:]))  # type: ignore[attr-defined]
-        return array
+    def _inputs(self, method: str, x: Any) -> tuple[np.ndarray, ...]:
+        """The arrays of all inputs; a model that isn't built is built for them."""
+        who = f"{method} of {self.name!r} received as x"
+        if self.takes is None:
+            self._settle(x, who)  # type: ignore[attr-defined]
+        return align_inputs(x, self.takes, who)
 
     def _arrays(self, method: str, x: Any, y: Any, sample_weight: Any = None,
                 class_weight: Any = None) -> tuple[np.ndarray, ...]:
-        """Inputs, labels and, where there are any, weights as a program takes them."""
+        """All inputs, then the labels of the outputs that take any, then, where there are any, weights.
+
+        There is one array of weights for all outputs, or one for each that takes labels. `_program` takes them all.
+        """
         self._check_compiled("train")
         inputs = self._inputs(method, x)
-        output = self.output_shape[1:]  # type: ignore[attr-defined]
-        layer = self.output_name  # type: ignore[attr-defined]
-        labels = align_targets(y, output, self.loss, f"{method} of {self.name!r} received as y", layer)
-        if len(inputs) != len(labels):
-            raise ShapeError(f"{method} of {self.name!r} received {len(inputs)} rows in x and {len(labels)} in y, "
-                             "expected one label for each row.")
-        if not len(inputs):
+        targets = self.targets()
+        labels = align_labels(y, self.gives, targets, f"{method} of {self.name!r} received as y", self._output_layer)
+        for array in (*inputs[1:], *labels):
+            if len(array) != len(inputs[0]):
+                what = "y, expected one label for each row" if any(array is a for a in labels) else (
+                    "another input, expected the same number in all")
+                raise ShapeError(f"{method} of {self.name!r} received {len(inputs[0])} rows in x and {len(array)} in "
+                                 f"{what}.")
+        if not len(inputs[0]):
             raise ShapeError(f"{method} of {self.name!r} received no rows, expected at least one.")
-        weights = align_weights(sample_weight, class_weight, labels, f"{method} of {self.name!r} received")
-        return (inputs, labels) if weights is None else (inputs, labels, weights)
+        weights = align_weights(sample_weight, class_weight, labels, [t.port for t in targets if t.labelled],
+                                len(inputs[0]), f"{method} of {self.name!r} received")
+        return (*inputs, *labels, *weights)
+
+    def _structured(self, outputs: Sequence[Any]) -> Any:
+        """Arrays of all outputs in the structure of the model's."""
+        return structured(self.gives, outputs)
 
     def _validation(self, data: Any) -> tuple[np.ndarray, ...]:
         if not isinstance(data, list | tuple) or len(data) not in (2, 3):
@@ -261,35 +304,36 @@ class Trainer:
             return
         if self.optimizer is None:
             raise ValueError(f"The model {self.name!r} is not compiled. Call model.compile(optimizer, loss) first.")
-        if self.loss is None:
-            raise ValueError(f"The model {self.name!r} was compiled without a loss. Call "
-                             "model.compile(optimizer, loss=...).")
 
-    def _program(self, kind: str, labels: np.ndarray | None = None,
-                 weights: np.ndarray | None = None) -> tuple[Step, Any]:
-        """The step and its program, from the last time where nothing has changed."""
+    def _program(self, kind: str, *arrays: np.ndarray) -> tuple[Step, Any]:
+        """The step and its program for arrays like these, from the last time where nothing has changed.
+
+        The arrays are all that `_arrays` gave, or for predictions all that `_inputs` gave.
+        """
         switches = current()  # those that watch a program hold for programs that are there already, too
-        key: tuple[Any, ...] = (kind, weights is not None, switches.check_numerics, switches.trace)
-        if kind == "train":
-            changed, trained = self._trained
-            if changed is not Layer.changed:
-                trained = tuple(w.label for w in self.trainable_weights)  # type: ignore[attr-defined]
-                self._trained = Layer.changed, trained
-            key += trained
-        targets = self._targets(labels)
-        key += (targets,)
+        feed = self._feed(arrays) if kind != "predict" else Feed()
+        key: tuple[Any, ...] = (kind, feed, switches.check_numerics, switches.trace)
+        changed, trained = self._trained
+        if changed is not Layer.changed:
+            trained = tuple(w.label for w in self.trainable_weights)  # type: ignore[attr-defined]
+            self._trained = Layer.changed, trained
+        key += trained
         programs = self._programs  # type: ignore[attr-defined]
         if key not in programs:
-            step = trace_step(kind, self, targets, weights is not None)
+            step = trace_step(kind, self, feed)
             with nullcontext() if self._dump is None else config(dump=self._dump):
                 programs[key] = (step, bind(step.graph))
         return programs[key]
 
-    def _targets(self, labels: np.ndarray | None) -> tuple[tuple[int | None, ...], np.dtype] | None:
-        """Shape and dtype of the labels where the loss takes any."""
-        if labels is None or self.loss is None or self.loss.targets != "any":
-            return None
-        return (None, *labels.shape[1:]), labels.dtype
+    def _feed(self, arrays: Sequence[np.ndarray]) -> Feed:
+        """What the arrays besides the inputs are like."""
+        targets, first = self.targets(), sum(1 for _ in flat(self.takes))
+        if len(arrays) <= first:
+            return Feed()
+        left = iter(arrays[first:])
+        labels = [next(left) if t.labelled else None for t in targets]
+        return Feed(tuple(None if a is None or t.targets != "any" else ((*a.shape[1:],), str(a.dtype))
+                          for t, a in zip(targets, labels, strict=True)), tuple(a.shape[1:] for a in left))
 
     def step_arrays(self, method: str, kind: str, rows: int, x: Any, y: Any = None,
                     sample_weight: Any = None) -> tuple[Graph, dict[str, np.ndarray]]:
@@ -298,15 +342,11 @@ class Trainer:
         `kind` is 'train', 'evaluate' or 'predict', which takes x only. Data are checked as in `fit`; errors name the
         `method` that asked.
         """
-        if kind == "predict":
-            arrays: tuple[np.ndarray, ...] = (self._inputs(method, x),)
-        else:
-            arrays = self._arrays(method, x, y, sample_weight)
+        arrays = self._inputs(method, x) if kind == "predict" else self._arrays(method, x, y, sample_weight)
         if not len(arrays[0]):
             raise ShapeError(f"{method} of {self.name!r} received no rows, expected at least one.")
         arrays = tuple(a[:rows] for a in arrays)
-        labels, weighted = arrays[1] if len(arrays) > 1 else None, len(arrays) > 2
-        graph = trace_step(kind, self, self._targets(labels), weighted).graph
+        graph = trace_step(kind, self, None if kind == "predict" else self._feed(arrays)).graph
         inputs = {v.op.label: ready(a, v.dtype.numpy)  # type: ignore[attr-defined]
                   for v, a in zip(graph.inputs, arrays, strict=True)}
         return graph, inputs | {v.label: v.numpy() for v in graph.state}  # type: ignore[attr-defined]
@@ -319,27 +359,14 @@ class Trainer:
             del programs[key]
 
 
-def _metrics(given: Any) -> list[metrics.Metric]:
-    flat: list[Any] = []
-    for item in [given] if given is None or not isinstance(given, list | tuple) else given:
-        flat += item if isinstance(item, list | tuple) else [item]
-    found = [metrics.get(m) for m in flat if m is not None]
-    names = [m.name for m in found]
-    for name in names:
-        if names.count(name) > 1 or name == "loss":
-            why = "the loss's name" if name == "loss" else "twice"
-            raise ValueError(f"compile received the metric {name!r}, {why}: give metrics different names.")
-    return found
-
-
 def _scalar_or_list(results: dict[str, float]) -> Any:
     return list(results.values()) if len(results) > 1 else results["loss"]
 
 
-def _no_rows(step: Step) -> np.ndarray:
+def _no_rows(step: Step) -> list[np.ndarray]:
     """What is predicted for no rows."""
-    prediction = step.graph.outputs[0][1]
-    return np.empty([d if isinstance(d, int) else 0 for d in (0, *prediction.shape[1:])], prediction.dtype.numpy)
+    return [np.empty([d if isinstance(d, int) else 0 for d in (0, *v.shape[1:])], v.dtype.numpy)
+            for _, v in step.graph.outputs]
 
 
 def _batch_size(batch_size: Any, method: str = "fit, evaluate or predict") -> int:
