@@ -42,7 +42,6 @@ class Embedding(Layer):
         self.mask_zero = self.supports_masking = mask_zero
         if weights is not None:
             self.build()
-            self.built = True
             self.set_weights(weights if isinstance(weights, list) and len(weights) == 1 else [weights])
 
     def build(self, input_shape: Any = None) -> None:

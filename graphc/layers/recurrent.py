@@ -76,7 +76,7 @@ class RNN(Layer):
         if len(shape) < 3:
             raise ShapeError(f"{type(self).__name__} needs at least three axes: the batch, the time, and the features "
                              "of a step.")
-        build_part(self, self.cell, (shape[0], *shape[2:]))
+        build_part(self.cell, (shape[0], *shape[2:]))
         if self.stateful:
             if shape[0] is None:
                 raise ShapeError(f"{type(self).__name__}(stateful=True) needs a batch of a fixed size: give "
