@@ -11,7 +11,7 @@ from graphc.ir.graph import Value
 from graphc.ir.traverse import postorder
 from graphc.layers.layer import Layer, known_shape
 from graphc.model import Model
-from graphc.nests import flat, mapped
+from graphc.nests import flat, mapped, parts_of, structured
 from graphc.ports import Port, by_port, ports
 from graphc.tracing import current_trace
 
@@ -52,8 +52,10 @@ class Functional(Model):
         self._inputs_given, self._outputs_given = inputs, outputs
         self.takes = mapped(lambda v: Port(v.name, known_shape(v)[1:], str(v.dtype)), inputs)
         gives = self._outputs_of(outputs)
-        self.gives = gives if isinstance(outputs, dict) else mapped(
-            lambda p, v: Port(_maker(v) or p.name, p.shape, p.dtype), gives, outputs)
+        if not isinstance(outputs, dict):
+            named = (Port(_maker(v) or p.name, p.shape, p.dtype) for p, v in zip(flat(gives), self.outputs, strict=True))
+            gives = structured(gives, named)
+        self.gives = gives
         self.built = True
         if not trainable:
             self.trainable = False
@@ -67,7 +69,7 @@ class Functional(Model):
         values = [f.cast(v, p.dtype) for v, p in zip(given, ports(self.takes), strict=True)]
         trace = current_trace()
         if mask is not None and trace is not None:
-            trace.masks.update((v, m) for v, m in zip(values, flat(mask), strict=True) if m is not None)
+            trace.masks.update((v, m) for v, m in zip(values, parts_of(mask), strict=True) if m is not None)
         elif trace is not None:
             trace.masks.update((v, trace.masks[g]) for v, g in zip(values, given, strict=True) if g in trace.masks)
         return run(self._outputs_given, dict(zip(self.inputs, values, strict=True)), training)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphc.ir.errors import ShapeError
-from graphc.nests import flat, is_nested, mapped
+from graphc.nests import flat, is_nested
 
 __all__ = ["Port", "by_port", "labels_of", "ports"]
 
@@ -90,6 +90,3 @@ def _short(data: Any) -> str:
     return f"one array of shape {list(shape)}" if shape is not None else f"{type(data).__name__}"
 
 
-def shapes_of(nest: Any) -> Any:
-    """The shapes of ports with None for the batch, in their structure."""
-    return None if nest is None else mapped(lambda p: p.batch_shape, nest)

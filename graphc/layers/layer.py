@@ -22,6 +22,7 @@ import numpy as np
 
 from graphc import activations, constraints, initializers, regularizers
 from graphc.configs import config_of, constructor_options, describe, describe_function
+from graphc.eager import as_value
 from graphc.functional import Call, record
 from graphc.ir import functions as f
 from graphc.ir.errors import DTypeError, ShapeError
@@ -29,9 +30,9 @@ from graphc.ir.graph import Value, current_origin, origin
 from graphc.ir.types import DType
 from graphc.layers.arguments import Arguments, known_shape, map_shapes
 from graphc.names import refuse_unknown, snake_case, unique_name
-from graphc.nests import flat, mapped
+from graphc.nests import flat, mapped, parts_of
 from graphc.tracing import Trace, current_trace, tracing
-from graphc.variable import Variable, constant
+from graphc.variable import Variable
 
 __all__ = ["Layer", "first_values", "is_symbolic", "known_shape"]
 
@@ -235,7 +236,7 @@ class Layer:
         if trace is None:
             with tracing(Trace(training=bool(options.get("training")))):
                 return self.forward(*args, **options)
-        args, options = mapped(lambda a: constant(a) if isinstance(a, np.ndarray) else a, (args, options))
+        args, options = mapped(_constant, (args, options))
         token = _INSIDE.set(self)
         try:
             call = Arguments(self, args, options)
@@ -340,11 +341,11 @@ class Layer:
 
     def _pass_masks(self, trace: Trace, inputs: Any, outputs: Any, masks: Any) -> None:
         """Record the masks of the outputs; a layer that doesn't support masking drops them with a warning."""
-        given = [v for v in flat(outputs) if isinstance(v, Value)]
-        if not given or all(v in trace.masks for v in given):
+        given = parts_of(outputs)
+        if all(v in trace.masks for v in given):
             return
         if self.supports_masking:
-            for value, mask in zip(given, flat(self.compute_mask(inputs, masks)), strict=False):
+            for value, mask in zip(given, parts_of(self.compute_mask(inputs, masks)), strict=False):
                 if mask is not None and value not in trace.masks:
                     trace.masks[value] = mask
         elif any(m is not None for m in flat(masks)) and self not in _WARNED:
@@ -388,6 +389,13 @@ def is_symbolic(thing: Any) -> bool:
     if isinstance(thing, list | tuple):
         return bool(thing) and all(map(is_symbolic, thing))
     return isinstance(thing, Value) and not (isinstance(thing, Variable) and current_trace() is None)
+
+
+def _constant(thing: Any) -> Any:
+    """An array among a layer's arguments as a value of the graph."""
+    if not isinstance(thing, np.ndarray):
+        return thing
+    return as_value(thing, "f32" if thing.dtype == np.float64 else None)
 
 
 def _types(arguments: Any) -> str:
