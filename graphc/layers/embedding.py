@@ -49,7 +49,7 @@ class Embedding(Layer):
             self.embeddings = add_weight(self, "embeddings", (self.input_dim, self.output_dim))
 
     def call(self, inputs: Value) -> Value:
-        limit(inputs, 0, self.input_dim - 1, self.name)
+        limit(inputs, 0, self.input_dim - 1, self)
         return f.take(self.embeddings, f.cast(inputs, "i32"))
 
     def compute_mask(self, inputs: Value, mask: Any = None) -> Value | None:
