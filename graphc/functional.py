@@ -21,7 +21,8 @@ from graphc.tracing import Trace, tracing
 if TYPE_CHECKING:
     from graphc.layers.layer import Layer
 
-__all__ = ["Call", "Placeholder", "calls_before", "flat", "is_placed", "record", "run", "sources", "structured"]
+__all__ = ["Call", "Placeholder", "batch_before", "calls_before", "flat", "is_placed", "record", "run", "sources",
+           "structured"]
 
 
 @dataclass(eq=False)
@@ -81,7 +82,8 @@ def is_placed(thing: Any) -> bool:
 def record(layer: Layer, args: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
     """Call a layer outside of any step: it is built, and gives placeholders that remember the call."""
     call = Call(layer, args, dict(options))
-    with tracing(Trace(training=bool(options.get("training")))):
+    batch = None if layer.built else batch_before(call.values)
+    with tracing(Trace(training=bool(options.get("training")), batch=batch)):
         results = layer(*args, **options)
     made = [Placeholder(f"{layer.name}.output{i or ''}", v.type, call) if isinstance(v, Value) else v
             for i, v in enumerate(flat(results))]
@@ -104,6 +106,13 @@ def calls_before(outputs: Iterable[Value], inputs: Sequence[Value]) -> tuple[lis
     found = [v for v in order if isinstance(v, Placeholder)]
     starts = [v for v in found if v.call is None or v in given]
     return starts, list(dict.fromkeys(v.call for v in found if v.call is not None and v not in given))
+
+
+def batch_before(values: Sequence[Value]) -> int | None:
+    """The number of samples that an input, from which values are computed, is fixed to."""
+    starts, _ = calls_before(values, ())
+    sizes = (getattr(v.layer, "batch_size", None) for v in starts)
+    return next((size for size in sizes if size is not None), None)
 
 
 def sources(call: Call) -> list[tuple[Call, Placeholder]]:

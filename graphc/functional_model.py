@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from graphc.functional import Call, Placeholder, calls_before, run
+from graphc.functional import Call, Placeholder, batch_before, calls_before, run
 from graphc.ir import functions as f
 from graphc.ir.graph import Value
 from graphc.ir.traverse import postorder
@@ -50,7 +50,7 @@ class Functional(Model):
         if taken is not None:
             raise ValueError(f"The model {self.name!r} has two layers named {taken!r}: give them other names.")
         self._inputs_given, self._outputs_given = inputs, outputs
-        self.takes = mapped(lambda v: Port(v.name, known_shape(v)[1:], str(v.dtype)), inputs)
+        self.takes = mapped(lambda v: Port(v.name, known_shape(v)[1:], str(v.dtype), batch_before([v])), inputs)
         gives = self._outputs_of(outputs)
         if not isinstance(outputs, dict):
             named = zip(flat(gives), map(_maker, self.outputs), strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from graphc.ir.types import dim
 from graphc.layers.arguments import Arguments, map_shapes
 from graphc.layers.layer import Layer, is_symbolic, known_shape
 from graphc.nests import flat, is_nested, mapped, structured
-from graphc.ports import Port, ports
+from graphc.ports import Port, batch_of, ports
 from graphc.steps import new_random_key, symbolic_inputs
 from graphc.summary import plain, summary_lines
 from graphc.tracing import Trace, current_trace, tracing
@@ -71,7 +72,7 @@ class Model(Trainer, Layer):
             if not shape:
                 raise ShapeError(f"The model {self.name!r}: build received the shape (), expected the batch first, as "
                                  "(None, 784).")
-            return Port(next(names), shape[1:], self.input_dtype or "f32")
+            return Port(next(names), shape[1:], self.input_dtype or "f32", shape[0])
 
         self._open(_named(map_shapes(port, input_shape)))
 
@@ -80,7 +81,8 @@ class Model(Trainer, Layer):
         before, self.takes, self._opening = self.takes, takes, True
         try:
             inputs = symbolic_inputs(self)
-            with tracing(Trace()):
+            around = current_trace()
+            with tracing(Trace(batch=around.batch if around else batch_of(takes))):
                 result = self.forward(inputs)
             self.gives = self._outputs_of(result)
             self.built = True
@@ -236,7 +238,7 @@ def _kept(dtype: np.dtype) -> str:
 def _named(nest: Any) -> Any:
     """Ports with the keys of a dict as their names."""
     if isinstance(nest, dict):
-        return {key: Port(key, p.shape, p.dtype) if isinstance(p, Port) else p for key, p in nest.items()}
+        return {key: replace(p, name=key) if isinstance(p, Port) else p for key, p in nest.items()}
     return nest
 
 

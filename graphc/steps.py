@@ -12,6 +12,7 @@ from graphc.initializers import draw_seed
 from graphc.ir import functions as f
 from graphc.ir.graph import Graph, Value, origin, topological
 from graphc.ir.types import dim
+from graphc.limits import Guarded, extremes, sort_out
 from graphc.metrics import Metric
 from graphc.nests import flat, mapped
 from graphc.objective import whole_loss
@@ -47,6 +48,12 @@ class Step:
     names: tuple[str, ...] = ()
     metrics: tuple[tuple[Metric, int], ...] = ()
     last: bool = False
+    limits: tuple[Any, ...] = ()  # what is checked when the step runs, see graphc.limits
+
+    @property
+    def outputs(self) -> tuple[tuple[str, Value], ...]:
+        """The graph's outputs without those that are only checked."""
+        return self.graph.outputs[:len(self.graph.outputs) - len(extremes(self.limits))]
 
 
 class Averages:
@@ -55,7 +62,7 @@ class Averages:
     def __init__(self, step: Step):
         self._step = step
         self._means = len(step.names) - len(step.metrics)  # how many outputs are means, or results, of a batch
-        self._shapes: list[Any] = [value.shape for _, value in step.graph.outputs]
+        self._shapes: list[Any] = [value.shape for _, value in step.outputs]
         self._totals: list[Any] = [0.0] * len(self._shapes)
         self._samples = 0
         for metric, _ in step.metrics:
@@ -157,8 +164,10 @@ def _step(kind: str, model: Any, inputs: Iterable[Value], outputs: Iterable[tupl
         with origin("random"):
             own.append((trace.key, f.add(trace.key, f.iota((2,), (0,), "u32"))))  # type: ignore[arg-type]
     known = [*model.weights, model.random_key, *(model.optimizer.variables if updates else [])]
-    graph = graph_of(kind, known, tuple(inputs), tuple(outputs), tuple(own))
-    return Step(graph, tuple(names), tuple(metrics), last)
+    inputs = tuple(inputs)
+    _, limits = sort_out(trace.limits, inputs)
+    graph = graph_of(kind, known, inputs, (*outputs, *extremes(limits)), tuple(own))
+    return Step(graph, tuple(names), tuple(metrics), last, tuple(limits))
 
 
 def _label(target: Any, prediction: Value, label: str, given: tuple[Sequence[int | None], Any] | None) -> Value | None:
@@ -198,7 +207,8 @@ def graph_of(kind: str, known: Sequence[Variable], inputs: tuple[Value, ...], ou
     return Graph(kind, inputs, tuple(state), outputs, updates)
 
 
-def bind(graph: Graph) -> Any:
-    """A program on the arrays of the graph's variables."""
+def bind(graph: Graph, limits: Sequence[Any] = (), who: str = "") -> Any:
+    """A program on the arrays of the graph's variables; with limits one that checks them, in the name of `who`."""
     arrays = {v.label: v.array for v in graph.state if isinstance(v, Variable)}
-    return compile_graph(graph, arrays)
+    program = compile_graph(graph, arrays)
+    return Guarded(program, limits, who) if limits else program

@@ -17,6 +17,7 @@ from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Graph
 from graphc.layers.core import positive
 from graphc.layers.layer import Layer
+from graphc.limits import DataLimit, sort_out
 from graphc.nests import flat, structured
 from graphc.objective import Objective, Target
 from graphc.passes.pipeline import PIPELINE
@@ -25,7 +26,8 @@ from graphc.runtime import prepare
 from graphc.runtime.config import config, current
 from graphc.runtime.profile import Profile, profile
 from graphc.runtime.stages import run_passes
-from graphc.steps import Averages, Feed, Step, bind, trace_step
+from graphc.steps import Averages, Feed, Step, bind, symbolic_inputs, trace_step
+from graphc.tracing import Trace, tracing
 
 __all__ = ["Trainer"]
 
@@ -45,6 +47,7 @@ class Trainer:
     history: History | None = None
     stop_training = False
     _dump: str | None = None
+    _limited: tuple[object, Any, Sequence[DataLimit]] | None = None  # Layer.changed and the inputs at that time, limits
     _trained: tuple[object, tuple[str, ...]] = (None, ())  # Layer.changed at that time, labels of the weights to train
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, loss_weights: Any = None, metrics: Any = None,
@@ -265,7 +268,22 @@ class Trainer:
         who = f"{method} of {self.name!r} received as x"
         if self.takes is None:
             self._settle(x, who)  # type: ignore[attr-defined]
-        return align_inputs(x, self.takes, who)
+        arrays = align_inputs(x, self.takes, who)
+        for limit in self._limits():
+            limit.check(arrays[limit.index], who)
+        return arrays
+
+    def _limits(self) -> Sequence[DataLimit]:
+        """What the layers demand of the data, such as word numbers within a vocabulary."""
+        if self._limited is None or self._limited[:2] != (Layer.changed, self.takes):
+            found: Sequence[DataLimit] = ()
+            if _is_limited(self):
+                inputs = symbolic_inputs(self)
+                with tracing(Trace()) as trace:
+                    self.forward(inputs)
+                found, _ = sort_out(trace.limits, list(flat(inputs)))
+            self._limited = Layer.changed, self.takes, found
+        return self._limited[2]
 
     def _arrays(self, method: str, x: Any, y: Any, sample_weight: Any = None,
                 class_weight: Any = None) -> tuple[np.ndarray, ...]:
@@ -322,7 +340,7 @@ class Trainer:
         if key not in programs:
             step = trace_step(kind, self, feed)
             with nullcontext() if self._dump is None else config(dump=self._dump):
-                programs[key] = (step, bind(step.graph))
+                programs[key] = (step, bind(step.graph, step.limits, f"A {kind} step of {self.name!r}"))
         return programs[key]
 
     def _feed(self, arrays: Sequence[np.ndarray]) -> Feed:
@@ -359,6 +377,10 @@ class Trainer:
             del programs[key]
 
 
+def _is_limited(layer: Any) -> bool:
+    return layer.limited or any(map(_is_limited, layer.sublayers()))
+
+
 def _scalar_or_list(results: dict[str, float]) -> Any:
     return list(results.values()) if len(results) > 1 else results["loss"]
 
@@ -366,7 +388,7 @@ def _scalar_or_list(results: dict[str, float]) -> Any:
 def _no_rows(step: Step) -> list[np.ndarray]:
     """What is predicted for no rows."""
     return [np.empty([d if isinstance(d, int) else 0 for d in (0, *v.shape[1:])], v.dtype.numpy)
-            for _, v in step.graph.outputs]
+            for _, v in step.outputs]
 
 
 def _batch_size(batch_size: Any, method: str = "fit, evaluate or predict") -> int:

@@ -56,7 +56,7 @@ class InputLayer(Layer):
             sample = (shape,) if isinstance(shape, int | np.integer) else shape
             kwargs["batch_input_shape"] = batch_shape if batch_shape is not None else (batch_size, *sample)
         super().__init__(**kwargs)
-        self.batch_size = kwargs["batch_input_shape"][0] if "batch_input_shape" in kwargs else batch_size
+        self.batch_size = batch_size if self.given_batch is None else self.given_batch
         self.input_dtype = str(DType.of(dtype or "float32"))
         self.built = True
 

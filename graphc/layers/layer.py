@@ -63,6 +63,7 @@ class Layer:
     keras_module = "keras.layers"
     data_format = "channels_last"  # of those that have this option, the only one there is
     input_dtype: str | None = None  # what arrays given to the layer become; without, floats f32, integers themselves
+    limited = False  # whether its calls set limits to what the data may hold
     scopeless = False  # whether the name is left out of the paths of the weights inside where nothing is around it
     input_spec: Any = None  # an InputSpec, which inputs are checked by
     activity_regularizer: Any = None  # what the layer's outputs add to the loss: a function of values
@@ -80,6 +81,7 @@ class Layer:
         self.built = False
         self.made_at = _users_line()
         self.given_shape = _given_shape(input_shape, input_dim, batch_input_shape)
+        self.given_batch = None if batch_input_shape is None else batch_input_shape[0]
         self.activity_regularizer = regularizers.get(activity_regularizer)
         self._trainable = bool(trainable)
         self._own: list[Variable] = []
