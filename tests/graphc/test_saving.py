@@ -388,8 +388,7 @@ def change_class(**changes):
 
 
 @pytest.mark.parametrize(("config", "message"), [
-    (change_layer(kernel_regularizer={"module": "keras.regularizers", "class_name": "L2", "config": {"l2": 0.01}}),
-     r"layer 'dense' \(Dense\) has kernel_regularizer=L2; graphc's has only kernel_regularizer=None"),
+    (change_layer(lora_rank=4), r"layer 'dense' \(Dense\) has lora_rank=4; graphc's has only lora_rank=None"),
     (change_layer(rank=3), r"layer 'dense' \(Dense\) has rank=3; graphc's has no such option"),
     (change_layer(units=0), r"units must be a positive integer.*layer 'dense'"),
     (change_layer(activation="rleu"), "Did you mean 'relu'"),
