@@ -288,7 +288,8 @@ class Layer:
     def _check_inputs(self, inputs: Any) -> None:
         """Compare the first argument with the layer's `input_spec`, where it has one."""
         if self.input_spec is not None:
-            self.input_spec.check(inputs)
+            for spec, value in zip(flat(self.input_spec), flat(inputs), strict=False):
+                spec.check(value)
 
     # Losses and masks -----------------------------------------------------------------------------------------
 
