@@ -195,8 +195,8 @@ def shape_of_noise(layer: Any, inputs: Value) -> Shape:
     if given is None:
         return inputs.shape
     if len(given) != inputs.ndim or any(d not in (None, 1, n) for d, n in zip(given, inputs.shape, strict=True)):
-        raise ShapeError(f"noise_shape={given} doesn't broadcast to the inputs: expected 1, None or the extent for each "
-                         "axis.")
+        raise ShapeError(f"noise_shape={given} doesn't broadcast to the inputs: expected 1, None or the extent for "
+                         "each axis.")
     return tuple(n if d is None else d for d, n in zip(given, inputs.shape, strict=True))
 
 
