@@ -12,7 +12,7 @@ NumPy at once. The annotations of its parameters say what is what:
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -24,17 +24,15 @@ from graphc.ir.evaluate import evaluate_values
 from graphc.ir.graph import Value, topological
 from graphc.ir.ops.leaf import Input
 from graphc.ir.tree import flat, structured
-from graphc.ir.types import Dim, DType
+from graphc.ir.types import Dim
 from graphc.tracing import current_trace
 from graphc.variable import Variable, constant
 
-__all__ = ["Array", "Arrays", "Number", "as_array", "as_operand", "as_value", "eager", "eagerly", "is_symbolic",
-           "now", "op", "run"]
+__all__ = ["Array", "Arrays", "Number", "as_array", "as_value", "eager", "eagerly", "is_symbolic", "now", "op"]
 
 Array = Any
 Arrays = Any
 Number = Any
-_KINDS = {"b": np.bool_, "i": np.int32, "u": np.int32, "f": np.float32}
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 # dtypes that graphs do not have, and the narrowest that holds their numbers
@@ -138,9 +136,14 @@ def op(function: Function) -> Function:
 
     Without a parameter that is an array, such as `zeros`, it gives a value while a step is traced.
     """
+    parameters = inspect.signature(function).parameters
+    roles = {name: p.annotation.removesuffix(" | None") for name, p in parameters.items()}
+    return _taking(function, {name: role for name, role in roles.items() if role in ("Array", "Arrays", "Number")})
+
+
+def _taking(function: Function, roles: Mapping[str, str]) -> Function:
+    """The function with these roles of its parameters."""
     signature = inspect.signature(function)
-    roles = {name: p.annotation.removesuffix(" | None") for name, p in signature.parameters.items()}
-    roles = {name: role for name, role in roles.items() if role in ("Array", "Arrays", "Number")}
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -174,48 +177,16 @@ def op(function: Function) -> Function:
     return call  # type: ignore[return-value]
 
 
-def run(values: Sequence[Value], known: Mapping[Value, np.ndarray] | None = None) -> list[np.ndarray]:
-    """The arrays of values; leaves are the known ones, and variables with their present arrays."""
-    return now(list(values), known or {})
-
-
-def as_operand(data: Any) -> np.ndarray:
-    """Data as an array of a dtype that graphs have; Python numbers become float32 or int32."""
-    array = np.asarray(data)
-    try:
-        DType.of(array.dtype)
-        known = isinstance(data, np.ndarray | np.generic | Variable)
-    except DTypeError:
-        known = False
-    if not known and array.dtype.kind not in _KINDS:
-        raise DTypeError(f"Expected numbers, received an array of {array.dtype}.")
-    return np.ascontiguousarray(array if known else array.astype(_KINDS[array.dtype.kind])).reshape(array.shape)
-
-
 def eager(*operands: str) -> Callable[[Function], Function]:
-    """Let a function of values take arrays, too, as the parameters of these names; it gives arrays then.
-
-    Values, and whatever comes while a step is traced, go to the function as they are. `None` stays `None`.
-    """
+    """`op` for a function whose parameters of these names are arrays; a result of one number is no array."""
     def decorate(function: Function) -> Function:
-        signature = inspect.signature(function)
+        call = _taking(function, dict.fromkeys(operands, "Array"))
 
         @wraps(function)
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            bound = signature.bind(*args, **kwargs).arguments
-            given = {name: bound[name] for name in operands if bound.get(name) is not None}
-            symbolic = any(isinstance(v, Value) and not isinstance(v, Variable) for v in given.values())
-            if symbolic or current_trace() is not None:
-                return function(*args, **kwargs)
-            arrays = {name: as_operand(v) for name, v in given.items()}
-            inputs = {name: f.input(name, a.shape, a.dtype) for name, a in arrays.items()}
-            rest = {name: v for name, v in bound.items() if name not in inputs}
-            extra = rest.pop(next((p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD), ""), {})
-            result = function(**rest, **inputs, **extra)
-            several = isinstance(result, tuple | list)
-            found = run(result if several else [result], {inputs[name]: a for name, a in arrays.items()})
-            return tuple(found) if several else found[0][()]
+        def number(*args: Any, **kwargs: Any) -> Any:
+            result = call(*args, **kwargs)
+            return result[()] if isinstance(result, np.ndarray) else result
 
-        return wrapper  # type: ignore[return-value]
+        return number  # type: ignore[return-value]
 
     return decorate

@@ -23,7 +23,7 @@ from graphc.variable import Variable
 if TYPE_CHECKING:
     from graphc.layers.layer import Layer
 
-__all__ = ["Call", "Placeholder", "calls_before", "is_placed", "keeps_states", "record", "run", "sources"]
+__all__ = ["Call", "Placeholder", "batch_before", "calls_before", "is_placed", "record", "run", "sources"]
 
 
 @dataclass(eq=False)
@@ -91,17 +91,9 @@ def is_placed(thing: Any) -> bool:
 def record(layer: Layer, args: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
     """Call a layer outside of any step: it is built, and gives placeholders that remember the call."""
     call = Call(layer, args, dict(options))
-    batch = next((v.layer.batch_size for v in calls_before(call.values, ())[0] if v.layer is not None), None)
-    fixed = batch is not None and keeps_states(layer)
-
-    def sized(thing: Any) -> Any:  # a value that has the size of the batch, which states have, too
-        if not isinstance(thing, Value) or not fixed:
-            return thing
-        return apply(InputOp(f"fixed.{id(thing)}", TensorType(thing.dtype, (batch, *thing.shape[1:]))))
-
-    with tracing(Trace(training=bool(options.get("training")))):
-        given, settings = mapped(sized, (args, dict(options)))
-        results = mapped(lambda v: _any_size(v, batch) if fixed else v, layer(*given, **settings))
+    batch = None if layer.built else batch_before(call.values)
+    with tracing(Trace(training=bool(options.get("training")), batch=batch)):
+        results = layer(*args, **options)
     made = [Placeholder(f"{layer.name}.output{i or ''}", v.type, call) if isinstance(v, Value) else v
             for i, v in enumerate(flat(results))]
     call.outputs = structured(results, made)
@@ -125,18 +117,6 @@ def _resized(value: Value, sizes: dict[str, Any], known: Mapping[Value, Value]) 
     return apply(value.op.bound(sizes), *operands, origin=current_origin())
 
 
-def _any_size(value: Any, batch: int) -> Any:
-    """A value of a fixed batch as one of a batch of any size."""
-    if not isinstance(value, Value) or value.shape[:1] != (batch,):
-        return value
-    return apply(InputOp("any", TensorType(value.dtype, (dim("N"), *value.shape[1:]))))
-
-
-def keeps_states(layer: Any) -> bool:
-    """Whether a layer, or one inside, keeps a state for each row of a batch."""
-    return bool(getattr(layer, "stateful", False)) or any(map(keeps_states, layer.sublayers()))
-
-
 def _before(value: Value) -> Sequence[Value]:
     """What a value is computed from: the values of a call, or an op's operands."""
     if isinstance(value, Placeholder):
@@ -151,6 +131,13 @@ def calls_before(outputs: Iterable[Value], inputs: Sequence[Value]) -> tuple[lis
     found = [v for v in order if isinstance(v, Placeholder)]
     starts = [v for v in found if v.call is None or v in given]
     return starts, list(dict.fromkeys(v.call for v in found if v.call is not None and v not in given))
+
+
+def batch_before(values: Sequence[Value]) -> int | None:
+    """The number of samples that an input, from which values are computed, is fixed to."""
+    starts, _ = calls_before(values, ())
+    sizes = (getattr(v.layer, "batch_size", None) for v in starts)
+    return next((size for size in sizes if size is not None), None)
 
 
 def sources(call: Call) -> list[tuple[Call, Placeholder]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from graphc.functional import Call, Placeholder, calls_before, run
+from graphc.functional import Call, Placeholder, batch_before, calls_before, run
 from graphc.ir import functions as f
 from graphc.ir.graph import Value
 from graphc.ir.traverse import postorder
@@ -52,7 +52,7 @@ class Functional(Model):
         if taken is not None:
             raise ValueError(f"The model {self.name!r} has two layers named {taken!r}: give them other names.")
         self._inputs_given, self._outputs_given = inputs, outputs
-        self.takes = mapped(lambda v: port_of(v, v.name, v.layer and v.layer.batch_size), inputs)
+        self.takes = mapped(lambda v: port_of(v, v.name, batch_before([v])), inputs)
         gives = self._outputs_of(outputs)
         if not isinstance(outputs, dict):
             named = zip(flat(gives), map(_maker, self.outputs), strict=True)

@@ -10,7 +10,7 @@ import numpy as np
 from graphc.data import as_array, raw_array
 from graphc.ir import functions as f
 from graphc.ir.graph import Value, origin
-from graphc.limits import Guarded, Limit, extremes, sort_out
+from graphc.limits import extremes, sort_out
 from graphc.nests import flat, mapped
 from graphc.ports import kept
 from graphc.steps import bind, graph_of, new_random_key, symbolic_input
@@ -30,11 +30,13 @@ def run_now(layer: Layer, args: tuple[Any, ...], options: dict[str, Any]) -> Any
         several = isinstance(args[0], dict) or (isinstance(args[0], list | tuple) and any(map(_is_array, args[0])))
         args = args if several or args[0] is None else (raw_array(args[0], who), *args[1:])
     arrays: list[np.ndarray] = []
+    raw: list[np.ndarray] = []  # as they were given
     constants: list[Any] = []
 
     def take(thing: Any) -> int | None:
         constants.append(None if _is_array(thing) else thing)
         if _is_array(thing):
+            raw.append(np.asarray(thing))
             arrays.append(as_array(thing, _dtype(layer, thing), who))
         return len(arrays) - 1 if _is_array(thing) else None
 
@@ -56,15 +58,14 @@ def run_now(layer: Layer, args: tuple[Any, ...], options: dict[str, Any]) -> Any
 
         inputs, settings = mapped(given, places)
         random = vars(layer).get("random_key") or new_random_key()
-        with tracing(Trace(bool(options.get("training")), random)) as trace, layer._scope():
+        with tracing(Trace(bool(options.get("training")), random, batch=len(arrays[0]))) as trace, layer._scope():
             result = layer.forward(*inputs, **settings)
         outputs = [v for v in flat(result) if isinstance(v, Value)]
-        limits, computed = sort_out(trace.limits, values)
-        program = _program(layer, values, [*outputs, *(f.sum(v) for v in trace.losses)], trace, random, computed)
-        layer._programs[key] = (program, result, outputs, limits)
-    program, result, outputs, limits = layer._programs[key]
-    for limit in limits:
-        limit.check(arrays[limit.index], who)
+        in_data, limits = sort_out(trace.limits, values)
+        layer._programs[key] = (_program(layer, values, outputs, trace, random, limits), result, outputs, in_data)
+    program, result, outputs, in_data = layer._programs[key]
+    for limit in in_data:
+        limit.check(raw[limit.index], who)
     if not len(arrays[0]):
         found: Sequence[Any] = [np.empty([d if isinstance(d, int) else 0 for d in v.shape], v.dtype.numpy)
                                 for v in outputs]
@@ -76,14 +77,16 @@ def run_now(layer: Layer, args: tuple[Any, ...], options: dict[str, Any]) -> Any
 
 
 def _program(layer: Layer, inputs: Sequence[Value], outputs: Sequence[Value], trace: Trace, random: Variable,
-             limits: Sequence[Limit]) -> Any:
+             limits: Sequence[Any]) -> Any:
     """The program of a call: its results and the losses that were added, and the states that it changes."""
     updates = list(trace.updates.items())
     if trace.streams:
         updates.append((random, f.add(random, f.iota((2,), (0,), "u32"))))
-    named = [(f"result{i or ''}", v) for i, v in enumerate(outputs)] + extremes(limits)
-    program = bind(graph_of("call", [*layer.weights, random], tuple(inputs), tuple(named), tuple(updates)))
-    return Guarded(program, limits, f"{layer.name!r} computed") if limits else program
+    losses = [f.sum(v) for v in trace.losses]
+    named = [(f"result{i or ''}", v) for i, v in enumerate(outputs)] + [(f"loss{i or ''}", v)
+                                                                      for i, v in enumerate(losses)]
+    graph = graph_of("call", [*layer.weights, random], tuple(inputs), (*named, *extremes(limits)), tuple(updates))
+    return bind(graph, limits, f"A call of {layer.name!r}")
 
 
 def _is_array(thing: Any) -> bool:

@@ -15,7 +15,7 @@ from graphc.ir.types import dim
 from graphc.layers.arguments import Arguments, map_shapes
 from graphc.layers.layer import Layer, is_symbolic, known_shape
 from graphc.nests import flat, is_nested, mapped, structured
-from graphc.ports import Port, kept, ports
+from graphc.ports import Port, batch_of, kept, ports
 from graphc.steps import new_random_key, symbolic_inputs
 from graphc.summary import plain, summary_lines
 from graphc.tracing import Trace, current_trace, tracing
@@ -79,7 +79,8 @@ class Model(Trainer, Layer):
         before, self.takes, self._opening = self.takes, takes, True
         try:
             inputs = symbolic_inputs(self)
-            with tracing(Trace()):
+            around = current_trace()
+            with tracing(Trace(batch=around.batch if around else batch_of(takes))):
                 result = self.forward(inputs)
             self.gives = self._outputs_of(result)
             self.built = True

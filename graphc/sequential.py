@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from graphc.configs import describe
-from graphc.functional import Placeholder
+from graphc.functional import batch_before
 from graphc.ir.graph import Value
 from graphc.ir.ops.leaf import Input
 from graphc.layers.core import InputLayer
@@ -42,8 +42,7 @@ class Sequential(Model):
     def add(self, layer: Any) -> None:
         """Put a layer, a model or an `Input` at the end; an error leaves the model as it was."""
         if isinstance(layer, Value) and isinstance(layer.op, Input):
-            start = layer.layer if isinstance(layer, Placeholder) else None
-            self._start(known_shape(layer)[1:], str(layer.dtype), layer.op.label, start and start.batch_size)
+            self._start(known_shape(layer)[1:], str(layer.dtype), layer.op.label, batch_before([layer]))
             return
         if not isinstance(layer, Layer):
             hint = f" Write {layer.__name__}(...) with parentheses." if isinstance(layer, type) else ""

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from graphc.functional import keeps_states
 from graphc.initializers import draw_seed
 from graphc.ir import functions as f
 from graphc.ir.graph import Graph, Value, origin, topological
 from graphc.ir.types import dim
-from graphc.limits import Limit, extremes, sort_out
+from graphc.limits import Guarded, extremes, sort_out
 from graphc.metrics import Metric
 from graphc.nests import flat, mapped
 from graphc.objective import whole_loss
@@ -22,7 +21,7 @@ from graphc.runtime import compile as compile_graph
 from graphc.tracing import Trace, tracing
 from graphc.variable import Variable
 
-__all__ = ["Averages", "Feed", "OneByOne", "Step", "bind", "finished", "graph_of", "new_random_key", "symbolic_input",
+__all__ = ["Averages", "Feed", "Step", "bind", "finished", "graph_of", "new_random_key", "symbolic_input",
            "symbolic_inputs", "trace_step"]
 
 
@@ -51,7 +50,12 @@ class Step:
     metrics: tuple[tuple[Metric, int], ...] = ()
     last: tuple[str, ...] = ()
     resets: tuple[Metric, ...] = ()  # metrics that keep what they count in states of the step
-    limits: tuple[Limit, ...] = ()  # for what it computes; its last outputs are the extremes of these values
+    limits: tuple[Any, ...] = ()  # what is checked when the step runs, see graphc.limits
+
+    @property
+    def outputs(self) -> tuple[tuple[str, Value], ...]:
+        """The graph's outputs without those that are only checked."""
+        return self.graph.outputs[:len(self.graph.outputs) - len(extremes(self.limits))]
 
 
 class Averages:
@@ -60,8 +64,7 @@ class Averages:
     def __init__(self, step: Step):
         self._step = step
         self._means = len(step.names) - len(step.metrics)  # how many outputs are means, or results, of a batch
-        results = step.graph.outputs[:len(step.graph.outputs) - 2 * len(step.limits)]
-        self._shapes: list[Any] = [value.shape for _, value in results]
+        self._shapes: list[Any] = [value.shape for _, value in step.outputs]
         self._totals: list[Any] = [0.0] * len(self._shapes)
         self._samples = 0
         for metric in (*(m for m, _ in step.metrics), *step.resets):
@@ -118,13 +121,12 @@ class Feed:
 def symbolic_inputs(model: Any, apart: Collection[tuple[int, int]] = ()) -> Any:
     """The symbolic inputs of a model in its structure; see `Feed.apart`."""
     labels = enumerate(labels_of("x", model.takes))
-    fixed = keeps_states(model)
 
     def symbol(port: Port) -> Value:
         place, label = next(labels)
         first, *rest = symbolic_input((None, *port.shape), port.dtype, label).shape
         rest = [dim(f"{d}_{place}") if (place, axis) in apart else d for axis, d in enumerate(rest, 1)]
-        return f.input(label, (first if port.batch is None or not fixed else port.batch, *rest), port.dtype)
+        return f.input(label, (first, *rest), port.dtype)
 
     return mapped(symbol, model.takes)
 
@@ -175,37 +177,17 @@ def finished(kind: str, model: Any, inputs: Iterable[Value], outputs: Iterable[t
              updates: Sequence[tuple[Value, Value]] = (), names: Sequence[str] = (),
              metrics: Sequence[tuple[Metric, int]] = ()) -> Step:
     """A step with the updates that its layers made, and the counter of random numbers raised where it took any."""
-    own, inputs = [*updates, *trace.updates.items()], tuple(inputs)
-    _, limits = sort_out(trace.limits, inputs)
+    moved = {variable for variable, _ in updates}  # by the optimizer, which goes on from what a layer assigned
+    own = [*updates, *((v, new) for v, new in trace.updates.items() if v not in moved)]
     if trace.streams and kind == "train":
         with origin("random"):
             own.append((trace.key, f.add(trace.key, f.iota((2,), (0,), "u32"))))  # type: ignore[arg-type]
     slots = model.optimizer.variables if kind == "train" else []
+    inputs = tuple(inputs)
+    _, limits = sort_out(trace.limits, inputs)
     known = [*model.weights, model.random_key, *slots]
     graph = graph_of(kind, known, inputs, (*outputs, *extremes(limits)), tuple(own))
     return Step(graph, tuple(names), tuple(metrics), limits=tuple(limits))
-
-
-class OneByOne:
-    """A program for batches of a fixed size, which is called once for each batch."""
-
-    def __init__(self, program: Any):
-        self.program, self.dtypes = program, program.dtypes
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.program, name)
-
-    def __call__(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-        return self.program(*arrays)
-
-    def steps(self, arrays: Sequence[np.ndarray], rows: int, times: int, first: int = 0,
-              order: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
-        """The results of several batches, stacked."""
-        made = []
-        for start in range(first, first + rows * times, rows):
-            at = slice(start, start + rows) if order is None else order[start:start + rows]
-            made.append([np.array(o) for o in self.program(*(np.ascontiguousarray(a[at]) for a in arrays))])
-        return tuple(map(np.stack, zip(*made, strict=True)))
 
 
 def _label(target: Any, prediction: Value, label: str, given: tuple[Sequence[int | None], Any] | None) -> Value | None:
@@ -251,7 +233,8 @@ def graph_of(kind: str, known: Sequence[Variable], inputs: tuple[Value, ...], ou
     return Graph(kind, inputs, tuple(state), outputs, updates)
 
 
-def bind(graph: Graph) -> Any:
-    """A program on the arrays of the graph's variables."""
+def bind(graph: Graph, limits: Sequence[Any] = (), who: str = "") -> Any:
+    """A program on the arrays of the graph's variables; with limits one that checks them, in the name of `who`."""
     arrays = {v.label: v.array for v in graph.state if isinstance(v, Variable)}
-    return compile_graph(graph, arrays)
+    program = compile_graph(graph, arrays)
+    return Guarded(program, limits, who) if limits else program

@@ -17,10 +17,9 @@ from graphc.gradients import value_and_grad
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Graph, Value, origin
-from graphc.ir.types import dim
 from graphc.layers.core import positive
 from graphc.layers.layer import Layer
-from graphc.limits import DataLimit, Guarded, sort_out
+from graphc.limits import DataLimit, sort_out
 from graphc.nests import flat, is_nested, structured
 from graphc.objective import Objective, Target, whole_loss
 from graphc.own_steps import own_data, unpack
@@ -31,7 +30,7 @@ from graphc.runtime import prepare
 from graphc.runtime.config import config, current
 from graphc.runtime.profile import Profile, profile
 from graphc.runtime.stages import run_passes
-from graphc.steps import Averages, Feed, OneByOne, Step, bind, symbolic_inputs, trace_step
+from graphc.steps import Averages, Feed, Step, bind, symbolic_inputs, trace_step
 from graphc.tracing import Trace, current_trace, tracing
 
 __all__ = ["Trainer"]
@@ -53,8 +52,8 @@ class Trainer:
     stop_training = False
     _dump: str | None = None
     _nests: Mapping[int, tuple[str, str]] = {}  # by their number, the structures of labels and weights of own steps
-    _data_limits: tuple[object, list[DataLimit]] | None = None  # with Layer.changed at that time
     _predicted: Any = None  # the structure of what a `predict_step` of the user's gives
+    _limited: tuple[object, Any, Sequence[DataLimit]] | None = None  # Layer.changed and the inputs at that time, limits
     _trained: tuple[object, tuple[str, ...]] = (None, ())  # Layer.changed at that time, labels of the weights to train
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, loss_weights: Any = None, metrics: Any = None,
@@ -365,17 +364,17 @@ class Trainer:
             limit.check(arrays[limit.index], who)
         return arrays
 
-    def _limits(self) -> list[DataLimit]:
-        """The limits that layers set for the data of the inputs."""
-        if self._data_limits is None or self._data_limits[0] is not Layer.changed:
-            found: list[DataLimit] = []
-            if any(layer.limited for layer in self._all_layers()):  # type: ignore[attr-defined]
+    def _limits(self) -> Sequence[DataLimit]:
+        """What the layers demand of the data, such as word numbers within a vocabulary."""
+        if self._limited is None or self._limited[:2] != (Layer.changed, self.takes):
+            found: Sequence[DataLimit] = ()
+            if _is_limited(self):
                 inputs = symbolic_inputs(self)
                 with tracing(Trace()) as trace:
-                    self.forward(inputs)  # type: ignore[attr-defined]
+                    self.forward(inputs)
                 found, _ = sort_out(trace.limits, list(flat(inputs)))
-            self._data_limits = Layer.changed, found
-        return self._data_limits[1]
+            self._limited = Layer.changed, self.takes, found
+        return self._limited[2]
 
     def _arrays(self, method: str, x: Any, y: Any, sample_weight: Any = None,
                 class_weight: Any = None) -> tuple[np.ndarray, ...]:
@@ -439,12 +438,7 @@ class Trainer:
         if key not in programs:
             step = trace_step(kind, self, feed)
             with nullcontext() if self._dump is None else config(dump=self._dump):
-                program = bind(step.graph)
-            if step.limits:
-                program = Guarded(program, step.limits, f"A step of {self.name!r} computed")
-            if any(v.shape[0] != dim("N") for v in step.graph.inputs):
-                program = OneByOne(program)
-            programs[key] = (step, program)
+                programs[key] = (step, bind(step.graph, step.limits, f"A {kind} step of {self.name!r}"))
         return programs[key]
 
     def _feed(self, arrays: Sequence[np.ndarray]) -> Feed:
@@ -488,6 +482,10 @@ class Trainer:
             del programs[key]
 
 
+def _is_limited(layer: Any) -> bool:
+    return layer.limited or any(map(_is_limited, layer.sublayers()))
+
+
 def _scalar_or_list(results: dict[str, float]) -> Any:
     return list(results.values()) if len(results) > 1 else next(iter(results.values()))
 
@@ -511,8 +509,8 @@ def _sample(array: np.ndarray, target: Target) -> tuple[int | None, ...]:
 
 def _no_rows(step: Step) -> list[np.ndarray]:
     """What is predicted for no rows."""
-    outputs = step.graph.outputs[:len(step.graph.outputs) - 2 * len(step.limits)]
-    return [np.empty([d if isinstance(d, int) else 0 for d in (0, *v.shape[1:])], v.dtype.numpy) for _, v in outputs]
+    return [np.empty([d if isinstance(d, int) else 0 for d in (0, *v.shape[1:])], v.dtype.numpy)
+            for _, v in step.outputs]
 
 
 def _batch_size(batch_size: Any, method: str = "fit, evaluate or predict") -> int:

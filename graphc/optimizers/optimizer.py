@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphc.configs import config_of, constructor_options, describe
-from graphc.eager import as_operand, run
+from graphc.eager import as_array, now
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value, origin
@@ -103,7 +103,7 @@ class Optimizer:
     @property
     def learning_rate(self) -> Any:
         """The learning rate: a variable that takes numbers, or the present number of a schedule."""
-        return self._learning_rate if isinstance(self._learning_rate, Variable) else float(run([self.rate()])[0])
+        return self._learning_rate if isinstance(self._learning_rate, Variable) else float(now(self.rate()))
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
@@ -209,12 +209,12 @@ class Optimizer:
             each, scale = self.gradient_accumulation_steps, self.loss_scale_factor
             gradients = [f.divide(g, scale) for g in gradients] if scale else list(gradients)
             pairs: Pairs = [(self._iterations, f.add(self._iterations, 1))]
-            now = None
+            due = None
             if each:
-                now = self._every(self._iterations, each)
+                due = self._every(self._iterations, each)
                 sums = [f.add(g, self._slots[p]["gradient_accumulator"])
                         for p, g in zip(parameters, gradients, strict=True)]
-                pairs += ((self._slots[p]["gradient_accumulator"], f.where(now, f.zeros_like(s), s))
+                pairs += ((self._slots[p]["gradient_accumulator"], f.where(due, f.zeros_like(s), s))
                           for p, s in zip(parameters, sums, strict=True))
                 gradients = [f.divide(s, float(each)) for s in sums]
             rate = self.rate()
@@ -223,8 +223,8 @@ class Optimizer:
                 slots = self._slots[parameter]
                 new, next_slots = self.update(self._decayed(parameter, rate), gradient, slots, rate)
                 changes += [(parameter, new), *((slots[name], value) for name, value in next_slots.items())]
-            if now is not None:
-                changes = [(state, f.where(now, new, state)) for state, new in changes]
+            if due is not None:
+                changes = [(state, f.where(due, new, state)) for state, new in changes]
             return pairs + self._averaged(changes, set(parameters))
 
     def _every(self, count: Value, steps: int) -> Value:
@@ -245,7 +245,7 @@ class Optimizer:
                     result.append((average, mean))
                     if self.ema_overwrite_frequency:
                         value = f.where(self._every(self._count(), self.ema_overwrite_frequency), mean, value)
-                constraint = getattr(state, "constraint", None)
+                constraint = state.constraint  # type: ignore[attr-defined]
                 if constraint is not None:
                     value = constraint(value)
             result.append((state, value))
@@ -301,14 +301,14 @@ class Optimizer:
         if trace is not None:
             trace.updates.update(self.updates(variables, grads))
             return
-        arrays = [as_operand(g).astype(v.array.dtype) for v, g in known]
+        arrays = [as_array(g, v.array.dtype) for v, g in known]
         for v, a in zip(variables, arrays, strict=True):
             if a.shape != v.array.shape:
                 raise ShapeError(f"{type(self).__name__}.apply received a gradient of shape {list(a.shape)} for "
                                  f"{v.path}, expected {v.type}.")
         inputs = [f.input(f"g{i}", v.shape, v.dtype) for i, v in enumerate(variables)]
         pairs = self.updates(variables, inputs)
-        results = run([new for _, new in pairs], dict(zip(inputs, arrays, strict=True)))
+        results = now([new for _, new in pairs], dict(zip(inputs, arrays, strict=True)))
         for (state, _), new in zip(pairs, results, strict=True):
             state.assign(new)  # type: ignore[attr-defined]
 
