@@ -103,6 +103,13 @@ class Functional(Model):
         shapes |= {c.layer: mapped(known_shape, c.outputs) for c in self.calls_inside}
         return [(layer, shapes.get(layer)) for layer in self.layers]
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """A model from what `get_config` returned; `custom_objects` are the user's own classes by name."""
+        from graphc.functional_config import functional_from  # which builds on models
+
+        return functional_from(config, custom_objects, cls)
+
     def get_config(self) -> dict[str, Any]:
         """The layers with the calls that connect them, in Keras's form."""
         from graphc.functional_config import describe_functional  # which builds on models
