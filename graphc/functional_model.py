@@ -28,6 +28,8 @@ class Functional(Model):
     returns has the structure of the outputs.
     """
 
+    keras_module = "keras.src.models.functional"
+
     def __init__(self, inputs: Any, outputs: Any, name: str | None = None, trainable: bool = True, **kwargs: Any):
         super().__init__(name=name, **kwargs)
         inputs, outputs = _alone(inputs), _alone(outputs)

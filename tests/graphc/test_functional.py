@@ -153,7 +153,7 @@ def test_files_of_functional_models(tmp_path):
     np.testing.assert_array_equal(loaded.predict(X, verbose=0), model.predict(X, verbose=0))
     assert loaded.fit(X, Y, verbose=0, shuffle=False).history["loss"][0] > 0
     inputs = Input((4,))
-    with pytest.raises(ValueError, match="computes .* outside of layers"):
+    with pytest.raises(ValueError, match=r"computes .* outside of layers"):
         graphc.Model(inputs, ops.reshape(inputs, (-1, 2, 2))).get_config()
 
 

@@ -403,7 +403,7 @@ def change_class(**changes):
     (change_class(module="os", class_name="system"), "no layer class 'system'"),
     (change_class(module="os", class_name="function", config="system"), "no function 'system'"),
     (change_class(class_name=7), "describes no layer"),
-    (lambda config: config.update(class_name="Functional"), "'functional' has no input_layers"),
+    (lambda config: config.update(class_name="Functional"), "has no input_layers"),
     (lambda config: config.update(class_name="Dense"), "no model class 'Dense'"),
     (lambda config: config["config"].pop("layers"), "layers"),
 ])
