@@ -46,7 +46,7 @@ def open_source(data: tuple[Any, Any, Any], flatten: Callable[..., tuple[np.ndar
 def _on_disk(data: Any, flatten: Callable[..., tuple[np.ndarray, ...]], who: str, batch_size: int,
              shuffle: Any) -> Rows:
     data = map_arrays(lambda a: a if is_on_disk(a) or hasattr(a, "iloc") else np.asarray(a), data)
-    data = map_arrays(lambda a: a if hasattr(a, "__getitem__") else a.tocsr(), data)
+    data = map_arrays(lambda a: a.tocsr() if hasattr(a, "tocsr") else a, data)  # the form that gives rows
     rows = [count_rows(a) for a in arrays_in(data)]
     if len(set(rows)) > 1:
         raise ShapeError(f"{who} arrays of {', '.join(map(str, rows))} rows, expected the same number in all.")

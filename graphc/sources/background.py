@@ -44,8 +44,8 @@ def background(items: Iterable[T], ahead: int = 1) -> Iterator[T]:
         made.put(_End(error))
 
     thread = threading.Thread(target=work, name="graphc-data", daemon=True)
-    thread.start()
-    try:
+    try:  # an interrupt may come as soon as the thread runs
+        thread.start()
         while not isinstance(item := made.get(), _End):
             yield item
         if item.error is not None:
