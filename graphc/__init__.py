@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from graphc import (
         activations,
         callbacks,
+        constraints,
         datasets,
         initializers,
         ir,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         ops,
         optimizers,
         passes,
+        regularizers,
         runtime,
         saving,
         utils,
@@ -34,12 +36,12 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Input", "Layer", "Model", "Sequential", "__version__", "activations", "callbacks", "config", "datasets",
-           "diagnose", "explain", "initializers", "ir", "layers", "losses", "metrics", "models", "ops", "optimizers",
-           "passes", "runtime", "saving", "utils"]
+__all__ = ["Input", "Layer", "Model", "Sequential", "__version__", "activations", "callbacks", "config", "constraints",
+           "datasets", "diagnose", "explain", "initializers", "ir", "layers", "losses", "metrics", "models", "ops",
+           "optimizers", "passes", "regularizers", "runtime", "saving", "utils"]
 
-_SUBMODULES = {"activations", "callbacks", "datasets", "initializers", "ir", "layers", "losses", "metrics", "models",
-               "ops", "optimizers", "passes", "runtime", "saving", "utils"}
+_SUBMODULES = {"activations", "callbacks", "constraints", "datasets", "initializers", "ir", "layers", "losses",
+               "metrics", "models", "ops", "optimizers", "passes", "regularizers", "runtime", "saving", "utils"}
 _NAMES = {"Input": "graphc.layers", "Layer": "graphc.layers", "Model": "graphc.models",
           "Sequential": "graphc.models", "config": "graphc.runtime.config", "diagnose": "graphc.diagnosis",
           "explain": "graphc.report"}

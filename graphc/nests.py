@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-__all__ = ["flat", "is_nested", "mapped", "structured"]
+from graphc.ir import tree
+from graphc.ir.tree import flat
+
+__all__ = ["flat", "is_nested", "mapped", "parts_of", "structured"]
 
 
 def is_nested(thing: Any) -> bool:
@@ -13,30 +16,21 @@ def is_nested(thing: Any) -> bool:
     return isinstance(thing, list | tuple | Mapping)
 
 
-def flat(nest: Any) -> Iterator[Any]:
-    """The things in lists, tuples and dicts, in their order."""
-    if isinstance(nest, Mapping):
-        nest = nest.values()
-    elif not isinstance(nest, list | tuple):
-        yield nest
-        return
-    for part in nest:
-        yield from flat(part)
+def parts_of(thing: Any) -> list[Any]:
+    """What a list, tuple or dict holds, or the thing itself in a list."""
+    return list(thing.values()) if isinstance(thing, Mapping) else list(thing) if is_nested(thing) else [thing]
 
 
-def mapped(function: Callable[..., Any], nest: Any, *others: Any) -> Any:
-    """The nest of what a function makes of the things in it, and in others of the same structure."""
+def mapped(function: Callable[[Any], Any], nest: Any) -> Any:
+    """The nest of what a function makes of the things in it, None among them."""
     if isinstance(nest, Mapping):
-        return {name: mapped(function, part, *(o[name] for o in others)) for name, part in nest.items()}
+        return {name: mapped(function, part) for name, part in nest.items()}
     if isinstance(nest, list | tuple):
-        parts = [mapped(function, *together) for together in zip(nest, *others, strict=True)]
-        if isinstance(nest, list):
-            return parts
-        return type(nest)(*parts) if hasattr(nest, "_fields") else tuple(parts)
-    return function(nest, *others)
+        made = [mapped(function, part) for part in nest]
+        return made if isinstance(nest, list) else type(nest)(*made) if hasattr(nest, "_fields") else tuple(made)
+    return function(nest)
 
 
-def structured(like: Any, things: Iterable[Any]) -> Any:
-    """Things one after the other in the structure of a nest."""
-    left = iter(things)
-    return mapped(lambda _: next(left), like)
+def structured(like: Any, parts: Iterable[Any]) -> Any:
+    """Parts one after the other in the structure of a nest."""
+    return tree.structured(like, iter(parts))

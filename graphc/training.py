@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from graphc import losses, metrics, optimizers
+from graphc import metrics, optimizers
 from graphc.callbacks import CallbackList, History, ProgbarLogger
-from graphc.data import Batches, align_inputs, align_targets, align_weights, ready
+from graphc.data import Batches, align_inputs, align_labels, align_weights, ready
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Graph
 from graphc.layers.core import positive
 from graphc.layers.layer import Layer
+from graphc.nests import flat, structured
+from graphc.objective import Objective, Target
 from graphc.passes.pipeline import PIPELINE
 from graphc.progress import Progress, verbosity
 from graphc.runtime import prepare
@@ -25,7 +27,7 @@ from graphc.runtime.config import config, current
 from graphc.runtime.profile import Profile, profile
 from graphc.runtime.stages import run_passes
 from graphc.sources import Rows, Source, is_stream, open_source, plain, unpack
-from graphc.steps import Averages, Step, bind, trace_step
+from graphc.steps import Averages, Feed, Step, bind, trace_step
 
 __all__ = ["Trainer"]
 
@@ -39,31 +41,60 @@ class Trainer:
 
     name: str
     optimizer: optimizers.Optimizer | None = None
-    loss: losses.Loss | None = None
-    metrics: Sequence[metrics.Metric] = ()
+    objective = Objective()
+    takes: Any = None  # the ports of the inputs and outputs in their structure, once they are known
+    gives: Any = None
     history: History | None = None
     stop_training = stop_evaluating = stop_predicting = False
     _resume = (0, 0)  # the epoch that training begins with, and how many of its batches are done
     _dump: str | None = None
     _trained: tuple[object, tuple[str, ...]] = (None, ())  # Layer.changed at that time, labels of the weights to train
 
-    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None, *,
-                run_eagerly: bool = False, jit_compile: Any = "auto", steps_per_execution: int = 1,
-                dump: Any = None) -> None:
-        """Choose optimizer, loss and metrics; unknown names raise ValueError here.
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, loss_weights: Any = None, metrics: Any = None,
+                weighted_metrics: Any = None, run_eagerly: bool = False, steps_per_execution: int = 1,
+                jit_compile: Any = "auto", auto_scale_loss: bool = True, *, dump: Any = None) -> None:
+        """Choose optimizer, losses and metrics; unknown names raise ValueError here.
 
-        Weights stay as they are, what the optimizer has remembered is forgotten. `run_eagerly`, `jit_compile` and
-        `steps_per_execution` are Keras's; every step is compiled, whatever they say. `dump` is a folder for files
-        with all that the compiler makes of this model's steps (GRAPHC_DUMP does that for all models).
+        Of a model with several outputs `loss`, `loss_weights`, `metrics` and `weighted_metrics` are lists with one
+        entry for each, or dicts by the outputs' names; an output may be left out, or have None. One loss alone holds
+        for every output. Weights stay as they are, what the optimizer has remembered is forgotten. `run_eagerly`,
+        `jit_compile`, `steps_per_execution` and `auto_scale_loss` are Keras's; every step is compiled, whatever they
+        say. `dump` is a folder for files with all that the compiler makes of this model's steps (GRAPHC_DUMP does that
+        for all models).
         """
-        new_loss = None if loss is None else losses.get(loss)
-        new_metrics = _metrics(metrics)
+        if metrics is None and any(w is not None and not hasattr(w, "__float__") for w in flat(loss_weights)):
+            loss_weights, metrics = None, loss_weights  # in Keras 2 the metrics came third
+        objective = Objective(loss, loss_weights, metrics, weighted_metrics)
+        if self.gives is not None:
+            objective.targets(self.gives)
         new_optimizer = optimizers.get(optimizer)
         new_optimizer.reset()
-        self.optimizer, self.loss, self.metrics = new_optimizer, new_loss, new_metrics
+        self.optimizer, self.objective = new_optimizer, objective
         self._dump = None if dump is None else os.fspath(dump)
         self._forget(*(("train", "evaluate") if dump is None else ()))
         prepare()
+
+    @property
+    def loss(self) -> Any:
+        """The loss, or the losses in the structure in which `compile` received them."""
+        return self.objective.loss
+
+    @property
+    def metrics(self) -> list[metrics.Metric]:
+        """The metrics of all outputs."""
+        return self.objective.all_metrics
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names of what `evaluate` gives: the loss, of several outputs each one's, then the metrics."""
+        self._check_compiled("evaluate")
+        if self.gives is None:
+            return ["loss", *(m.name for m in self.metrics)]
+        return list(trace_step("evaluate", self).names)
+
+    def targets(self) -> list[Target]:
+        """What each output is measured by."""
+        return self.objective.targets(self.gives)
 
     def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: Any = "auto",
             callbacks: Any = None, validation_split: float = 0.0, validation_data: Any = None, shuffle: Any = True,
@@ -208,7 +239,7 @@ class Trainer:
             raise ValueError(f"graph(stage={stage!r}): expected 'traced' or one of {', '.join(map(repr, passes))}.")
         if kind not in ("train", "evaluate", "predict"):
             raise ValueError(f"graph({kind!r}): expected 'train', 'evaluate' or 'predict'.")
-        if not self.built:  # type: ignore[attr-defined]
+        if self.takes is None:
             raise ValueError(f"The model {self.name!r} has no input shape yet. Give one to its first layer, call "
                              "`build`, or run it once.")
         self._check_compiled(kind)
@@ -297,66 +328,73 @@ class Trainer:
         return averages.results() if return_dict else _scalar_or_list(averages.results())
 
     def _inputs(self, method: str, x: Any) -> tuple[np.ndarray, ...]:
-        expected = self.sample_shape if self.built else None  # type: ignore[attr-defined]
-        array = align_inputs(x, expected, f"{method} of {self.name!r} received as x")
-        if not self.built:  # type: ignore[attr-defined]
-            self.build((None, *array.shape[1:]))  # type: ignore[attr-defined]
-        return (array,)
-
-    def _structured(self, outputs: Sequence[Any]) -> Any:
-        """Arrays of all outputs in the structure of the model's."""
-        return outputs[0]
+        """The arrays of all inputs; a model that isn't built is built for them."""
+        who = f"{method} of {self.name!r} received as x"
+        if self.takes is None:
+            self._settle(x, who)  # type: ignore[attr-defined]
+        return align_inputs(x, self.takes, who)
 
     def _arrays(self, method: str, x: Any, y: Any, sample_weight: Any = None,
                 class_weight: Any = None) -> tuple[np.ndarray, ...]:
-        """Inputs, labels and, where there are any, weights as a program takes them."""
+        """All inputs, then the labels of the outputs that take any, then, where there are any, weights.
+
+        There is one array of weights for all outputs, or one for each that takes labels. `_program` takes them all.
+        """
         self._check_compiled("train")
-        (inputs,) = self._inputs(method, x)
-        output = self.output_shape[1:]  # type: ignore[attr-defined]
-        layer = self.output_name  # type: ignore[attr-defined]
-        labels = align_targets(y, output, self.loss, f"{method} of {self.name!r} received as y", layer)
-        if len(inputs) != len(labels):
-            raise ShapeError(f"{method} of {self.name!r} received {len(inputs)} rows in x and {len(labels)} in y, "
-                             "expected one label for each row.")
-        if not len(inputs):
+        inputs = self._inputs(method, x)
+        targets = self.targets()
+        labels = align_labels(y, self.gives, targets, f"{method} of {self.name!r} received as y", self._output_layer)
+        for array in (*inputs[1:], *labels):
+            if len(array) != len(inputs[0]):
+                what = "y, expected one label for each row" if any(array is a for a in labels) else (
+                    "another input, expected the same number in all")
+                raise ShapeError(f"{method} of {self.name!r} received {len(inputs[0])} rows in x and {len(array)} in "
+                                 f"{what}.")
+        if not len(inputs[0]):
             raise ShapeError(f"{method} of {self.name!r} received no rows, expected at least one.")
-        weights = align_weights(sample_weight, class_weight, labels, f"{method} of {self.name!r} received")
-        return (inputs, labels) if weights is None else (inputs, labels, weights)
+        weights = align_weights(sample_weight, class_weight, labels, [t.port for t in targets if t.labelled],
+                                len(inputs[0]), f"{method} of {self.name!r} received")
+        return (*inputs, *labels, *weights)
+
+    def _structured(self, outputs: Sequence[Any]) -> Any:
+        """Arrays of all outputs in the structure of the model's."""
+        return structured(self.gives, outputs)
 
     def _check_compiled(self, kind: str) -> None:
         if kind == "predict":
             return
         if self.optimizer is None:
             raise ValueError(f"The model {self.name!r} is not compiled. Call model.compile(optimizer, loss) first.")
-        if self.loss is None:
-            raise ValueError(f"The model {self.name!r} was compiled without a loss. Call "
-                             "model.compile(optimizer, loss=...).")
 
     def _program(self, kind: str, *arrays: np.ndarray) -> tuple[Step, Any]:
-        """The step and its program, from the last time where nothing has changed."""
-        labels, weights = (*arrays[1:], None, None)[:2]
+        """The step and its program for arrays like these, from the last time where nothing has changed.
+
+        The arrays are all that `_arrays` gave, or for predictions all that `_inputs` gave.
+        """
         switches = current()  # those that watch a program hold for programs that are there already, too
-        key: tuple[Any, ...] = (kind, weights is not None, switches.check_numerics, switches.trace)
-        if kind == "train":
-            changed, trained = self._trained
-            if changed is not Layer.changed:
-                trained = tuple(w.label for w in self.trainable_weights)  # type: ignore[attr-defined]
-                self._trained = Layer.changed, trained
-            key += trained
-        targets = self._targets(labels)
-        key += (targets,)
+        feed = self._feed(arrays) if kind != "predict" else Feed()
+        key: tuple[Any, ...] = (kind, feed, switches.check_numerics, switches.trace)
+        changed, trained = self._trained
+        if changed is not Layer.changed:
+            trained = tuple(w.label for w in self.trainable_weights)  # type: ignore[attr-defined]
+            self._trained = Layer.changed, trained
+        key += trained
         programs = self._programs  # type: ignore[attr-defined]
         if key not in programs:
-            step = trace_step(kind, self, targets, weights is not None)
+            step = trace_step(kind, self, feed)
             with nullcontext() if self._dump is None else config(dump=self._dump):
                 programs[key] = (step, bind(step.graph))
         return programs[key]
 
-    def _targets(self, labels: np.ndarray | None) -> tuple[tuple[int | None, ...], np.dtype] | None:
-        """Shape and dtype of the labels where the loss takes any."""
-        if labels is None or self.loss is None or self.loss.targets != "any":
-            return None
-        return (None, *labels.shape[1:]), labels.dtype
+    def _feed(self, arrays: Sequence[np.ndarray]) -> Feed:
+        """What the arrays besides the inputs are like."""
+        targets, first = self.targets(), sum(1 for _ in flat(self.takes))
+        if len(arrays) <= first:
+            return Feed()
+        left = iter(arrays[first:])
+        labels = [next(left) if t.labelled else None for t in targets]
+        return Feed(tuple(None if a is None or t.targets != "any" else ((*a.shape[1:],), str(a.dtype))
+                          for t, a in zip(targets, labels, strict=True)), tuple(a.shape[1:] for a in left))
 
     def step_arrays(self, method: str, kind: str, rows: int, x: Any, y: Any = None,
                     sample_weight: Any = None) -> tuple[Graph, dict[str, np.ndarray]]:
@@ -365,15 +403,11 @@ class Trainer:
         `kind` is 'train', 'evaluate' or 'predict', which takes x only. Data are checked as in `fit`; errors name the
         `method` that asked.
         """
-        if kind == "predict":
-            arrays: tuple[np.ndarray, ...] = self._inputs(method, x)
-        else:
-            arrays = self._arrays(method, x, y, sample_weight)
+        arrays = self._inputs(method, x) if kind == "predict" else self._arrays(method, x, y, sample_weight)
         if not len(arrays[0]):
             raise ShapeError(f"{method} of {self.name!r} received no rows, expected at least one.")
         arrays = tuple(a[:rows] for a in arrays)
-        labels, weighted = arrays[1] if len(arrays) > 1 else None, len(arrays) > 2
-        graph = trace_step(kind, self, self._targets(labels), weighted).graph
+        graph = trace_step(kind, self, None if kind == "predict" else self._feed(arrays)).graph
         inputs = {v.op.label: ready(a, v.dtype.numpy)  # type: ignore[attr-defined]
                   for v, a in zip(graph.inputs, arrays, strict=True)}
         return graph, inputs | {v.label: v.numpy() for v in graph.state}  # type: ignore[attr-defined]
@@ -384,19 +418,6 @@ class Trainer:
         programs = self._programs  # type: ignore[attr-defined]
         for key in [k for k in programs if not kinds or k[0] in kinds]:
             del programs[key]
-
-
-def _metrics(given: Any) -> list[metrics.Metric]:
-    flat: list[Any] = []
-    for item in [given] if given is None or not isinstance(given, list | tuple) else given:
-        flat += item if isinstance(item, list | tuple) else [item]
-    found = [metrics.get(m) for m in flat if m is not None]
-    names = [m.name for m in found]
-    for name in names:
-        if names.count(name) > 1 or name == "loss":
-            why = "the loss's name" if name == "loss" else "twice"
-            raise ValueError(f"compile received the metric {name!r}, {why}: give metrics different names.")
-    return found
 
 
 def _scalar_or_list(results: dict[str, float]) -> Any:

@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
+import hashlib
 import operator
+from collections.abc import Callable
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
+from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
 from graphc.ir.ops.leaf import State
 from graphc.ir.types import DType, TensorType
 from graphc.tracing import current_trace
 
-__all__ = ["Variable"]
+__all__ = ["Variable", "constant"]
+
+Rule = Callable[[Value], Value]
 
 
 class Variable(Value):
     """A named array of a model. In a layer's `call` it is the symbolic state; elsewhere it acts as its array.
 
-    Programs update `array` in place, so it is never replaced: `assign` copies into it.
+    Programs update `array` in place, so it is never replaced: `assign` copies into it. A `regularizer` gives what the
+    values add to the loss, a `constraint` the values that an optimizer's are replaced by.
     """
 
-    __slots__ = ("_trainable", "array", "name", "path")
+    __slots__ = ("_trainable", "array", "constraint", "name", "path", "regularizer")
     array: np.ndarray
     name: str
     path: str
+    regularizer: Rule | None
+    constraint: Rule | None
 
-    def __init__(self, array: np.ndarray, path: str, trainable: bool = True):
+    def __init__(self, array: np.ndarray, path: str, trainable: bool = True, regularizer: Rule | None = None,
+                 constraint: Rule | None = None):
         tensor = TensorType(DType.of(array.dtype), array.shape)
         super().__init__(State(path.replace("/", "."), tensor), (), tensor)
         own = array if array.flags.owndata and array.flags.c_contiguous and array.flags.writeable else array.copy("C")
         name = path.rsplit("/", 1)[-1]
-        for field, value in (("array", own), ("path", path), ("name", name), ("_trainable", trainable)):
+        for field, value in (("array", own), ("path", path), ("name", name), ("_trainable", trainable),
+                             ("regularizer", regularizer), ("constraint", constraint)):
             object.__setattr__(self, field, value)  # values are frozen
 
     @property
@@ -49,14 +60,20 @@ class Variable(Value):
     def size(self) -> int:
         return self.array.size
 
+    @property
+    def value(self) -> Any:
+        """The variable as a symbolic value in a layer's `call`, its present array elsewhere."""
+        trace = current_trace()
+        return self.numpy() if trace is None else trace.updates.get(self, self)
+
     def numpy(self) -> np.ndarray:
         """A copy of the present values."""
         return self.array.copy()
 
     def assign(self, value: Any) -> Variable:
         """Give the variable new values; in a layer's `call`, its value after this training step."""
-        if isinstance(value, Value) and not isinstance(value, Variable):
-            trace = current_trace()
+        trace = current_trace()
+        if isinstance(value, Value) and (trace is not None or not isinstance(value, Variable)):
             if trace is None:
                 raise ValueError(f"{self.path}.assign received the symbolic {value.type} outside of a layer's call. "
                                  "Pass an array.")
@@ -70,18 +87,26 @@ class Variable(Value):
         self.array[...] = new
         return self
 
+    def assign_add(self, value: Any) -> Variable:
+        """Add to the values; in a layer's `call`, to what they are after this training step."""
+        return self.assign(self.value + value)
+
+    def assign_sub(self, value: Any) -> Variable:
+        """Subtract from the values; in a layer's `call`, from what they are after this training step."""
+        return self.assign(self.value - value)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         # A copy, because the array changes with every training step.
         return self.array if copy is False else self.array.astype(dtype or self.array.dtype)
 
     def __reduce__(self) -> Any:
-        return Variable, (self.array, self.path, self.trainable)
+        return Variable, (self.array, self.path, self.trainable, self.regularizer, self.constraint)
 
     def __deepcopy__(self, memo: dict) -> Variable:
-        return Variable(self.array.copy(), self.path, self.trainable)
+        return Variable(self.array.copy(), self.path, self.trainable, self.regularizer, self.constraint)
 
     def __getitem__(self, index: Any) -> Any:
-        return self.numpy()[index]
+        return self.numpy()[index] if current_trace() is None else Value.__getitem__(self, index)
 
     def __len__(self) -> int:
         return len(self.array)
@@ -102,13 +127,13 @@ class Variable(Value):
 def _operator(name: str) -> Any:
     """Arithmetic of a variable: symbolic while a step is traced, on the array elsewhere."""
     plain = name.strip("_").removeprefix("r") if name[:3] == "__r" else name.strip("_")
-    compute, symbolic = getattr(operator, plain), getattr(Value, name)
+    compute, symbolic = getattr(operator, name.replace("__r", "__", 1)), getattr(Value, name)
 
     def method(self: Variable, other: Any = None) -> Any:
         if current_trace() is not None or (isinstance(other, Value) and not isinstance(other, Variable)):
-            return symbolic(self) if plain == "neg" else symbolic(self, other)
-        if plain == "neg":
-            return -self.array
+            return symbolic(self) if plain in _UNARY else symbolic(self, other)
+        if plain in _UNARY:
+            return compute(self.array)
         pair = (other, self.array) if name[:3] == "__r" else (self.array, other)
         return compute(*(np.asarray(p) if isinstance(p, Variable) else p for p in pair))
 
@@ -116,6 +141,33 @@ def _operator(name: str) -> Any:
     return method
 
 
-for _name in ("__add__", "__sub__", "__mul__", "__truediv__", "__pow__", "__radd__", "__rsub__", "__rmul__",
-              "__rtruediv__", "__neg__", "__matmul__", "__lt__", "__le__", "__gt__", "__ge__"):
+_UNARY = ("neg", "abs", "invert")
+
+for _name in ("__add__", "__sub__", "__mul__", "__truediv__", "__floordiv__", "__mod__", "__pow__", "__radd__",
+              "__rsub__", "__rmul__", "__rtruediv__", "__rfloordiv__", "__rmod__", "__rpow__", "__neg__", "__abs__",
+              "__invert__", "__matmul__", "__rmatmul__", "__and__", "__or__", "__xor__", "__lt__", "__le__", "__gt__",
+              "__ge__"):
     setattr(Variable, _name, _operator(_name))
+
+
+_CONSTANTS: WeakValueDictionary[Any, Variable] = WeakValueDictionary()
+
+
+def constant(array: np.ndarray) -> Value:
+    """An array as a constant of a graph: a number where its elements are equal, else a state that never changes.
+
+    It is named by what it holds, so that equal arrays are one state, and the text of a graph stays the same.
+    """
+    first = array.ravel()[:1]
+    if array.size and array.tobytes() == first.tobytes() * array.size:
+        number = f.constant(first[0], array.dtype)
+        return f.broadcast(number, array.shape, ())
+    digest = hashlib.sha256(f"{array.dtype}{array.shape}".encode() + array.tobytes()).hexdigest()[:8]
+    key = (digest, array.dtype, array.shape)
+    found = _CONSTANTS.get(key)
+    if found is None:
+        found = _CONSTANTS[key] = Variable(array.copy(), f"constant_{digest}", trainable=False)
+    return found
+
+
+f.lift_arrays_with(constant)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakValueDictionary
 
 import networkx as nx
@@ -21,7 +21,8 @@ from graphc.ir.printer import line_of, print_graph
 from graphc.ir.traverse import postorder
 from graphc.ir.types import DType, Shape, TensorType, TupleType
 
-__all__ = ["Graph", "Value", "apply", "current_origin", "layer_of", "origin", "phase_of", "topological"]
+__all__ = ["Graph", "Value", "apply", "current_origin", "layer_of", "origin", "phase_of", "substitute",
+           "topological"]
 
 _OPERANDS = attrgetter("operands")
 _ORIGIN: ContextVar[str] = ContextVar("origin", default="")
@@ -57,7 +58,12 @@ def phase_of(origin: str) -> str:
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True, repr=False)
 class Value:
-    """An op applied to operands: frozen, interned, typed at birth. Make one with `apply`."""
+    """An op applied to operands: frozen, interned, typed at birth. Make one with `apply`.
+
+    `==` asks whether two are the same value; `ops.equal` compares their elements.
+    """
+
+    __array_priority__: ClassVar[int] = 100  # array + value is ours to compute
 
     op: Op
     operands: tuple[Value, ...]
@@ -87,9 +93,22 @@ class Value:
         def __rmul__(self, other: Any) -> Value: ...
         def __truediv__(self, other: Any) -> Value: ...
         def __rtruediv__(self, other: Any) -> Value: ...
+        def __floordiv__(self, other: Any) -> Value: ...
+        def __rfloordiv__(self, other: Any) -> Value: ...
+        def __mod__(self, other: Any) -> Value: ...
+        def __rmod__(self, other: Any) -> Value: ...
         def __pow__(self, other: Any) -> Value: ...
+        def __rpow__(self, other: Any) -> Value: ...
         def __matmul__(self, other: Any) -> Value: ...
+        def __rmatmul__(self, other: Any) -> Value: ...
+        def __and__(self, other: Any) -> Value: ...
+        def __or__(self, other: Any) -> Value: ...
+        def __xor__(self, other: Any) -> Value: ...
         def __neg__(self) -> Value: ...
+        def __abs__(self) -> Value: ...
+        def __invert__(self) -> Value: ...
+        def __getitem__(self, key: Any) -> Value: ...
+        def __iter__(self) -> Iterator[Value]: ...
         def __lt__(self, other: Any) -> Value: ...
         def __le__(self, other: Any) -> Value: ...
         def __gt__(self, other: Any) -> Value: ...
@@ -101,6 +120,10 @@ class Value:
     def __bool__(self) -> bool:
         raise TypeError(f"{self!r} is symbolic: it has no numbers yet, so it is neither true nor false. Choose between "
                         "values with ops.where.")
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        raise TypeError(f"{self!r} is symbolic: it has no numbers yet, so NumPy can't compute with it. Use the "
+                        "functions of graphc.ops.")
 
     def __reduce__(self) -> Any:
         return _applied, (self.op, self.operands, self.origin)
@@ -126,6 +149,16 @@ def topological(roots: Iterable[Value]) -> list[Value]:
     return postorder(roots, _OPERANDS)
 
 
+def substitute(roots: Iterable[Value], known: Mapping[Value, Value]) -> list[Value]:
+    """The roots where some values stand for others: what depends on those is applied again."""
+    wanted, new = list(roots), dict(known)
+    for v in postorder(wanted, lambda v: () if v in known else v.operands):
+        if v not in new:
+            operands = tuple(new[o] for o in v.operands)
+            new[v] = v if operands == v.operands else apply(v.op, *operands, origin=v.origin)
+    return [new[v] for v in wanted]
+
+
 @dataclass(frozen=True, eq=False)
 class Graph:
     """One step: `inputs` and `state` are leaves, `outputs` are named, `updates` maps a state to its next value."""
@@ -136,6 +169,11 @@ class Graph:
     outputs: tuple[tuple[str, Value], ...]
     updates: tuple[tuple[Value, Value], ...] = ()
     _order: list[Value] = field(default_factory=list, repr=False)
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """All that it consists of: graphs with equal parts are the same, as values are interned."""
+        return self.name, self.inputs, self.state, self.outputs, self.updates
 
     @property
     def roots(self) -> tuple[Value, ...]:

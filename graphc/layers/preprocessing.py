@@ -12,11 +12,11 @@ from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value, current_origin
 from graphc.ir.types import Dim
-from graphc.layers.convolution import check_axes, padding_mode
 from graphc.layers.core import positive
 from graphc.layers.layer import Layer, is_symbolic
 from graphc.layers.normalization import normal_axes
 from graphc.layers.reshaping import linear_weights
+from graphc.layers.spatial import Spatial
 from graphc.names import choose
 from graphc.tracing import random_source
 from graphc.variable import Variable
@@ -150,30 +150,28 @@ class CategoryEncoding(Layer):
 
 # ------------------------------------------------------------------------------------------------------ augmentation
 
-class _RandomImage(Layer):
+class _RandomImage(Spatial):
     """A layer that varies each image by itself in training, and when it is called with arrays directly."""
 
+    rank = 2
     numbers = 1  # how many random ones it takes for an image
 
     def __init__(self, seed: int | None = None, data_format: str | None = None, **kwargs: Any):
-        super().__init__(**kwargs)
-        padding_mode(type(self).__name__, "valid", data_format)
+        super().__init__(data_format, **kwargs)
         self.seed = seed
-
-    def build(self, input_shape: Any) -> None:
-        check_axes(type(self).__name__, input_shape, 2)
 
     def __call__(self, inputs: Any, training: bool | None = None, **options: Any) -> Any:
         if training is None and not is_symbolic(inputs):
             training = True
-        return super().__call__(inputs, training, **options)
+        return super().__call__(inputs, training=training, **options)
 
     def call(self, inputs: Value, training: bool = False) -> Value:
         source = random_source(self.seed) if training else None
         if source is None:
             return inputs
         key, stream = source
-        return self.vary(inputs, f.uniform(key, (inputs.shape[0], 1, 1, self.numbers), stream))
+        draw = f.uniform(key, (inputs.shape[0], 1, 1, self.numbers), stream)
+        return self.channels_as_given(self.vary(self.channels_last(inputs), draw))
 
     def vary(self, images: Value, draw: Value) -> Value:
         """The images changed by a `draw` of numbers from 0 to 1: [N, 1, 1, numbers]."""

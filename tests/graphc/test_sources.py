@@ -153,7 +153,8 @@ class Loader:
 def test_batches_of_any_source(source):
     def run(source, *y, **options):
         model = regression()
-        return model.fit(source, *y, epochs=2, shuffle=False, verbose=0, **options).history["loss"], *model.get_weights()
+        losses = model.fit(source, *y, epochs=2, shuffle=False, verbose=0, **options).history["loss"]
+        return losses, *model.get_weights()
 
     options = {"steps_per_epoch": 7} if isinstance(source(), map) else {}
     same(run(source(), **options), run(X, Y, batch_size=8))
@@ -336,5 +337,5 @@ def test_stopping_in_the_middle_of_an_endless_source():
 
 
 def test_progress_of_unknown_length(capsys):
-    regression().fit((Pages()[i] for i in range(4)))
+    regression().fit(Pages()[i] for i in range(4))
     assert capsys.readouterr().out.splitlines()[1].startswith("4/4 [=")
