@@ -185,7 +185,6 @@ class Trainer:
         with closing(self._source("predict", (x, None, None), size)) as source:
             hooks = CallbackList(callbacks, model=self, verbose=verbose, epochs=1, steps=steps or source.batches)
             begin, end = hooks.users_of("on_predict_batch_begin"), hooks.users_of("on_predict_batch_end")
-            step = self._prepare("predict", source)
             self.stop_predicting = False
             hooks("on_predict_begin")
             line = Progress(_line(hooks, shown), steps or source.batches)
@@ -210,7 +209,7 @@ class Trainer:
                 line.finish({})
         if len(made) > 1:  # what is the only batch needs no copy
             return self._structured([np.concatenate(rows) for rows in zip(*made, strict=True)])
-        return self._structured(made[0] if made else _no_rows(step))
+        return self._structured(made[0] if made else _no_rows(self._prepare("predict", source)[0]))
 
     def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None,
                        return_dict: bool = False) -> Any:
@@ -269,18 +268,21 @@ class Trainer:
 
         return open_source(data, flatten, f"{method} of {self.name!r} received", batch_size, shuffle)
 
-    def _prepare(self, kind: str, source: Source) -> Step:
-        """The step for what a source gives; a source has to know what its program takes before the first epoch."""
-        step, program = self._program(kind, *source.first())
-        source.dtypes = program.dtypes
-        return step
+    def _prepare(self, kind: str, source: Source) -> tuple[Step, Any]:
+        """The step and program for what a source gives first; from now on it gives what that program takes."""
+        if source.made[0] is not Layer.changed:  # a layer may have been frozen between two epochs
+            step, program = self._program(kind, *source.first())
+            source.made, source.dtypes = (Layer.changed, step, program), program.dtypes
+        return source.made[1:]
 
     def _parts(self, kind: str, source: Source, steps: int | None,
                skip: int = 0) -> Iterator[tuple[Batches, Step, Any]]:
         """Batches with their step and program, again and again until all are done: whoever takes them runs some."""
+        step, program = self._prepare(kind, source)
         with closing(source.epoch(steps, skip)) as parts:  # type: ignore[type-var]
             for part in parts:
-                step, program = self._program(kind, *part.arrays)
+                if source.varies:
+                    step, program = self._program(kind, *part.arrays)
                 while part.done < len(part):
                     yield part, step, program
 
@@ -310,8 +312,6 @@ class Trainer:
 
     def _test(self, source: Source, steps: int | None, hooks: CallbackList, verbose: int) -> dict[str, Any] | None:
         """Evaluate a source from its beginning; None where nothing is left of it."""
-        if source.dtypes is None:
-            self._prepare("evaluate", source)
         source.restart()
         line = Progress(verbose, steps or source.batches)
         self.stop_evaluating = False

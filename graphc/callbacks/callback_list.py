@@ -58,6 +58,8 @@ class CallbackList(Callback):
 
     def users_of(self, moment: str) -> list[Callable[..., None]]:
         """The bound methods of a moment, from callbacks that override it or one that it forwards to."""
+        if not self.callbacks:
+            return []
         moments = (moment, _FORWARDED[moment]) if moment in _FORWARDED else (moment,)
         return [getattr(c, moment) for c in self.callbacks if any(_listens(c, m) for m in moments)]
 

@@ -1,7 +1,8 @@
 """Where the batches of fit, evaluate and predict come from: arrays, data sets on disk, generators, loaders.
 
 A source gives `first()`, arrays that tell which program they need; then, once `dtypes` says what that program takes,
-an `epoch(steps)` of `Batches` at a time. `once` sources can't begin again: they are `exhausted` some day.
+an `epoch(steps)` of `Batches` at a time. Where a source `varies`, each part may need another program. `once` sources
+can't begin again: they are `exhausted` some day.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ def open_source(data: tuple[Any, Any, Any], flatten: Callable[..., tuple[np.ndar
     `who` begins other messages.
     """
     x, y, sample_weight = data
+    if all(a is None or type(a) is np.ndarray for a in data):  # as most often: nothing to look for
+        return Rows.of(flatten(*data), batch_size, shuffle)
     if is_stream(x):
         for name, given in (("y", y), ("sample_weight", sample_weight)):
             if given is not None:

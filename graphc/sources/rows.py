@@ -27,8 +27,7 @@ class Rows:
     made while the steps of this one run.
     """
 
-    once = False
-    exhausted = False
+    varies = once = exhausted = False
 
     def __init__(self, take: Take, rows: int, batch_size: int, shuffle: Any = False, whole: Arrays | None = None,
                  start: int = 0):
@@ -37,6 +36,8 @@ class Rows:
         self.take, self.rows, self.batch_size, self.shuffle, self.start = take, rows, batch_size, shuffle, start
         self.whole, self.dtypes = whole, None
         self._pace, self._order, self._done = Pace(), None, 0
+        self.made: Any = (None,)  # what was made for it, and what it depends on
+        self._first: Arrays | None = None
 
     @classmethod
     def of(cls, arrays: Arrays, batch_size: int, shuffle: Any = False) -> Rows:
@@ -58,7 +59,9 @@ class Rows:
 
     def first(self) -> Arrays:
         """The arrays of some rows, which tell what kind of program they need."""
-        return self.take(slice(self.start, self.start + min(self.batch_size, self.rows)))
+        if self._first is None:
+            self._first = self.take(slice(self.start, self.start + min(self.batch_size, self.rows)))
+        return self._first
 
     def restart(self) -> None:
         """Begin again with the next epoch."""

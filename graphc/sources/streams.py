@@ -49,6 +49,8 @@ class Stream:
     the last epoch has left it, anything else starts again once it is through.
     """
 
+    varies = True  # batches may need different programs
+
     def __init__(self, data: Any, flatten: Callable[[Any, Any, Any], Arrays], who: str, shuffle: Any = False):
         self.data, self.flatten, self.who, self.shuffle = data, flatten, who, shuffle
         self.once = hasattr(data, "__next__")
@@ -58,21 +60,29 @@ class Stream:
         self._iterator: Iterator[Any] | None = None  # of the present pass
         self._started: Any = None  # the same without a batch that was looked at
         self._passed = 0  # batches of the pass in epochs that are over
+        self.made: Any = (None,)  # what was made for it, and what it depends on
+        self._first: Arrays | None = None
         self._pace = Pace()
 
     def first(self) -> Arrays:
         """The arrays of the first batch, which tell what kind of program they need; it is not lost."""
+        if self._first is None:
+            self._first = self._arrays(self._look())
+        return self._first
+
+    def _look(self) -> Any:
+        """The batch that comes first."""
         if isinstance(self.data, PyDataset):
             if self.batches == 0:
                 raise self._empty()
-            return self._arrays(self.data[0])  # so `on_epoch_begin` comes before anything of the epoch
+            return self.data[0]  # so `on_epoch_begin` comes before anything of the epoch
         iterator = self._start()
         try:
             batch = next(iterator)
         except StopIteration:
             raise self._empty() from None
         self._iterator = chain([batch], iterator)
-        return self._arrays(batch)
+        return batch
 
     def epoch(self, steps: int | None = None, skip: int = 0) -> Iterator[Batches]:
         """The next `steps` batches, but for the first `skip`; without a number those that are left in the pass."""

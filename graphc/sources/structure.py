@@ -20,6 +20,8 @@ def _is_numbers(data: list | tuple) -> bool:
 
 def map_arrays(function: Callable[[Any], Any], data: Any) -> Any:
     """The same structure of what a function makes of each array; None stays None."""
+    if isinstance(data, np.ndarray):
+        return function(data)
     if isinstance(data, Mapping):
         return {name: map_arrays(function, part) for name, part in data.items()}
     if isinstance(data, list | tuple) and not _is_numbers(data):
