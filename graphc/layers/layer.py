@@ -8,7 +8,6 @@ a layer runs at once and returns an array.
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
 import warnings
 from collections.abc import Callable, Iterator
