@@ -46,6 +46,7 @@ class Trainer:
     gives: Any = None
     history: History | None = None
     stop_training = stop_evaluating = stop_predicting = False
+    training_graph: Graph | None = None  # of the step that `fit` runs, while it does
     _resume = (0, 0)  # the epoch that training begins with, and how many of its batches are done
     _dump: str | None = None
     _trained: tuple[object, tuple[str, ...]] = (None, ())  # Layer.changed at that time, labels of the weights to train
@@ -132,7 +133,8 @@ class Trainer:
                                      "can't be split. Give validation_data.")
                 source, held_out = source.split(_split_at(source.rows, validation_split))
                 held_out.batch_size = _batch_size(validation_batch_size or size)
-            self._prepare("train", source)
+            self.training_graph = self._prepare("train", source)[0].graph
+            held.callback(setattr, self, "training_graph", None)
             number = steps or source.batches
             hooks = CallbackList(callbacks, add_history=True, model=self, verbose=verbose, epochs=epochs, steps=number)
             history = hooks.history
@@ -159,6 +161,8 @@ class Trainer:
                 if source.exhausted and epoch + 1 < epochs:
                     _ran_out(f"training ends after epoch {epoch + 1} of {epochs}")
                     break
+            if epochs and self.optimizer is not None:
+                self.optimizer.finalize_variable_values(self.trainable_weights)  # type: ignore[attr-defined]
             hooks("on_train_end", logs=logs)
         return history
 

@@ -97,7 +97,8 @@ class BackupAndRestore(Callback):
     def _arrays(self) -> dict[str, np.ndarray]:
         """Every array that training changes, by the label of its variable."""
         model = self.model
-        variables = [*model.weights, model.random_key, *model.optimizer.variables]
+        state = () if model.training_graph is None else model.training_graph.state
+        variables = [*model.weights, model.random_key, *model.optimizer.variables, *state]
         return {f"state/{v.label}": v.array for v in variables}
 
 
