@@ -59,6 +59,12 @@ class Progress:
                     f"{_numbers(values())}")
         self._write(line, "")
 
+    def clear(self) -> None:
+        """Take the line away for other output; the next drawing brings it back."""
+        if self._drawn:
+            self._out.write(f"\r{' ' * self._drawn}\r")
+            self._drawn = 0
+
     def finish(self, values: Mapping[str, float]) -> None:
         """After the last batch."""
         if not self.verbose:

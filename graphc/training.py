@@ -154,6 +154,8 @@ class Trainer:
                 if held_out is not None and not held_out.exhausted and _validates(epoch, validation_freq):
                     inner = self._test(held_out, validation_steps, hooks, 0) or {}
                     logs |= {f"val_{name}": value for name, value in inner.items()}
+                if len(hooks.callbacks) > 1:  # they may print
+                    line.clear()
                 hooks("on_epoch_end", epoch, logs=logs)
                 line.finish(logs)
                 if self.stop_training:
