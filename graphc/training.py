@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from typing import Any
 
@@ -220,12 +220,13 @@ class Trainer:
     def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None,
                        return_dict: bool = False) -> Any:
         """One training step on all rows; the loss before the step, or a list of it and the metrics."""
-        arrays = self._arrays("train_on_batch", *plain((x, y, sample_weight)), class_weight)
-        return self._on_batch("train", arrays, return_dict)
+        x, y, sample_weight = plain((x, y, sample_weight))
+        return self._on_batch("train", self._arrays("train_on_batch", x, y, sample_weight, class_weight), return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """The loss of all rows, or a list of it and the metrics."""
-        return self._on_batch("evaluate", self._arrays("test_on_batch", *plain((x, y, sample_weight))), return_dict)
+        x, y, sample_weight = plain((x, y, sample_weight))
+        return self._on_batch("evaluate", self._arrays("test_on_batch", x, y, sample_weight), return_dict)
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs of all rows in one step."""
@@ -282,10 +283,10 @@ class Trainer:
         return source.made[1:]
 
     def _parts(self, kind: str, source: Source, steps: int | None,
-               skip: int = 0) -> Iterator[tuple[Batches, Step, Any]]:
+               skip: int = 0) -> Generator[tuple[Batches, Step, Any]]:
         """Batches with their step and program, again and again until all are done: whoever takes them runs some."""
         step, program = self._prepare(kind, source)
-        with closing(source.epoch(steps, skip)) as parts:  # type: ignore[type-var]
+        with closing(source.epoch(steps, skip)) as parts:
             for part in parts:
                 if source.varies:
                     step, program = self._program(kind, *part.arrays)
@@ -298,7 +299,7 @@ class Trainer:
         averages, done = None, skip
         moment = "train" if kind == "train" else "test"
         begin, end = hooks.users_of(f"on_{moment}_batch_begin"), hooks.users_of(f"on_{moment}_batch_end")
-        with closing(self._parts(kind, source, steps, skip)) as parts:  # type: ignore[type-var]
+        with closing(self._parts(kind, source, steps, skip)) as parts:
             for part, step, program in parts:
                 averages = averages or Averages(step)
                 for method in begin:
@@ -449,7 +450,7 @@ def _check_epochs(epochs: Any, initial_epoch: Any) -> None:
 def _steps(name: str, value: Any) -> int | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1):
         raise ValueError(f"{name}={value!r}: expected a number of batches of at least 1, or None for all.")
-    return value
+    return None if value is None else int(value)
 
 
 def _validates(epoch: int, frequency: Any) -> bool:

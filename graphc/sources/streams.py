@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from itertools import chain, islice
 from typing import Any
@@ -38,7 +38,7 @@ def unpack(batch: Any, who: str) -> tuple[Any, Any, Any]:
     if not 1 <= len(batch) <= 3:
         raise ValueError(f"{who} a {type(batch).__name__} of {len(batch)} items, expected {_KINDS}. Put several inputs "
                          "or outputs of a model into a list, tuple or dict of their own.")
-    x, y, weights = *batch, *[None] * (3 - len(batch))
+    x, y, weights = (*batch, None, None)[:3]
     return x, y, weights
 
 
@@ -55,7 +55,7 @@ class Stream:
         self.data, self.flatten, self.who, self.shuffle = data, flatten, who, shuffle
         self.once = hasattr(data, "__next__")
         self.batches = _length(data)
-        self.dtypes: list[np.dtype] | None = None
+        self.dtypes: Sequence[np.dtype] = ()
         self.exhausted = False
         self._iterator: Any = None  # of the present pass
         self._ahead: list[Any] = []  # the batch that was looked at and comes next
@@ -82,7 +82,7 @@ class Stream:
             raise self._empty()
         return self._ahead[0]
 
-    def epoch(self, steps: int | None = None, skip: int = 0) -> Iterator[Batches]:
+    def epoch(self, steps: int | None = None, skip: int = 0) -> Generator[Batches]:
         """The next `steps` batches, but for the first `skip`; without a number those that are left in the pass."""
         self._go_on()
         iterator = chain(self._ahead, self._iterator)
@@ -93,7 +93,7 @@ class Stream:
         taken = skip
         try:
             parts = background(map(self._prepared, islice(iterator, skip, steps)))
-            with closing(parts) as made:  # type: ignore[type-var]
+            with closing(parts) as made:
                 for arrays in made:
                     taken += 1
                     yield Batches(arrays, max(1, len(arrays[0])), None, self._pace)
@@ -135,7 +135,7 @@ class Stream:
 
     def _prepared(self, batch: Any) -> Arrays:
         arrays = self._arrays(batch)
-        if self.dtypes is None or len(self.dtypes) != len(arrays):
+        if len(self.dtypes) != len(arrays):
             return arrays
         return tuple(map(ready, arrays, self.dtypes))
 
