@@ -14,7 +14,7 @@ from graphc.sources.background import background
 from graphc.sources.pydataset import PyDataset, fetched
 from graphc.sources.structure import plain
 
-__all__ = ["Stream", "is_stream", "unpack"]
+__all__ = ["Stream", "is_stream", "unpack_batch"]
 
 Arrays = tuple[np.ndarray, ...]
 _KINDS = "x, (x,), (x, y) or (x, y, sample_weight)"
@@ -31,7 +31,7 @@ def is_stream(x: Any) -> bool:
     return hasattr(x, "__iter__") or (hasattr(x, "__getitem__") and hasattr(x, "__len__"))
 
 
-def unpack(batch: Any, who: str) -> tuple[Any, Any, Any]:
+def unpack_batch(batch: Any, who: str) -> tuple[Any, Any, Any]:
     """The inputs, labels and weights of one batch as generators and validation_data give it."""
     if not isinstance(batch, list | tuple):
         return batch, None, None
@@ -140,7 +140,7 @@ class Stream:
         return tuple(map(ready, arrays, self.dtypes))
 
     def _arrays(self, batch: Any) -> Arrays:
-        return self.flatten(*unpack(plain(batch), self.who))
+        return self.flatten(*unpack_batch(plain(batch), self.who))
 
     def _empty(self) -> ValueError:
         return ValueError(f"{self.who} no batch: a generator or data set must give at least one.")
