@@ -306,7 +306,7 @@ class Trainer:
             if done:
                 line.finish({})
         if len(made) > 1:  # what is the only batch needs no copy
-            return self._structured([np.concatenate(rows) for rows in zip(*made, strict=True)])
+            return self._structured([_joined(rows, self.name) for rows in zip(*made, strict=True)])
         return self._structured(made[0] if made else _no_rows(self._prepare("predict", source)[0]))
 
     def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None,
@@ -532,6 +532,17 @@ class Trainer:
 
 def _scalar_or_list(results: dict[str, float]) -> Any:
     return list(results.values()) if len(results) > 1 else next(iter(results.values()))
+
+
+def _joined(rows: Sequence[np.ndarray], name: str) -> np.ndarray:
+    """Predictions of all batches as one array."""
+    shapes = {r.shape[1:] for r in rows}
+    if len(shapes) > 1:
+        (a, b, *_) = (["N", *s] for s in shapes)
+        raise ShapeError(f"predict of {name!r} made {rows[0].dtype}[{','.join(map(str, a))}] of one batch and "
+                         f"[{','.join(map(str, b))}] of another, which make no single array. Give batches of one "
+                         "shape, or call predict_on_batch for each.")
+    return np.concatenate(rows)
 
 
 def _no_rows(step: Step) -> list[np.ndarray]:
