@@ -20,11 +20,12 @@ from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Graph, Value, origin
 from graphc.layers.core import positive
 from graphc.layers.layer import Layer
+from graphc.limits import DataLimit, sort_out
 from graphc.nests import flat, is_nested, structured
 from graphc.objective import Objective, Target, whole_loss
 from graphc.own_steps import own_data, unpack
 from graphc.passes.pipeline import PIPELINE
-from graphc.ports import by_port
+from graphc.ports import Port, by_port
 from graphc.progress import Progress, verbosity
 from graphc.runtime import prepare
 from graphc.runtime.config import config, current
@@ -32,7 +33,7 @@ from graphc.runtime.profile import Profile, profile
 from graphc.runtime.stages import run_passes
 from graphc.sources import Rows, Source, is_stream, open_source, plain, unpack_batch
 from graphc.steps import Averages, Feed, Step, bind, symbolic_inputs, trace_step
-from graphc.tracing import Trace, current_trace
+from graphc.tracing import Trace, current_trace, tracing
 
 __all__ = ["Trainer"]
 
@@ -56,6 +57,7 @@ class Trainer:
     _dump: str | None = None
     _nests: Mapping[int, tuple[str, str]] = {}  # by their number, the structures of labels and weights of own steps
     _predicted: Any = None  # the structure of what a `predict_step` of the user's gives
+    _limited: tuple[object, Any, Sequence[DataLimit]] | None = None  # Layer.changed and the inputs at that time, limits
     _trained: tuple[object, tuple[str, ...]] = (None, ())  # Layer.changed at that time, labels of the weights to train
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, loss_weights: Any = None, metrics: Any = None,
@@ -431,7 +433,22 @@ class Trainer:
         who = f"{method} of {self.name!r} received as x"
         if self.takes is None:
             self._settle(x, who)  # type: ignore[attr-defined]
-        return align_inputs(x, self.takes, who)
+        arrays = align_inputs(x, self.takes, who)
+        for limit in self._limits():
+            limit.check(arrays[limit.index], who)
+        return arrays
+
+    def _limits(self) -> Sequence[DataLimit]:
+        """What the layers demand of the data, such as word numbers within a vocabulary."""
+        if self._limited is None or self._limited[:2] != (Layer.changed, self.takes):
+            found: Sequence[DataLimit] = ()
+            if _is_limited(self):
+                inputs = symbolic_inputs(self)
+                with tracing(Trace()) as trace:
+                    self.forward(inputs)
+                found, _ = sort_out(trace.limits, list(flat(inputs)))
+            self._limited = Layer.changed, self.takes, found
+        return self._limited[2]
 
     def _arrays(self, method: str, x: Any, y: Any, sample_weight: Any = None,
                 class_weight: Any = None) -> tuple[np.ndarray, ...]:
@@ -478,7 +495,7 @@ class Trainer:
         The arrays are all that `_arrays` gave, or for predictions all that `_inputs` gave.
         """
         switches = current()  # those that watch a program hold for programs that are there already, too
-        feed = self._feed(arrays) if kind != "predict" else Feed()
+        feed = self._feed(arrays)
         key: tuple[Any, ...] = (kind, feed, switches.check_numerics, switches.trace)
         changed, trained = self._trained
         if changed is not Layer.changed:
@@ -489,22 +506,25 @@ class Trainer:
         if key not in programs:
             step = trace_step(kind, self, feed)
             with nullcontext() if self._dump is None else config(dump=self._dump):
-                programs[key] = (step, bind(step.graph))
+                programs[key] = (step, bind(step.graph, step.limits, f"A {kind} step of {self.name!r}"))
         return programs[key]
 
     def _feed(self, arrays: Sequence[np.ndarray]) -> Feed:
         """What the arrays besides the inputs are like."""
-        first = sum(1 for _ in flat(self.takes))
+        own = list(flat(self.takes))
+        first, apart = len(own), _apart(own, arrays)
+        if len(arrays) == first:
+            return Feed(apart=apart)
         if self.has_own_step("train"):
             labels = arrays[first:]
-            return Feed(tuple((a.shape[1:], str(a.dtype)) for a in labels), (), self._nests[len(labels)])
+            return Feed(tuple((a.shape[1:], str(a.dtype)) for a in labels), (), apart, self._nests[len(labels)])
         targets = self.targets()
-        if len(arrays) <= first:
-            return Feed()
         left = iter(arrays[first:])
         labels = [next(left) if t.labelled else None for t in targets]
-        return Feed(tuple(None if a is None or t.targets != "any" else ((*a.shape[1:],), str(a.dtype))
-                          for t, a in zip(targets, labels, strict=True)), tuple(a.shape[1:] for a in left))
+        labelled = [t for t in targets if t.labelled]
+        return Feed(tuple(None if a is None or t.targets != "any" else (_sample(a, t), str(a.dtype))
+                          for t, a in zip(targets, labels, strict=True)),
+                    tuple(_sample(a, t) for a, t in zip(left, labelled, strict=False)), apart)
 
     def step_arrays(self, method: str, kind: str, rows: int, x: Any, y: Any = None,
                     sample_weight: Any = None) -> tuple[Graph, dict[str, np.ndarray]]:
@@ -517,7 +537,7 @@ class Trainer:
         if not len(arrays[0]):
             raise ShapeError(f"{method} of {self.name!r} received no rows, expected at least one.")
         arrays = tuple(a[:rows] for a in arrays)
-        graph = trace_step(kind, self, None if kind == "predict" else self._feed(arrays)).graph
+        graph = trace_step(kind, self, self._feed(arrays)).graph
         inputs = {v.op.label: ready(a, v.dtype.numpy)  # type: ignore[attr-defined]
                   for v, a in zip(graph.inputs, arrays, strict=True)}
         return graph, inputs | {v.label: v.numpy() for v in graph.state}  # type: ignore[attr-defined]
@@ -528,6 +548,10 @@ class Trainer:
         programs = self._programs  # type: ignore[attr-defined]
         for key in [k for k in programs if not kinds or k[0] in kinds]:
             del programs[key]
+
+
+def _is_limited(layer: Any) -> bool:
+    return layer.limited or any(map(_is_limited, layer.sublayers()))
 
 
 def _scalar_or_list(results: dict[str, float]) -> Any:
@@ -545,10 +569,27 @@ def _joined(rows: Sequence[np.ndarray], name: str) -> np.ndarray:
     return np.concatenate(rows)
 
 
+def _apart(own: Sequence[Port], arrays: Sequence[np.ndarray]) -> tuple[tuple[int, int], ...]:
+    """The inputs and axes of unknown size whose arrays have another size there than those of inputs before."""
+    sizes: dict[int, int] = {}
+    found = []
+    for place, (port, array) in enumerate(zip(own, arrays, strict=False)):
+        for axis, size in enumerate(port.shape, 1):
+            if size is None and sizes.setdefault(axis, array.shape[axis]) != array.shape[axis]:
+                found.append((place, axis))
+    return tuple(found)
+
+
+def _sample(array: np.ndarray, target: Target) -> tuple[int | None, ...]:
+    """The shape of a sample of labels or weights; where an output's size is unknown theirs is the same."""
+    shape = target.port.shape
+    return tuple(None if i < len(shape) and shape[i] is None else size for i, size in enumerate(array.shape[1:]))
+
+
 def _no_rows(step: Step) -> list[np.ndarray]:
     """What is predicted for no rows."""
     return [np.empty([d if isinstance(d, int) else 0 for d in (0, *v.shape[1:])], v.dtype.numpy)
-            for _, v in step.graph.outputs]
+            for _, v in step.outputs]
 
 
 def _batch_size(batch_size: Any, method: str = "fit, evaluate or predict") -> int:
