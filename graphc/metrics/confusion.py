@@ -17,7 +17,7 @@ from graphc.ir.graph import Value
 from graphc.losses.loss import same_rank, weighted
 from graphc.metrics.metric import Metric, Sums
 from graphc.names import choose
-from graphc.variable import Variable
+from graphc.variable import constant
 
 __all__ = ["AUC", "FalseNegatives", "FalsePositives", "Precision", "PrecisionAtRecall", "Recall", "RecallAtPrecision",
            "SensitivityAtSpecificity", "SpecificityAtSensitivity", "TrueNegatives", "TruePositives"]
@@ -51,7 +51,6 @@ class _Confusion(Metric):
                  top_k: int | None = None, class_id: int | None = None):
         super().__init__(dtype, name)
         self._levels, self._even, self.top_k, self.class_id = list(levels), even, top_k, class_id
-        self._table = Variable(np.asarray(self._levels, np.float32), f"{self._scope}/thresholds", trainable=False)
 
     def sums(self, y_true: Value, y_pred: Value, sample_weight: Value | None = None) -> Sums:
         p, y = same_rank(f.cast(y_pred, "f32"), y_true)
@@ -92,7 +91,8 @@ class _Confusion(Metric):
             bucket = f.broadcast(f.cast(bucket, "i32"), shape, places)
             above = f.equal(bucket, f.iota(shape, (0,)))
         else:
-            above = f.greater(wide[0], f.broadcast(self._table, shape, (0,)))
+            levels = constant(np.asarray(self._levels, np.float32))
+            above = f.greater(wide[0], f.broadcast(levels, shape, (0,)))
         return tuple(f.sum(f.where(above, v, 0.0), tuple(a + 1 for a in axes)) for v in wide[1:])
 
     def counts(self, totals: Sequence[Any]) -> tuple[Any, Any, Any, Any]:
@@ -303,8 +303,7 @@ class AUC(_Confusion):
         weights = super().weights(p, sample_weight)
         if self.multi_label or self.label_weights is None:
             return weights
-        for_label = Variable(np.asarray(self.label_weights, np.float32), f"{self._scope}/label_weights", False)
-        of_labels = f.broadcast_to(for_label, p.shape)
+        of_labels = f.broadcast_to(constant(np.asarray(self.label_weights, np.float32)), p.shape)
         return of_labels if weights is None else f.multiply(weights, of_labels)
 
     def compute(self, totals: Sequence[Any], samples: int) -> Any:
