@@ -159,6 +159,7 @@ class Trainer:
                 if source.exhausted and epoch + 1 < epochs:
                     _ran_out(f"training ends after epoch {epoch + 1} of {epochs}")
                     break
+            self.optimizer.finalize_variable_values(self.trainable_weights)  # type: ignore
             hooks("on_train_end", logs=logs)
         return history
 

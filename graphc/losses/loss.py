@@ -116,7 +116,8 @@ class Loss:
         Weights, one for each sample or time step, multiply the losses; the mean still divides by their number. What a
         mask leaves out counts for nothing, and the mean divides by the number of the rest.
         """
-        y_pred = f.cast(y_pred, "f32") if y_pred.dtype.is_float else y_pred
+        y_pred = f.cast(y_pred, "f32")
+        y_true = f.cast(y_true, "f32") if y_true.dtype.is_float or self.targets == "any" else y_true
         values, valid = self.call(y_true, y_pred), self.valid(y_true, y_pred)
         if valid is not None:
             mask = valid if mask is None else f.logical_and(f.cast(mask, "bool"), valid)
