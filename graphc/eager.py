@@ -87,7 +87,7 @@ def as_value(x: Any, dtype: Any = None) -> Value:
     return x if dtype is None else f.cast(x, dtype)
 
 
-def now(structure: Any, known: Mapping[Value, np.ndarray] = {}) -> Any:  # noqa: B006 (never changed)
+def now(structure: Any, known: Mapping[Value, np.ndarray] = {}) -> Any:
     """The arrays of the values in a structure, where `known` has those of the inputs."""
     values = [v for v in flat(structure) if isinstance(v, Value)]
     found: dict[Value, Any] = dict(known)
