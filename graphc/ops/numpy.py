@@ -6,6 +6,7 @@ from graphc.ops import contraction, creation, elementwise, movement, ordering, r
 from graphc.ops.contraction import *  # noqa: F403
 from graphc.ops.creation import *  # noqa: F403
 from graphc.ops.elementwise import *  # noqa: F403
+from graphc.ops.linalg import slogdet as slogdet
 from graphc.ops.movement import *  # noqa: F403
 from graphc.ops.ordering import *  # noqa: F403
 from graphc.ops.reductions import *  # noqa: F403
