@@ -83,17 +83,25 @@ class _Confusion(Metric):
             above: Value = f.greater(p, self._levels[0])
             return tuple(f.reshape(f.sum(f.where(above, v, 0.0), axes), (1, *_kept(p, axes)))
                          for v in (positive, negative))
-        wide = [f.broadcast(v, shape, places) for v in (p, positive, negative)]
         if self._even:
-            above_zero = f.clip(p, 0.0, 1.0) * float(count - 1)
-            bucket = f.subtract(f.negative(f.floor(f.negative(above_zero))), 1.0)
-            bucket = f.relu(bucket) if self._levels[0] < 0 else bucket
-            bucket = f.broadcast(f.cast(bucket, "i32"), shape, places)
-            above = f.equal(bucket, f.iota(shape, (0,)))
-        else:
-            levels = constant(np.asarray(self._levels, np.float32))
-            above = f.greater(wide[0], f.broadcast(levels, shape, (0,)))
-        return tuple(f.sum(f.where(above, v, 0.0), tuple(a + 1 for a in axes)) for v in wide[1:])
+            return tuple(self._histogram(p, v) for v in (positive, negative))
+        levels = f.broadcast(constant(np.asarray(self._levels, np.float32)), shape, (0,))
+        above = f.greater(f.broadcast(p, shape, places), levels)
+        return tuple(f.sum(f.where(above, f.broadcast(v, shape, places), 0.0), tuple(a + 1 for a in axes))
+                     for v in (positive, negative))
+
+    def _histogram(self, p: Value, weights: Value) -> Value:
+        """The sum of the weights of the predictions between each threshold and the next one."""
+        count = len(self._levels)
+        scaled = f.clip(p, 0.0, 1.0) * float(count - 1)
+        bucket = f.subtract(f.negative(f.floor(f.negative(scaled))), 1.0)  # below the first threshold it is -1
+        weights = weights if self._levels[0] < 0 else f.where(f.less(bucket, 0.0), 0.0, weights)
+        place = f.cast(f.relu(bucket), "i32")
+        columns = int(p.shape[-1]) if self.per_label else 1  # type: ignore[arg-type]
+        if columns > 1:
+            place = f.add(f.multiply(place, columns), f.iota(p.shape, (p.ndim - 1,)))
+        sums = f.scatter_add(f.reshape(weights, (-1,)), f.reshape(place, (-1,)), count * columns)
+        return f.reshape(sums, (count, columns)) if self.per_label else sums
 
     def counts(self, totals: Sequence[Any]) -> tuple[Any, Any, Any, Any]:
         """True and false positives, true and false negatives, each for every threshold."""
