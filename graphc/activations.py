@@ -37,7 +37,7 @@ def relu(x: Value, negative_slope: float = 0.0, max_value: float | None = None, 
         result = f.relu(x)
     else:
         below = f.multiply(f.subtract(x, threshold), negative_slope) if negative_slope else f.zeros_like(x)
-        result = f.where(f.greater_equal(x, threshold), x, below)
+        result = f.where(f.greater(x, threshold), x, below)
     return result if max_value is None else f.minimum(result, max_value)
 
 
