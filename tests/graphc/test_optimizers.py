@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -153,3 +155,15 @@ def test_files_hold_the_state(make, tmp_path):
 def test_errors(make, message):
     with pytest.raises((ValueError, TypeError), match=message):
         make()
+
+
+def test_pickles():
+    optimizer = optimizers.AdamW(schedules.CosineDecay(0.1, 5))
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    variable = graphc.variable.Variable(np.ones(2, np.float32), "dense/bias")
+    optimizer.apply([np.ones(2)], [variable])
+    again, other = pickle.loads(pickle.dumps((optimizer, variable)))
+    for o, v in ((optimizer, variable), (again, other)):
+        o.apply([np.ones(2)], [v])
+    np.testing.assert_array_equal(variable.numpy(), other.numpy())
+    assert int(again.iterations) == 2
