@@ -140,7 +140,7 @@ def _align_targets(data: Any, output: Shape, target: Any, who: str, layer: str) 
     """
     array = raw_array(data, who)
     loss = target.loss
-    if target.targets == "classes":
+    if loss is not None and loss.takes_classes(array.shape, output):
         return _classes(array, output, loss, who, layer)
     if _fits(array.shape[1:], output):
         return as_array(array, "f32", who)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from graphc.configs import config_of
@@ -103,6 +104,10 @@ class Loss:
     def call(self, y_true: Value, y_pred: Value) -> Value:
         """The losses of the samples."""
         raise NotImplementedError(f"{type(self).__name__} has no `call`: define call(self, y_true, y_pred).")
+
+    def takes_classes(self, labels: Sequence[int], output: Sequence[int | None]) -> bool:
+        """Whether labels of a shape are class numbers, for an output of a shape without the batch."""
+        return self.targets == "classes"
 
     def valid(self, y_true: Value, y_pred: Value) -> Value | None:
         """Which of the losses of `call` count, or None for all of them."""

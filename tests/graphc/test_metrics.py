@@ -166,6 +166,9 @@ def test_crossentropy_follows_the_shapes(units, y):
     expected = (losses.BinaryCrossentropy() if units == 1 else losses.SparseCategoricalCrossentropy() if y.ndim == 1
                 else losses.CategoricalCrossentropy())(y, p)
     assert model.evaluate(X, y, verbose=0) == pytest.approx(float(expected), rel=1e-5)
+    if units > 1 and y.ndim == 1:
+        with pytest.raises(ValueError, match="the class 4, expected 0 to 3"):
+            model.evaluate(X, y + 1, verbose=0)
 
 
 def test_labels_that_are_ignored():
