@@ -1,8 +1,8 @@
 """Random numbers. https://keras.io/api/random/
 
-A whole number as seed gives the same numbers at each call; a `SeedGenerator` moves on with each. Without a seed they come
-from NumPy's global generator, and while a step is traced from the model's key. The bits are a function of a key and a
-position, the same on every backend: see `RandomBits`.
+A whole number as seed gives the same numbers at each call; a `SeedGenerator` moves on with each. Without a seed they
+come from NumPy's global generator, and while a step is traced from the model's key. The bits are a function of a key
+and a position, the same on every backend: see `RandomBits`.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ def truncated_normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: 
     share = math.erf(math.sqrt(2))  # of numbers that lie within
     unit = (_uniform(_shape(shape), _source(seed)) * 2.0 - 1.0) * share
     result = f.clip(erfinv(unit) * math.sqrt(2), -2.0, 2.0)
-    return _result(f.cast(result * as_value(stddev, "f32") + as_value(mean, "f32"), dtype or floatx()), shape, mean, stddev)
+    result = f.cast(result * as_value(stddev, "f32") + as_value(mean, "f32"), dtype or floatx())
+    return _result(result, shape, mean, stddev)
 
 
 def randint(shape: Any, minval: Any, maxval: Any, dtype: Any = "int32", seed: Any = None) -> Any:

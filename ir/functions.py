@@ -428,7 +428,7 @@ def scatter_add(x: Value, indices: Value, extent: int | Dim, axis: int = 0) -> V
 
 def _unary(op: Any, needs_float: bool = True) -> Any:
     def function(x: Like) -> Value:
-        return apply(op(), to_float(x) if needs_float else x)  # type: ignore[arg-type]
+        return apply(op(), to_float(x) if needs_float else _promote(x)[0])
 
     function.__name__ = function.__qualname__ = op.name
     function.__doc__ = op.__doc__.split("\n")[0]

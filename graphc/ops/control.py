@@ -75,8 +75,8 @@ def while_loop(cond: Callable[..., Any], body: Callable[..., Any], loop_vars: An
 def _bounded(condition: Callable[..., Any], body: Callable[..., Any], variables: tuple[Any, ...],
              steps: int | None) -> tuple[Any, ...]:
     if steps is None:
-        raise ValueError("while_loop: the condition has no number while the graph is made, so the number of steps is not "
-                         "known. Give maximum_iterations, or use ops.fori_loop or ops.scan.")
+        raise ValueError("while_loop: the condition has no number while the graph is made, so the number of steps is "
+                         "not known. Give maximum_iterations, or use ops.fori_loop or ops.scan.")
 
     def step(state: Any, _: Any) -> tuple[Any, Any]:
         return _choose(f.cast(as_value(condition(*state)), "bool"), body(state), state), ()

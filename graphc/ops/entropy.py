@@ -42,7 +42,8 @@ def categorical_crossentropy(target: Array, output: Array, from_logits: bool = F
     output = f.to_float(output)
     target = f.cast(target, output.dtype)
     if target.shape != output.shape or not target.ndim:
-        raise ShapeError(f"categorical_crossentropy needs arrays of one shape, received {target.type} and {output.type}.")
+        raise ShapeError(f"categorical_crossentropy needs arrays of one shape, received {target.type} and "
+                         f"{output.type}.")
     return f.negative(f.sum(target * _log_probabilities(output, from_logits, axis), axis))
 
 

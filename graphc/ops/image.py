@@ -15,8 +15,8 @@ from graphc.ir.graph import Value
 from graphc.names import choose
 from graphc.ops.convolution import in_last_format
 
-__all__ = ["affine_transform", "crop_images", "extract_patches", "hsv_to_rgb", "map_coordinates", "pad_images", "resize",
-           "rgb_to_grayscale", "rgb_to_hsv", "sobel_edges"]
+__all__ = ["affine_transform", "crop_images", "extract_patches", "hsv_to_rgb", "map_coordinates", "pad_images",
+           "resize", "rgb_to_grayscale", "rgb_to_hsv", "sobel_edges"]
 
 
 def _known(x: Value, name: str) -> tuple[int, int]:
@@ -113,9 +113,8 @@ def resize(images: Array, size: Sequence[int], interpolation: str = "bilinear", 
             x = _block(x, start, part)
         elif pad_to_aspect_ratio:
             whole = (max(height, int(width * target[0] / target[1])), max(width, int(height * target[1] / target[0])))
-            before = [int((m - n) / 2) for n, m in zip((height, width), whole, strict=True)]
-            ends = [(b, m - n - b) for b, m, n in zip(before, whole, (height, width), strict=True)]
-            x = f.pad(x, [*[(0, 0)] * (x.ndim - 3), *ends, (0, 0)], fill_value)
+            ends = [(m - n) // 2 for n, m in zip((height, width), whole, strict=True)]
+            x = f.pad(x, [*[(0, 0)] * (x.ndim - 3), *((n, n) for n in ends), (0, 0)], fill_value)
         if method == "nearest":
             return _resized(x, target, method, antialias)
         result = _resized(f.to_float(x), target, method, antialias)
@@ -185,7 +184,7 @@ def _sampled(images: Value, places: Sequence[Value], order: int, mode: str, fill
 @op
 def affine_transform(images: Array, transform: Array, interpolation: str = "bilinear", fill_mode: str = "constant",
                      fill_value: float = 0, data_format: str | None = None) -> Array:
-    """Images whose pixel (x, y) is the one at (a0 x + a1 y + a2, b0 x + b1 y + b2) / (c0 x + c1 y + 1) of the given ones.
+    """Images whose pixel (x, y) is that at (a0 x + a1 y + a2, b0 x + b1 y + b2) / (c0 x + c1 y + 1) of the given ones.
 
     A transform is [a0, a1, a2, b0, b1, b2, c0, c1], one for all images or one for each. `fill_mode` says what lies
     outside: 'constant' the fill value, 'nearest' the edge, 'wrap' the other end, 'reflect' the mirror image with the
@@ -267,7 +266,8 @@ def _missing(name: str, extent: int, before: int | None, after: int | None, targ
              sign: int) -> tuple[int, int]:
     """The numbers before and after, of which one may follow from the new extent."""
     if [before, after, target].count(None) != 1:
-        raise ValueError(f"{name} needs two of {first}, {second} and the target, received {before}, {after} and {target}.")
+        raise ValueError(f"{name} needs two of {first}, {second} and the target, received {before}, {after} and "
+                         f"{target}.")
     if before is None:
         before = sign * (target - extent) - after  # type: ignore[operator]
     elif after is None:
@@ -280,7 +280,7 @@ def _missing(name: str, extent: int, before: int | None, after: int | None, targ
 @op
 def extract_patches(images: Array, size: Any, strides: Any = None, dilation_rate: Any = 1, padding: str = "valid",
                     data_format: str | None = None) -> Array:
-    """The windows of images, the pixels of each one after another as channels: [N, rows, columns, pixels * channels]."""
+    """The windows of images, the pixels of each in a row as channels: [N, rows, columns, pixels * channels]."""
     window = f.per_axis(size, 2, "size")
     steps = window if strides is None else f.per_axis(strides, 2, "strides")
     dilation = f.per_axis(dilation_rate, 2, "dilation_rate")

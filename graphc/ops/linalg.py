@@ -92,8 +92,8 @@ def norm(x: Array, ord: Any = None, axis: Any = None, keepdims: bool = False) ->
         lines = f.sum(size, summed, keepdims=True)
         result = (f.max if ord > 0 else f.min)(lines, kept, keepdims=True)
         return result if keepdims else f.squeeze(result, axes)
-    raise ValueError(f"norm(ord={ord!r}) of matrices: expected None, 'fro', 1, -1, inf or -inf, and of arrays also 2, -2 "
-                     "or 'nuc'.")
+    raise ValueError(f"norm(ord={ord!r}) of matrices: expected None, 'fro', 1, -1, inf or -inf, and of arrays also 2, "
+                     "-2 or 'nuc'.")
 
 
 def _of_vectors(x: Value, ord: Any, axis: int, keepdims: bool) -> Value:

@@ -287,8 +287,8 @@ def repeat(x: Array, repeats: Any, axis: int | None = None) -> Array:
         kept = tuple(a for a in range(len(shape)) if a != axis + 1)
         return f.reshape(f.broadcast(x, shape, kept), (*x.shape[:axis], n * count, *x.shape[axis + 1:]))
     if times.shape != (x.shape[axis],):
-        raise ShapeError(f"repeat needs one number for each of the {x.shape[axis]} slices along axis {axis} of {x.type}, "
-                         f"received {times.size}.")
+        raise ShapeError(f"repeat needs one number for each of the {x.shape[axis]} slices along axis {axis} of "
+                         f"{x.type}, received {times.size}.")
     return f.take(x, f.lifted(np.repeat(np.arange(times.size, dtype=np.int32), times)), axis)
 
 

@@ -142,7 +142,7 @@ def nanmedian(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
 def _numbers(name: str, *arrays: Any) -> list[np.ndarray]:
     """Arrays for a function whose result has a shape that depends on them."""
     if is_symbolic(*arrays):
-        raise TypeError(f"{name} of values without numbers is not possible: the size of its result depends on the numbers. "
+        raise TypeError(f"{name} of values without numbers is not possible: the size of its result depends on them. "
                         "Keep all elements and choose with ops.where.")
     return [as_array(a) for a in arrays]
 
@@ -212,7 +212,8 @@ def histogram(x: Any, bins: Any = 10, range: Any = None) -> tuple[Any, Any]:
     """How many elements lie in each bin, and the edges of the bins; the last bin includes its upper edge."""
     if not is_symbolic(x):
         array = as_array(x)
-        edges = np.histogram_bin_edges(array, bins, range).astype(array.dtype if array.dtype.kind == "f" else np.float32)
+        dtype = array.dtype if array.dtype.kind == "f" else np.float32
+        edges = np.histogram_bin_edges(array, bins, range).astype(dtype)
     elif range is not None or np.ndim(bins):
         edges = np.asarray(bins, np.float32) if np.ndim(bins) else np.linspace(*range, bins + 1, dtype=np.float32)
     else:
