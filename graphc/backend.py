@@ -6,6 +6,7 @@ change holds for what is made after it.
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
 from graphc.ir import functions as f
@@ -91,9 +92,6 @@ def __getattr__(name: str) -> Any:
     for module in (old_backend, ops):
         if name in module.__all__:
             return getattr(module, name)
-    known = {n: n for n in (*__all__, *old_backend.__all__, *ops.__all__)}
-    try:
-        choose("function of graphc.backend", name, known)
-    except Exception as error:
-        raise AttributeError(str(error)) from None
-    raise AttributeError(name)
+    near = difflib.get_close_matches(name, [*__all__, *old_backend.__all__, *ops.__all__], n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise AttributeError(f"graphc.backend has no function {name!r}.{hint}")

@@ -145,7 +145,9 @@ def op(function: Function) -> Function:
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise TypeError(f"{function.__name__}{signature}: {error}.") from None
+            plain = signature.replace(return_annotation=signature.empty, parameters=[
+                p.replace(annotation=p.empty) for p in signature.parameters.values()])
+            raise TypeError(f"{function.__name__}{plain}: {error}.") from None
         given = bound.arguments
         symbolic = is_symbolic(*given.values()) or (not roles and _tracing())
         wide = any(isinstance(x, Value) and x.dtype.name == "f64" for x in flat(given))

@@ -122,7 +122,8 @@ def cast_to_floatx(x: Any) -> Any:
 def variable(value: Any, dtype: Any = None, name: str | None = None, constraint: Any = None) -> Variable:
     """An array that lives between steps."""
     result = Variable(as_array(value, dtype or floatx()).copy(), name or "variable")
-    result.constraint = constraint
+    if constraint is not None:
+        result.constraint = constraint  # type: ignore[attr-defined]
     return result
 
 

@@ -353,7 +353,7 @@ def multi_hot(inputs: Array, num_classes: int | None = None, axis: int = -1, dty
     if num_classes is None or kwargs:
         raise ValueError(f"multi_hot needs num_classes, and takes no {sorted(kwargs)}.")
     hot = _hot(inputs, num_classes, axis, dtype)
-    return f.max(hot, 1 if inputs.ndim == 2 else 0)
+    return f.max(hot, 1 if inputs.ndim > 1 else 0)
 
 
 def _dense(name: str, sparse: bool) -> None:
