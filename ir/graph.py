@@ -171,6 +171,11 @@ class Graph:
     _order: list[Value] = field(default_factory=list, repr=False)
 
     @property
+    def parts(self) -> tuple[Any, ...]:
+        """All that it consists of: graphs with equal parts are the same, as values are interned."""
+        return self.name, self.inputs, self.state, self.outputs, self.updates
+
+    @property
     def roots(self) -> tuple[Value, ...]:
         """The values that the step must compute."""
         return (*(v for _, v in self.outputs), *(v for _, v in self.updates))

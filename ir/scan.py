@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from graphc.ir.errors import ShapeError
-from graphc.ir.graph import Graph, Value, apply, topological
+from graphc.ir.graph import Graph, Value, apply, substitute, topological
 from graphc.ir.ops.leaf import Input
 from graphc.ir.ops.movement import Reshape, Slice
 from graphc.ir.ops.structure import Item, Scan
 from graphc.ir.tree import flat, structured
 from graphc.ir.types import Dim, TensorType
 
-__all__ = ["leaf", "scan"]
+__all__ = ["closed", "leaf", "scan"]
 
 
 def scan(function: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None, length: int | Dim | None = None,
@@ -41,7 +41,7 @@ def scan(function: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = N
     if [v.type for v in after] != [v.type for v in first]:
         raise ShapeError(f"scan began with the carry {[v.type for v in first]}, and a step gives "
                          f"{[v.type for v in after]}: they have to be the same.")
-    body, constants = _closed((*slices, *carried), (*after, *given))
+    body, constants = closed(slices, carried, (), (*after, *given))
     op = Scan(tuple(shifts) or (0,) * len(scanned), len(first), length, reverse, (True,) * len(first), body)
     made = apply(op, *scanned, *first, *constants)
     last = [_last(apply(Item(i), made), length, reverse) for i in range(len(first))]
@@ -61,29 +61,26 @@ def _last(stack: Value, length: int | Dim, reverse: bool) -> Value:
     return apply(Reshape(stack.shape[1:]), one)
 
 
-def _closed(leaves: tuple[Value, ...], outputs: tuple[Value, ...]) -> tuple[Graph, list[Value]]:
-    """The graph from leaves to outputs, and what else the outputs depend on: further inputs of the graph.
+def closed(xs: Sequence[Value], carries: Sequence[Value], constants: Sequence[Value],
+           outputs: Sequence[Value]) -> tuple[Graph, list[Value]]:
+    """The body of a scan from leaves to outputs, and what else the outputs depend on: further constants.
 
     What depends on no array at all, such as numbers, is computed inside.
     """
+    leaves = (*xs, *carries, *constants)
     order = topological(outputs)
     inside, free = set(leaves), set()
     for v in order:
         if any(o in inside for o in v.operands):
             inside.add(v)
-        elif v not in inside and not isinstance(v.op, Input) and all(o in free for o in v.operands) and not hasattr(
-                v.op, "label"):
+        elif v not in inside and not hasattr(v.op, "label") and all(o in free for o in v.operands):
             free.add(v)
-    outer = [v for v in order if v not in inside and v not in free]
     read = {o for v in order if v in inside for o in v.operands} | set(outputs)
-    constants = [v for v in outer if v in read]
+    more = [v for v in order if v in read and v not in inside and v not in free]
     new: dict[Value, Value] = {}
-    for prefix, group in (("", leaves), ("k", tuple(constants))):
+    for prefix, group in (("x", xs), ("c", carries), ("k", [*constants, *more])):
         for i, v in enumerate(group):
-            label = f"{prefix}{i}" if prefix else v.op.label  # type: ignore[attr-defined]
-            new[v] = apply(Input(label, v.type), origin="")  # type: ignore[arg-type]
-    for v in order:
-        if v not in new and (v in inside or v in free):
-            new[v] = apply(v.op, *(new[o] for o in v.operands), origin=v.origin)
-    inputs = tuple(new[v] for v in (*leaves, *constants))
-    return Graph("scan", inputs, (), tuple((f"r{i}", new[v]) for i, v in enumerate(outputs))), constants
+            new[v] = apply(Input(f"{prefix}{i}", v.type), origin="")  # type: ignore[arg-type]
+    inputs = tuple(new.values())
+    made = substitute(outputs, new)
+    return Graph("scan", inputs, (), tuple((f"r{i}", v) for i, v in enumerate(made))), more

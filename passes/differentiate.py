@@ -9,6 +9,8 @@ from dataclasses import replace
 from graphc.ir import functions as f
 from graphc.ir.errors import place
 from graphc.ir.graph import Graph, Value, origin, substitute, topological
+from graphc.ir.ops.elementwise import Add
+from graphc.ir.ops.movement import Pad
 from graphc.ir.ops.structure import Gradient, Item, Scan
 from graphc.ir.scan import leaf
 from graphc.ir.types import Dim
@@ -96,7 +98,8 @@ def _through_scan(value: Value, cotangents: Mapping[int, Value], needed: Sequenc
     # inside one step: what comes from the step after, and what the results give
     later = {k: leaf("later", outputs[k].type) for k in flows}
     given = {k: leaf("given", outputs[k].type) for k in cotangents if k >= op.carries}
-    stacks = {k: leaf("stack", outputs[k].type) for k in cotangents if k in flows}
+    ends, spread = _ends({k: g for k, g in cotangents.items() if k in flows}, op, new)
+    stacks = {k: leaf("stack", outputs[k].type) for k in spread}
     seeds = [*((outputs[k], g) for k, g in later.items()), *((outputs[k], g) for k, g in given.items())]
     found = pullback(seeds, [*(carries[k] for k in flows), *(v for _, v in wanted)])
     back = [f.zeros_like(outputs[k]) if g is None else g for k, g in zip(flows, found, strict=False)]
@@ -110,7 +113,7 @@ def _through_scan(value: Value, cotangents: Mapping[int, Value], needed: Sequenc
     xs = [*((v, value.operands[i], op.shifts[i]) for i, v in enumerate(scanned)),
           *((c, f.item(forward, k), old) for k, c in enumerate(carries)),
           *((v, f.item(forward, len(outputs) + i), 0) for i, v in enumerate(saved)),
-          *((g, cotangents[k], 0) for k, g in given.items()), *((g, cotangents[k], old) for k, g in stacks.items())]
+          *((g, cotangents[k], 0) for k, g in given.items()), *((g, spread[k], old) for k, g in stacks.items())]
     read = set(topological(substitute(results, {v: v for v in saved})))
     xs = [x for x in xs if x[0] in read]
     outside = dict(zip(constants, op.parts(value.operands)[2], strict=True))
@@ -120,7 +123,6 @@ def _through_scan(value: Value, cotangents: Mapping[int, Value], needed: Sequenc
         made = substitute(results, outside | known | dict(zip(later.values(), carry, strict=True)))
         return made[:len(flows)], made[len(flows):]
 
-    ends = {k: _slice_at(cotangents[k], op.length if new else 0) for k in stacks}
     first = [ends[k] if k in ends else f.zeros_like(outputs[k]) for k in flows]
     last, steps = f.scan(step, first, [x for _, x, _ in xs], op.length, not op.reverse, [s for *_, s in xs])
     result: list[Value | None] = [None] * len(value.operands)
@@ -131,9 +133,26 @@ def _through_scan(value: Value, cotangents: Mapping[int, Value], needed: Sequenc
     return result
 
 
-def _slice_at(stack: Value, place: int | Dim) -> Value:
-    zeros = (0,) * (stack.ndim - 1)
-    return f.reshape(f.slice(stack, (place, *zeros), (1, *stack.shape[1:])), stack.shape[1:])
+def _ends(cotangents: Mapping[int, Value], op: Scan, new: int) -> tuple[dict[int, Value], dict[int, Value]]:
+    """The gradients of the carries' last values, and those of all values where more than the last one is read."""
+    ends: dict[int, list[Value]] = {}
+    spread: dict[int, list[Value]] = {}
+    for k, total in cotangents.items():
+        todo = [total]
+        while todo:
+            g = todo.pop()
+            if isinstance(g.op, Add):
+                todo += reversed(g.operands)
+            elif isinstance(g.op, Pad) and g.operands[0].shape == (1, *g.shape[1:]) and (
+                    g.op.before[0] == (op.length if new else 0)):
+                ends.setdefault(k, []).append(f.reshape(g.operands[0], g.shape[1:]))
+            else:
+                spread.setdefault(k, []).append(g)
+        if k in spread:
+            stack = _total(spread[k])
+            last = f.slice(stack, (op.length if new else 0, *(0,) * (stack.ndim - 1)), (1, *stack.shape[1:]))
+            ends.setdefault(k, []).append(f.reshape(last, stack.shape[1:]))
+    return {k: _total(parts) for k, parts in ends.items()}, {k: _total(parts) for k, parts in spread.items()}
 
 
 def _unshifted(gradient: Value, shift: int, operand: Value) -> Value:
