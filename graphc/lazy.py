@@ -11,9 +11,11 @@ from graphc.names import nearest
 
 __all__ = ["lazy"]
 
+Hooks = tuple[Callable[[str], Any], Callable[[], list[str]]]
+
 
 def lazy(package: str, modules: Iterable[str] = (), names: Mapping[str, str] | None = None,
-         refused: Mapping[str, str] | None = None, hint: str = "") -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+         refused: Mapping[str, str] | None = None, hint: str = "") -> Hooks:
     """`__getattr__` and `__dir__` for a package: its submodules, and the modules that have its other names.
 
     `refused` gives the reason why a name that Keras has is missing; `hint` ends the message for any other name.

@@ -62,8 +62,8 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*_OPS, *_DTYPES, "Variable", "config", "constant", "convert_to_tensor", "keras", "math", "nn", "ones",
-                   "random", "zeros"])
+    return sorted([*_OPS, *_DTYPES, "Variable", "config", "constant", "convert_to_tensor", "keras", "math", "nn",
+                   "ones", "random", "zeros"])
 
 
 def constant(value: Any, dtype: Any = None, shape: Any = None, name: str | None = None) -> np.ndarray:

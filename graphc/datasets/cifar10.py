@@ -16,8 +16,8 @@ _SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
 def load_data() -> tuple[Pair, Pair]:
     """(x_train, y_train), (x_test, y_test): images uint8 (n,32,32,3), labels uint8 (n,1).
 
-    Read from ~/.keras/datasets or from the folder that GRAPHC_DATA names, where cifar10_subset.npz will do too; otherwise
-    downloaded (163 MB). Files that hold something else raise ValueError; no file and no network raise
+    Read from ~/.keras/datasets or from the folder that GRAPHC_DATA names, where cifar10_subset.npz will do too;
+    otherwise downloaded (163 MB). Files that hold something else raise ValueError; no file and no network raise
     FileNotFoundError.
     """
     where = place(_FOLDER, _ARCHIVE)

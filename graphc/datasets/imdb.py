@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def _subset(path: Path) -> list[np.ndarray]:
     for part in ("train", "test"):
         tokens, offsets, labels = load_npz(path, (f"{part}_tokens", f"{part}_offsets", f"y_{part}"))
         ranks = np.where(tokens == 2, _SUBSET_WORDS, tokens - 3)
-        arrays += [objects([ranks[a + 1:b].tolist() for a, b in zip(offsets[:-1], offsets[1:], strict=True)]), labels]
+        arrays += [objects([ranks[a + 1:b].tolist() for a, b in pairwise(offsets.tolist())]), labels]
     return arrays
 
 

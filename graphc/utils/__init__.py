@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from graphc.lazy import lazy
 
 if TYPE_CHECKING:
+    from graphc.padding import pad_sequences
     from graphc.plotting import model_to_dot, plot_model
     from graphc.registry import (
         CustomObjectScope,
@@ -39,11 +40,18 @@ _NAMES = {
     "clear_session": "graphc.utils.session", "is_keras_tensor": "graphc.utils.session",
     "set_random_seed": "graphc.utils.session", "standardize_dtype": "graphc.utils.session",
     "get_file": "graphc.utils.files", "model_to_dot": "graphc.plotting", "plot_model": "graphc.plotting",
-    "normalize": "graphc.utils.labels", "to_categorical": "graphc.utils.labels",
+    "pad_sequences": "graphc.padding", "normalize": "graphc.utils.labels", "to_categorical": "graphc.utils.labels",
     "pack_x_y_sample_weight": "graphc.utils.splitting", "split_dataset": "graphc.utils.splitting",
     "unpack_x_y_sample_weight": "graphc.utils.splitting",
 }
 
-__all__ = sorted(_NAMES)
+__all__ = [
+    "BatchDataset", "CustomObjectScope", "array_to_img", "clear_session", "custom_object_scope", "get_custom_objects",
+    "get_file", "get_registered_name", "get_registered_object", "image_dataset_from_directory", "img_to_array",
+    "is_keras_tensor", "load_img", "model_to_dot", "normalize", "pack_x_y_sample_weight", "pad_sequences", "plot_model",
+    "register_keras_serializable", "save_img", "set_random_seed", "smart_resize", "split_dataset",
+    "standardize_dtype", "text_dataset_from_directory", "timeseries_dataset_from_array", "to_categorical",
+    "unpack_x_y_sample_weight",
+]
 
 __getattr__, __dir__ = lazy(__name__, names=_NAMES)
