@@ -11,8 +11,8 @@ import numpy as np
 from graphc.ir.expr import REDUCTIONS, SCALARS, Axis, Expr, axis, load
 from graphc.ir.graph import Graph, Value
 from graphc.ir.op import Op, Operand
-from graphc.ir.ops.structure import Item, Kernel
-from graphc.ir.types import TensorType, bind_shape, evaluate_dim
+from graphc.ir.ops.structure import Item, Kernel, Scan
+from graphc.ir.types import TensorType, TupleType, bind_shape, evaluate_dim
 
 __all__ = ["by_definition", "by_reference", "evaluate", "evaluate_values"]
 
@@ -123,11 +123,40 @@ def evaluate_values(values: Sequence[Value], known: dict[Value, Any], sizes: Map
             inner = dict(zip(body.inputs, operands, strict=True))
             evaluate_values(body.values(), inner, sizes, interpreter)
             known[value] = tuple(inner[v] for _, v in body.outputs)
+        elif isinstance(value.op, Scan):
+            known[value] = _scanned(value, operands, sizes, interpreter)
         elif isinstance(value.type, TensorType):
             shape = tuple(evaluate_dim(d, sizes) for d in value.shape)
             known[value] = interpreter(value.op.bound(sizes), operands, TensorType(value.dtype, shape))
         else:
             raise NotImplementedError(f"{value.op} gives {value.type} and must be expanded before evaluation")
+
+
+def _scanned(value: Value, operands: Sequence[Any], sizes: Mapping[str, int], interpreter: Interpreter) -> Any:
+    """The results of a scan: its body evaluated once for each step."""
+    op: Scan = value.op  # type: ignore[assignment]
+    assert isinstance(value.type, TupleType)
+    scanned, first, constants = op.parts(operands)
+    results = [np.empty([evaluate_dim(d, sizes) for d in t.shape], t.dtype.numpy) for t in value.type.items]
+    carried = list(first)
+    for result, kept, array in zip(results, op.kept, carried, strict=False):
+        if kept:
+            result[-1 if op.reverse else 0] = array
+    steps = range(evaluate_dim(op.length, sizes))
+    for t in reversed(steps) if op.reverse else steps:
+        inputs = (*(x[t + shift] for x, shift in zip(scanned, op.shifts, strict=True)), *carried, *constants)
+        inner: dict[Value, Any] = dict(zip(op.body.inputs, map(np.asarray, inputs), strict=True))
+        evaluate_values(op.body.values(), inner, sizes, interpreter)
+        outputs = [np.asarray(inner[v]) for _, v in op.body.outputs]
+        carried = outputs[:op.carries]
+        for k, (result, array) in enumerate(zip(results, outputs, strict=True)):
+            if k >= op.carries:
+                result[t] = array
+            elif op.kept[k]:
+                result[t if op.reverse else t + 1] = array
+            else:
+                result[...] = array
+    return tuple(results)
 
 
 def evaluate(graph: Graph, arrays: Mapping[str, np.ndarray],

@@ -52,6 +52,7 @@ from graphc.ir.ops.elementwise import (
     Tanh,
     Where,
 )
+from graphc.ir.ops.indexing import ScatterAdd, Take
 from graphc.ir.ops.leaf import Constant, Dimension, Input, Iota, State
 from graphc.ir.ops.movement import Broadcast, Concatenate, Pad, Reshape, Reverse, Slice, Transpose
 from graphc.ir.ops.random import RandomBits
@@ -59,6 +60,7 @@ from graphc.ir.ops.reduction import Argmax, Max, Sum
 from graphc.ir.ops.rowwise import Logsumexp, Softmax
 from graphc.ir.ops.structure import Gradient, Item
 from graphc.ir.ops.window import Fold, Windows
+from graphc.ir.scan import scan
 from graphc.ir.types import DTYPES, Dim, DType, Shape, TensorType, product
 
 __all__ = [
@@ -67,9 +69,9 @@ __all__ = [
     "full", "gelu", "gradient", "greater", "greater_equal", "input", "iota", "leaky_relu", "less", "less_equal",
     "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logsumexp", "matmul", "max",
     "max_pool", "maximum", "mean", "min", "minimum", "multiply", "negative", "not_equal", "one_hot", "ones_like",
-    "pad", "power", "relu", "relu6", "reshape", "rsqrt", "selu", "sigmoid", "sign", "silu", "sin", "slice",
-    "softmax", "softplus", "softsign", "sqrt", "square", "squeeze", "state", "stop_gradient", "subtract", "sum",
-    "tanh", "transpose", "uniform", "where", "zeros_like",
+    "pad", "power", "relu", "relu6", "reshape", "rsqrt", "scan", "scatter_add", "selu", "sigmoid", "sign", "silu",
+    "sin", "slice", "softmax", "softplus", "softsign", "sqrt", "square", "squeeze", "state", "stop_gradient",
+    "subtract", "sum", "take", "tanh", "transpose", "uniform", "where", "zeros_like",
 ]
 
 Axis = int | Sequence[int] | None
@@ -255,6 +257,16 @@ def _axes(x: Value, axis: Axis) -> tuple[int, ...]:
         if not -x.ndim <= a < x.ndim:
             raise ShapeError(f"The axis {a} is out of range for {x.type}.")
     return tuple(int(a) % x.ndim for a in given)
+
+
+def take(x: Value, indices: Value, axis: int = 0) -> Value:
+    """The slices of x along an axis at integer indices; an index outside reads the nearest slice."""
+    return apply(Take(_axes(x, axis)[0]), x, indices)
+
+
+def scatter_add(x: Value, indices: Value, extent: int | Dim, axis: int = 0) -> Value:
+    """Zeros of an extent along an axis with the slices of x added at integer indices: the adjoint of `take`."""
+    return apply(ScatterAdd(axis, extent), x, indices)
 
 
 # ------------------------------------------------------------------------------------------------ elementwise

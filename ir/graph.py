@@ -21,7 +21,8 @@ from graphc.ir.printer import line_of, print_graph
 from graphc.ir.traverse import postorder
 from graphc.ir.types import DType, Shape, TensorType, TupleType
 
-__all__ = ["Graph", "Value", "apply", "current_origin", "layer_of", "origin", "phase_of", "topological"]
+__all__ = ["Graph", "Value", "apply", "current_origin", "layer_of", "origin", "phase_of", "substitute",
+           "topological"]
 
 _OPERANDS = attrgetter("operands")
 _ORIGIN: ContextVar[str] = ContextVar("origin", default="")
@@ -126,6 +127,16 @@ def topological(roots: Iterable[Value]) -> list[Value]:
     return postorder(roots, _OPERANDS)
 
 
+def substitute(roots: Iterable[Value], known: Mapping[Value, Value]) -> list[Value]:
+    """The roots where some values stand for others: what depends on those is applied again."""
+    wanted, new = list(roots), dict(known)
+    for v in postorder(wanted, lambda v: () if v in known else v.operands):
+        if v not in new:
+            operands = tuple(new[o] for o in v.operands)
+            new[v] = v if operands == v.operands else apply(v.op, *operands, origin=v.origin)
+    return [new[v] for v in wanted]
+
+
 @dataclass(frozen=True, eq=False)
 class Graph:
     """One step: `inputs` and `state` are leaves, `outputs` are named, `updates` maps a state to its next value."""
@@ -136,6 +147,11 @@ class Graph:
     outputs: tuple[tuple[str, Value], ...]
     updates: tuple[tuple[Value, Value], ...] = ()
     _order: list[Value] = field(default_factory=list, repr=False)
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """All that it consists of: graphs with equal parts are the same, as values are interned."""
+        return self.name, self.inputs, self.state, self.outputs, self.updates
 
     @property
     def roots(self) -> tuple[Value, ...]:

@@ -25,7 +25,7 @@ from graphc.ir.errors import DTypeError, ShapeError
 from graphc.ir.expr import Expr
 from graphc.ir.types import Dim, DType, Shape, TensorType, TupleType, bind_dim
 
-__all__ = ["OPS", "Elementwise", "Op", "Operand", "Structural", "show"]
+__all__ = ["OPS", "Elementwise", "Op", "Operand", "Structural", "show", "spread"]
 
 OPS: dict[str, type[Op]] = {}
 _METHODS = ("infer", "reference", "define", "vjp")
@@ -87,12 +87,19 @@ class Op:
         """The gradient of each operand, built with the functions `f`; None where it has none."""
         raise NotImplementedError
 
+    def each(self, f: Any, length: Any, operands: Sequence[Any], along: Sequence[bool]) -> Any:
+        """The op for every slice of a new first axis of `length`, which operands have where `along` says so.
+
+        The result has that axis too. None of an op that doesn't know how: loops keep it inside.
+        """
+        return None
+
     @cached_property
     def _key(self) -> tuple[Any, ...]:
         # == takes -0.0 for 0.0, True for 1 and a nan for no nan: the text tells them apart. The class, not its name:
         # a class defined again, as in a notebook, is another op
         attributes = (getattr(self, f.name) for f in fields(self))  # type: ignore[arg-type]
-        return (type(self), *(show(a) if isinstance(a, (bool, float)) else a for a in attributes))
+        return (type(self), *(show(a) if isinstance(a, (bool, float)) else getattr(a, "parts", a) for a in attributes))
 
     @cached_property
     def _hash(self) -> int:
@@ -112,7 +119,8 @@ class Op:
         return _bound(self, tuple(sorted(sizes.items())))
 
     def __str__(self) -> str:
-        attributes = ", ".join(f"{f.name}={show(getattr(self, f.name))}" for f in fields(self))  # type: ignore[arg-type]
+        shown = (f.name for f in fields(self) if f.name != "body")  # type: ignore[arg-type]
+        attributes = ", ".join(f"{name}={show(getattr(self, name))}" for name in shown)
         return f"{self.name}<{attributes}>" if attributes else self.name
 
 
@@ -167,6 +175,15 @@ class Elementwise(Op, abstract=True):
 
     def define(self, index: tuple[Expr, ...], *operands: Operand) -> Expr:
         return self.scalar(*(o[index] for o in operands))
+
+    def each(self, f: Any, length: Any, operands: Sequence[Any], along: Sequence[bool]) -> Any:
+        return f.apply(self, *spread(f, length, operands, along))
+
+
+def spread(f: Any, length: Any, operands: Sequence[Any], along: Sequence[bool]) -> list[Any]:
+    """The operands with a new first axis; those that are the same along it are repeated."""
+    return [o if has else f.broadcast(o, (length, *o.shape), tuple(range(1, o.ndim + 1)))
+            for o, has in zip(operands, along, strict=True)]
 
 
 class Structural(Op, abstract=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import graphc.ir.ops  # noqa: F401  (registers the ops)
@@ -12,7 +13,6 @@ from graphc.ir.errors import GraphcError
 from graphc.ir.graph import Graph, Value, apply
 from graphc.ir.op import OPS, Op
 from graphc.ir.ops.leaf import Input, State
-from graphc.ir.ops.structure import Kernel
 from graphc.ir.reader import FLOAT, TYPE, Reader, hint
 from graphc.ir.types import DTYPES, TensorType, TupleType, parse_dim
 
@@ -80,14 +80,13 @@ def _pairs(r: Reader, left: Callable[[], Any], names: dict[str, Value]) -> list[
 def _line(r: Reader, names: dict[str, Value]) -> None:
     name = _new(r, names)
     r.expect("=", "'='")
-    op = _op(r)
+    made = _op(r)
     start = r.last
     operands = r.listed("(", ")", lambda: _known(r, names))
     r.expect(":", "':'")
     stated = _type(r)
     at_type = r.last
-    if op is None:
-        op = Kernel(_graph(r))
+    op: Op = made if isinstance(made, Op) else made(_graph(r))
     origin = _origin(r)
     try:
         value = apply(op, *operands, origin=origin)
@@ -118,19 +117,20 @@ def _known(r: Reader, names: dict[str, Value]) -> Value:
 
 
 def _op(r: Reader) -> Any:
-    """The op that stands here; None for a kernel, whose body follows its type."""
+    """The op that stands here; of a kernel or scan, whose body follows its type, what makes it of the body."""
     name = r.expect(r"\w+", "the name of an op")
     if name not in OPS:
         raise r.error(f"expected the name of an op: there is no {name!r}{hint(name, OPS)}")
-    if OPS[name] is Kernel:
-        return None
     start = r.last
     known = [f.name for f in fields(OPS[name])]  # type: ignore[arg-type]
+    holds = "body" in known
+    if holds:
+        known.remove("body")
     given = dict(r.listed("<", ">", lambda: _field(r))) if r.sees("<") else {}
     if list(given) != known:
         raise r.error(f"expected the fields {', '.join(known) or '(none)'} of {name}, "
                       f"received {', '.join(given) or 'none'}", start)
-    return OPS[name](**given)
+    return partial(OPS[name], *given.values()) if holds else OPS[name](**given)
 
 
 def _field(r: Reader) -> tuple[str, Any]:

@@ -6,8 +6,8 @@
              | 'return' name '=' '%' name, ...
              | 'update' '%' name '=' '%' name, ...
 
-A kernel's type is followed by its body, a graph. Values are numbered in topological order. A literal is a
-Python number (`inf` and `nan` too), string or tuple, a dtype, a type, or a dim. A name is a word: no blanks,
+The type of a kernel or scan is followed by its body, a graph. Values are numbered in topological order. A literal is
+a Python number (`inf` and `nan` too), string or tuple, a dtype, a type, or a dim. A name is a word: no blanks,
 none of `%:,()=#{}<>`.
 """
 
@@ -43,10 +43,8 @@ def print_value(value: Any, names: dict[Any, str], indent: str = "") -> str:
     operands = ", ".join(names[o] for o in value.operands)
     origin = f"  # {value.origin}" if value.origin else ""
     body = getattr(value.op, "body", None)
-    if body is None:
-        return f"{names[value]} = {value.op}({operands}): {value.type}{origin}"
-    inner = print_graph(body, indent + "  ")
-    return f"{names[value]} = {value.op.name}({operands}): {value.type} {inner}{origin}"
+    inner = "" if body is None else f" {print_graph(body, indent + '  ')}"
+    return f"{names[value]} = {value.op}({operands}): {value.type}{inner}{origin}"
 
 
 def line_of(graph: Any, value: Any) -> str:

@@ -10,7 +10,8 @@
     G8   an update has the type of its state
     G9   every type is the one that the op infers from its operands' types
     G10  every symbolic size is one of a leaf's type: a step learns its sizes from its arrays
-    G11  a kernel's body is a graph that holds the invariants, with no state and no kernels of its own
+    G11  the body of a kernel or scan is a graph that holds the invariants, with no state; a kernel's has no kernels
+         and no scans
     G12  no `gradient` is left once the graph has been differentiated
 """
 
@@ -24,7 +25,7 @@ from typing import Any
 from graphc.ir.errors import GraphcError, InvalidGraph
 from graphc.ir.graph import Graph, Value
 from graphc.ir.ops.leaf import Input, State
-from graphc.ir.ops.structure import Gradient, Kernel
+from graphc.ir.ops.structure import Gradient, Kernel, Scan
 from graphc.ir.parser import WORD
 from graphc.ir.printer import line_of
 from graphc.ir.types import Dim, TensorType, TupleType
@@ -43,8 +44,8 @@ def _verify(graph: Graph, differentiated: bool, symbols: set[str]) -> None:
     _results(graph)
     for value in graph.values():
         _value(graph, value, symbols)
-        if isinstance(value.op, Kernel):
-            _kernel(graph, value, differentiated, symbols)
+        if isinstance(value.op, Kernel | Scan):
+            _body(graph, value, differentiated, symbols)
         if isinstance(value.op, Gradient) and differentiated:
             raise _error(graph, 12, value, "a gradient is left after differentiation")
 
@@ -132,7 +133,7 @@ def _dims(*attributes: Any) -> Iterator[Dim]:
             yield from _dims(*a)
 
 
-def _kernel(graph: Graph, value: Value, differentiated: bool, symbols: set[str]) -> None:
+def _body(graph: Graph, value: Value, differentiated: bool, symbols: set[str]) -> None:
     body = value.op.body  # type: ignore[attr-defined]
     try:
         _verify(body, differentiated, symbols)
@@ -140,7 +141,7 @@ def _kernel(graph: Graph, value: Value, differentiated: bool, symbols: set[str])
         raise _error(graph, 11, value, f"in its body, {error}".removesuffix(".")) from error
     if body.state or body.updates:
         raise _error(graph, 11, value, "its body has state")
-    if any(isinstance(v.op, Kernel) for v in body.values()):
+    if isinstance(value.op, Kernel) and any(isinstance(v.op, Kernel | Scan) for v in body.values()):
         raise _error(graph, 11, value, "its body has kernels")
 
 

@@ -8,7 +8,7 @@ whole kernels merge that share operands and loops: the rows of softmax and cross
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import networkx as nx
@@ -16,8 +16,9 @@ import networkx as nx
 from graphc.ir import functions as f
 from graphc.ir.graph import Graph, Value, apply
 from graphc.ir.op import Structural
-from graphc.ir.ops.structure import Item, Kernel
+from graphc.ir.ops.structure import Item, Kernel, Scan
 from graphc.ir.types import TensorType
+from graphc.passes.bodies import with_body
 from graphc.passes.structure import elements, structure
 
 __all__ = ["fuse", "members"]
@@ -52,11 +53,23 @@ def fuse(graph: Graph) -> Graph:
 def members(fused: Graph) -> dict[Value, list[Value]]:
     """For each kernel of a fused graph, the values of the graph before fusion that it computes.
 
-    Values are interned, so applying a kernel's ops to what its operands stand for gives the very values.
+    Values are interned, so applying a kernel's ops to what its operands stand for gives the very values. Those of a
+    scan's kernels are values of its body.
     """
+    return _members(fused)[0]
+
+
+def _members(fused: Graph) -> tuple[dict[Value, list[Value]], dict[Value, Any]]:
+    """The members of each kernel, and what every value of a fused graph stands for."""
     known: dict[Value, Any] = {v: v for v in fused.inputs + fused.state}
     found: dict[Value, list[Value]] = {}
     for v in fused.values():
+        if isinstance(v.op, Scan):
+            inside, stands = _members(v.op.body)
+            found.update(inside)
+            body = v.op.body.replaced(stands)
+            known[v] = apply(replace(v.op, body=body), *(known[o] for o in v.operands), origin=v.origin)
+            continue
         if isinstance(v.op, Kernel):
             body: Graph = v.op.body
             inner = dict(zip(body.inputs, (known[o] for o in v.operands), strict=True))
@@ -66,10 +79,11 @@ def members(fused: Graph) -> dict[Value, list[Value]]:
             found[v] = [inner[u] for u in body.values() if u not in body.inputs]
             known[v] = tuple(inner[r] for _, r in body.outputs)
         elif isinstance(v.op, Item):
-            known[v] = known[v.operands[0]][v.op.index]
+            whole = known[v.operands[0]]
+            known[v] = whole[v.op.index] if isinstance(whole, tuple) else f.item(whole, v.op.index)
         elif v not in known:
             known[v] = apply(v.op, *(known[o] for o in v.operands), origin=v.origin)
-    return found
+    return found, known
 
 
 class _Fusion:
@@ -78,9 +92,9 @@ class _Fusion:
         self.users = graph.users()
         self.order = {v: i for i, v in enumerate(graph.values())}
         self.leaves = set(graph.inputs + graph.state)
-        self.of = {v: structure(v) for v in self.order if v not in self.leaves}
+        self.of = {v: structure(v) for v in self.order if v not in self.leaves and not _is_loop(v)}
         self.needed = set(graph.roots)  # values that must be in memory
-        self.constant = graph.constants()
+        self.constant = {v for v in graph.constants() if not _is_loop(v)}
         self.cheap: set[Value] = set()  # computed from a few elements: again in every kernel, never kept
         self.groups: dict[Value, list[Group]] = {}
         self.classify()
@@ -93,7 +107,7 @@ class _Fusion:
     def classify(self) -> None:
         """Find the values that depend on a few elements of arrays only."""
         for v in self.graph.values():
-            if v in self.leaves or v in self.constant:
+            if v in self.leaves or v in self.constant or _is_loop(v):
                 continue
             sources = [o for o in v.operands if o not in self.constant]
             few = all(o in self.cheap or (o in self.leaves and elements(o.shape) <= TINY) for o in sources)
@@ -105,8 +119,8 @@ class _Fusion:
         return v in self.constant or v in self.cheap
 
     def is_view(self, v: Value) -> bool:
-        """Whether a value is another name of memory that holds its operand."""
-        return v not in self.leaves and not self.light(v) and self.of[v].view
+        """Whether no kernel computes a value: it names memory that holds its operand, or is part of a loop."""
+        return _is_loop(v) or (v not in self.leaves and not self.light(v) and self.of[v].view)
 
     def assign(self) -> None:
         """Put every value into the groups of its readers, or into memory as the root of a group of its own."""
@@ -208,7 +222,7 @@ class _Fusion:
         result: nx.DiGraph = nx.DiGraph()
         for g in self.members():
             self.connect(g, result)
-        result.add_edges_from((v.operands[0], v) for v in self.views)
+        result.add_edges_from((o, v) for v in self.views for o in v.operands)
         return result
 
     def connect(self, g: Group, flow: nx.DiGraph) -> None:
@@ -289,7 +303,7 @@ class _Fusion:
                 if missing:
                     pending.extend(missing)
                 elif group is None:
-                    new[v] = apply(v.op, *(new[o] for o in v.operands), origin=v.origin)
+                    new[v] = apply(with_body(v.op, fuse), *(new[o] for o in v.operands), origin=v.origin)
                 else:
                     assert group not in done
                     done.add(group)
@@ -310,6 +324,11 @@ class _Fusion:
         origin = next(iter(origins), "") if len(origins) <= 1 else "+".join(sorted(origins))
         made = apply(Kernel(body), *(new[v] for v in inputs), origin=origin)
         return {r: apply(Item(k), made, origin=r.origin) for k, r in enumerate(group.roots)}
+
+
+def _is_loop(v: Value) -> bool:
+    """Whether a value is a scan or one of its results."""
+    return isinstance(v.op, Scan | Item)
 
 
 def _is_batched(domain: tuple) -> bool:

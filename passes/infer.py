@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from graphc.ir.graph import Graph, Value, apply
-from graphc.ir.ops.structure import Kernel
+from graphc.passes.bodies import with_body
 
 __all__ = ["infer"]
 
@@ -15,7 +15,7 @@ def infer(graph: Graph, sizes: Mapping[str, int] | None = None) -> Graph:
     sizes = dict(sizes or {})
 
     def typed(value: Value, operands: tuple[Value, ...]) -> Value:
-        op = Kernel(infer(value.op.body, sizes)) if isinstance(value.op, Kernel) else value.op.bound(sizes)
+        op = with_body(value.op.bound(sizes), lambda body: infer(body, sizes))
         return apply(op, *operands, origin=value.origin)
 
     return graph.rebuild(typed)

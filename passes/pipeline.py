@@ -10,6 +10,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.verify import verify
 from graphc.passes.differentiate import differentiate
 from graphc.passes.fuse import fuse
+from graphc.passes.hoist import hoist
 from graphc.passes.infer import infer
 from graphc.passes.plan import plan
 from graphc.passes.simplify import simplify
@@ -20,7 +21,7 @@ __all__ = ["GRAPH_PASSES", "PIPELINE", "Pass", "run"]
 Pass = Callable[[Graph], Any]
 
 # from a traced graph to kernels, their order and the place of every value
-PIPELINE: tuple[Pass, ...] = (infer, stabilize, differentiate, simplify, fuse, plan)
+PIPELINE: tuple[Pass, ...] = (infer, stabilize, differentiate, hoist, simplify, fuse, plan)
 GRAPH_PASSES = PIPELINE[:PIPELINE.index(fuse)]
 
 

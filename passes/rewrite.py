@@ -21,6 +21,7 @@ from graphc.ir.errors import place
 from graphc.ir.graph import Graph, Value, apply, origin, topological
 from graphc.ir.op import Op
 from graphc.ir.ops.structure import Gradient
+from graphc.passes.bodies import with_body
 
 __all__ = ["Rule", "counting_rules", "rewrite", "rule", "watching_rules"]
 
@@ -78,7 +79,7 @@ def rewrite(graph: Graph, rules: Sequence[Rule], merge: bool = False) -> Graph:
         made = rewriter.normal(value)
         if value in wanted:
             rewriter.kept.add(made)
-    return graph.replaced(rewriter.done)
+    return graph if all(rewriter.done[v] is v for v in graph.roots) else graph.replaced(rewriter.done)
 
 
 class _Rewriter:
@@ -96,8 +97,9 @@ class _Rewriter:
         """The value that no rule changes any more."""
         for value in self._unseen(root):
             operands = tuple(self.done[o] for o in value.operands)
-            same = operands == value.operands
-            made = value if same else apply(value.op, *operands, origin=value.origin)
+            op = with_body(value.op, lambda body: rewrite(body, self.rules, self.merge))
+            same = operands == value.operands and op is value.op
+            made = value if same else apply(op, *operands, origin=value.origin)
             self.done[value] = self._reduced(made)
         return self.done[root]
 

@@ -1,5 +1,17 @@
 """The ops, one class each, grouped by the shape of their definitions. Importing this registers them all."""
 
-from graphc.ir.ops import contract, elementwise, leaf, movement, random, reduction, rowwise, structure, window
+from graphc.ir.ops import (
+    contract,
+    elementwise,
+    indexing,
+    leaf,
+    movement,
+    random,
+    reduction,
+    rowwise,
+    structure,
+    window,
+)
 
-__all__ = ["contract", "elementwise", "leaf", "movement", "random", "reduction", "rowwise", "structure", "window"]
+__all__ = ["contract", "elementwise", "indexing", "leaf", "movement", "random", "reduction", "rowwise", "structure",
+           "window"]

@@ -71,3 +71,10 @@ class Einsum(Op):
             return f.broadcast(part, shape, tuple(target.index(c) for c in found))
 
         return gradient(first, x.shape, second, y), gradient(second, y.shape, first, x)
+
+    def each(self, f, length, operands, along):
+        first, second, result = self.letters()
+        new = next(c for c in "tsrqponmlkjihgfedcbazyxwvu" if c not in self.spec)
+        x, y = ((new if has else "") + part for part, has in zip((first, second), along, strict=True))
+        return f.apply(Einsum(f"{x},{y}->{new}{result}"), *operands)
+

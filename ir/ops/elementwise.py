@@ -538,6 +538,8 @@ class Where(Op):
         zero = f.zeros_like(g)
         return None, f.where(condition, g, zero), f.where(condition, zero, g)
 
+    each = Elementwise.each
+
 
 class Cast(Op):
     """Convert to another dtype; float to integer truncates towards zero, anything to bool is `x != 0`.
@@ -562,6 +564,8 @@ class Cast(Op):
 
     def vjp(self, f, g, y, x):
         return (f.cast(g, x.dtype) if x.dtype.is_float and self.dtype.is_float else None,)
+
+    each = Elementwise.each
 
 
 class StopGradient(Elementwise):

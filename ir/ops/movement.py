@@ -6,7 +6,7 @@ import numpy as np
 
 from graphc.ir.errors import DTypeError, ShapeError
 from graphc.ir.expr import const, position, scalar, select, size
-from graphc.ir.op import Op
+from graphc.ir.op import Op, spread
 from graphc.ir.types import Shape, TensorType, at_least_zero, product
 
 __all__ = ["Broadcast", "Concatenate", "Pad", "Reshape", "Reverse", "Slice", "Transpose"]
@@ -40,6 +40,9 @@ class Broadcast(Op):
     def vjp(self, f, g, y, x):
         return (f.sum(g, axis=tuple(a for a in range(len(self.shape)) if a not in self.axes)),)
 
+    def each(self, f, length, operands, along):
+        return f.broadcast(operands[0], (length, *self.shape), (0, *(a + 1 for a in self.axes)))
+
 
 class Reshape(Op):
     """The same elements in row-major order under another shape.
@@ -69,6 +72,9 @@ class Reshape(Op):
     def vjp(self, f, g, y, x):
         return (f.reshape(g, x.shape),)
 
+    def each(self, f, length, operands, along):
+        return f.reshape(operands[0], (length, *self.shape))
+
 
 class Transpose(Op):
     """Permute the axes; axis i of the result is axis `axes[i]` of the operand.
@@ -94,6 +100,9 @@ class Transpose(Op):
     def vjp(self, f, g, y, x):
         return (f.transpose(g, tuple(self.axes.index(a) for a in range(len(self.axes)))),)
 
+    def each(self, f, length, operands, along):
+        return f.transpose(operands[0], (0, *(a + 1 for a in self.axes)))
+
 
 class Reverse(Op):
     """Reverse the order of elements along `axes`.
@@ -116,6 +125,9 @@ class Reverse(Op):
 
     def vjp(self, f, g, y, x):
         return (f.flip(g, self.axes),)
+
+    def each(self, f, length, operands, along):
+        return f.flip(operands[0], tuple(a + 1 for a in self.axes))
 
 
 class Slice(Op):
@@ -145,6 +157,9 @@ class Slice(Op):
     def vjp(self, f, g, y, x):
         after = tuple(whole - part - s for s, part, whole in zip(self.start, self.shape, x.shape, strict=True))
         return (f.pad(g, tuple(zip(self.start, after, strict=True))),)
+
+    def each(self, f, length, operands, along):
+        return f.slice(operands[0], (0, *self.start), (length, *self.shape))
 
 
 class Pad(Op):
@@ -178,6 +193,9 @@ class Pad(Op):
 
     def vjp(self, f, g, y, x):
         return (f.slice(g, self.before, x.shape),)
+
+    def each(self, f, length, operands, along):
+        return f.pad(operands[0], ((0, 0), *zip(self.before, self.after, strict=True)), self.value)
 
 
 class Concatenate(Op):
@@ -221,3 +239,7 @@ class Concatenate(Op):
             gradients.append(f.slice(g, begin, x.shape))
             start = start + x.shape[self.axis]
         return tuple(gradients)
+
+    def each(self, f, length, operands, along):
+        return f.concatenate(spread(f, length, operands, along), self.axis + 1)
+

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from graphc.ir.errors import DTypeError, ShapeError
@@ -28,6 +30,9 @@ class Reduction(Op, abstract=True):
     def spread(self, f, y, x):
         """Broadcast a result back over the reduced axes."""
         return f.broadcast(y, x.shape, tuple(a for a in range(x.ndim) if a not in self.axes))
+
+    def each(self, f, length, operands, along):
+        return f.apply(replace(self, axes=tuple(a + 1 for a in self.axes)), *operands)
 
 
 class Sum(Reduction):

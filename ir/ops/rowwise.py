@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from graphc.ir.errors import DTypeError, ShapeError
@@ -50,6 +52,9 @@ class Softmax(Op):
     def vjp(self, f, g, y, x):
         return ((g - f.sum(g * y, axis=self.axis, keepdims=True)) * y,)
 
+    def each(self, f, length, operands, along):
+        return f.apply(replace(self, axis=self.axis + 1), *operands)
+
 
 class Logsumexp(Op):
     """log(sum(exp(x))) along an axis, shifted by the maximum; its gradient is the softmax, without a division.
@@ -76,3 +81,7 @@ class Logsumexp(Op):
     def vjp(self, f, g, y, x):
         kept = tuple(a for a in range(x.ndim) if a != self.axis)
         return (f.broadcast(g, x.shape, kept) * f.exp(x - f.broadcast(y, x.shape, kept)),)
+
+    def each(self, f, length, operands, along):
+        return f.apply(replace(self, axis=self.axis + 1), *operands)
+
