@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
+from graphc.names import choose
 from graphc.registry import get_registered_name
-
-__all__ = ["config_of", "constructor_options", "describe", "describe_function"]
 
 
 def constructor_options(cls: type) -> list[str]:
@@ -44,5 +44,27 @@ def describe_function(function: Any) -> dict[str, Any]:
     name = getattr(function, "__name__", "")
     if not name.isidentifier():
         raise ValueError(f"{function!r} has no name to write down. Define it with `def`.")
+<<<<<<< HEAD
     return {"module": "builtins", "class_name": "function", "config": name,
             "registered_name": get_registered_name(function)}
+=======
+    return {"module": "builtins", "class_name": "function", "config": name, "registered_name": name}
+
+
+def identified(kind: str, identifier: Any, classes: Mapping[str, type], base: type) -> Any:
+    """The object for a name, a class, a description or a function; None for None.
+
+    `classes` has every class under its own name and `names.snake_case` of it; `base` is theirs.
+    """
+    if isinstance(identifier, dict) and isinstance(identifier.get("class_name"), str):
+        cls = choose(kind, identifier["class_name"], classes)
+        return cls(**(identifier.get("config") or {}))
+    if isinstance(identifier, str):
+        return choose(kind, identifier, classes)()
+    if isinstance(identifier, type) and issubclass(identifier, base):
+        return identifier()
+    if identifier is None or callable(identifier):
+        return identifier
+    raise ValueError(f"A {kind} is a name, a {base.__name__}, a function of a weight, or None; received "
+                     f"{identifier!r}.")
+>>>>>>> layers

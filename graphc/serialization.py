@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from types import ModuleType
 from typing import Any
 
-from graphc import activations, initializers, layers, losses, metrics, optimizers
+from graphc import activations, constraints, initializers, layers, losses, metrics, optimizers, regularizers
 from graphc.configs import constructor_options
 from graphc.ir.graph import current_origin, origin
 from graphc.models import Sequential
@@ -33,7 +33,8 @@ del _METRICS["MeanMetric"]
 _KINDS: dict[str, dict[str, type]] = {
     "model": {"Sequential": Sequential},
     "layer": _LAYERS,
-    "initializer or layer": _LAYERS | _classes(initializers, initializers.Initializer),
+    "initializer or layer": _LAYERS | _classes(initializers, initializers.Initializer)
+    | _classes(regularizers, regularizers.Regularizer) | _classes(constraints, constraints.Constraint),
     "optimizer": _classes(optimizers, optimizers.Optimizer),
     "loss": _LOSSES,
     "metric": _METRICS,
@@ -43,12 +44,8 @@ _KINDS: dict[str, dict[str, type]] = {
 _DEFAULTS: dict[str, Any] = {
     "dtype": "float32", "data_format": "channels_last",
     # layers
-    "kernel_regularizer": None, "bias_regularizer": None, "activity_regularizer": None, "kernel_constraint": None,
-    "bias_constraint": None, "beta_regularizer": None, "gamma_regularizer": None, "beta_constraint": None,
-    "gamma_constraint": None, "depthwise_regularizer": None, "pointwise_regularizer": None,
-    "depthwise_constraint": None, "pointwise_constraint": None, "alpha_regularizer": None, "alpha_constraint": None,
     "renorm": False, "renorm_clipping": None, "renorm_momentum": 0.99, "synchronized": False, "rms_scaling": False,
-    "quantization_config": None, "lora_rank": None, "groups": 1, "noise_shape": None,
+    "quantization_config": None, "lora_rank": None, "lora_alpha": None,
     "sparse": False, "ragged": False, "optional": False,
     # initializers
     "input_axes": None, "output_axes": None,

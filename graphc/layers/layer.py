@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from graphc import activations, initializers
+from graphc import activations, initializers, regularizers
 from graphc.configs import config_of, constructor_options, describe, describe_function
 from graphc.functional import Call, record
 from graphc.ir.errors import DTypeError, ShapeError
@@ -64,9 +64,10 @@ class Layer:
     changed: ClassVar[object] = object()  # a new one whenever training may change other weights than before
 
     def __init__(self, *, name: str | None = None, trainable: bool = True, dtype: Any = None,
-                 input_shape: Any = None, input_dim: int | None = None, batch_input_shape: Any = None, **unknown: Any):
+                 activity_regularizer: Any = None, input_shape: Any = None, input_dim: int | None = None,
+                 batch_input_shape: Any = None, **unknown: Any):
         options = [p for p in inspect.signature(type(self).__init__).parameters if p not in ("self", "kwargs")]
-        common = ["name", "trainable", "dtype", "input_shape", "input_dim", "batch_input_shape"]
+        common = ["name", "trainable", "dtype", "activity_regularizer", "input_shape", "input_dim", "batch_input_shape"]
         refuse_unknown(type(self).__name__, unknown, options + common)
         if dtype is not None and DType.of(dtype).name != "f32":
             raise DTypeError(f"{type(self).__name__}(dtype={dtype!r}): layers compute in float32.")
@@ -74,6 +75,7 @@ class Layer:
         self.built = False
         self.made_at = _users_line()
         self.given_shape = _given_shape(input_shape, input_dim, batch_input_shape)
+        self.activity_regularizer = regularizers.get(activity_regularizer)
         self._trainable = bool(trainable)
         self._own: list[Variable] = []
         self._programs: dict[Any, Any] = {}
@@ -89,7 +91,7 @@ class Layer:
         raise NotImplementedError(f"{type(self).__name__} has no `call`: define call(self, inputs) with graphc.ops.")
 
     def add_weight(self, shape: Any = None, initializer: Any = None, dtype: Any = "float32", trainable: bool = True,
-                   name: str | None = None) -> Variable:
+                   name: str | None = None, regularizer: Any = None, constraint: Any = None) -> Variable:
         """Make a weight and return it; floats start from glorot_uniform, integers from zeros."""
         dims = (int(shape),) if isinstance(shape, int | np.integer) else tuple(int(d) for d in shape or ())
         given = DType.of(dtype or "float32")
@@ -111,6 +113,8 @@ class Layer:
         """The constructor's arguments, read from the attributes of the same names."""
         common = set(constructor_options(Layer))
         own = {name: _plain(value) for name, value in config_of(self).items() if name not in common}
+        if self.activity_regularizer is not None:
+            own["activity_regularizer"] = _plain(self.activity_regularizer)
         return {"name": self.name, "trainable": self.trainable, "dtype": "float32"} | own
 
     @classmethod
@@ -294,10 +298,10 @@ def _given_shape(input_shape: Any, input_dim: Any, batch_input_shape: Any) -> tu
 
 def _plain(value: Any) -> Any:
     """A configuration value made of plain Python values."""
-    if isinstance(value, Layer):
+    if hasattr(value, "get_config"):
         return describe(value)
-    if isinstance(value, initializers.Initializer) or not callable(value):
-        return initializers.serialize(value)
+    if not callable(value):
+        return value
     name = activations.serialize(value)
     return name if getattr(activations, name, None) is value else describe_function(value)
 
