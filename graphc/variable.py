@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import operator
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
+from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
 from graphc.ir.ops.leaf import State
 from graphc.ir.types import DType, TensorType
 from graphc.tracing import current_trace
 
-__all__ = ["Variable"]
+__all__ = ["Variable", "constant"]
 
 
 class Variable(Value):
@@ -81,7 +84,7 @@ class Variable(Value):
         return Variable(self.array.copy(), self.path, self.trainable)
 
     def __getitem__(self, index: Any) -> Any:
-        return self.numpy()[index]
+        return self.numpy()[index] if current_trace() is None else Value.__getitem__(self, index)
 
     def __len__(self) -> int:
         return len(self.array)
@@ -102,13 +105,13 @@ class Variable(Value):
 def _operator(name: str) -> Any:
     """Arithmetic of a variable: symbolic while a step is traced, on the array elsewhere."""
     plain = name.strip("_").removeprefix("r") if name[:3] == "__r" else name.strip("_")
-    compute, symbolic = getattr(operator, plain), getattr(Value, name)
+    compute, symbolic = getattr(operator, name.replace("__r", "__", 1)), getattr(Value, name)
 
     def method(self: Variable, other: Any = None) -> Any:
         if current_trace() is not None or (isinstance(other, Value) and not isinstance(other, Variable)):
-            return symbolic(self) if plain == "neg" else symbolic(self, other)
-        if plain == "neg":
-            return -self.array
+            return symbolic(self) if plain in _UNARY else symbolic(self, other)
+        if plain in _UNARY:
+            return compute(self.array)
         pair = (other, self.array) if name[:3] == "__r" else (self.array, other)
         return compute(*(np.asarray(p) if isinstance(p, Variable) else p for p in pair))
 
@@ -116,6 +119,33 @@ def _operator(name: str) -> Any:
     return method
 
 
-for _name in ("__add__", "__sub__", "__mul__", "__truediv__", "__pow__", "__radd__", "__rsub__", "__rmul__",
-              "__rtruediv__", "__neg__", "__matmul__", "__lt__", "__le__", "__gt__", "__ge__"):
+_UNARY = ("neg", "abs", "invert")
+
+for _name in ("__add__", "__sub__", "__mul__", "__truediv__", "__floordiv__", "__mod__", "__pow__", "__radd__",
+              "__rsub__", "__rmul__", "__rtruediv__", "__rfloordiv__", "__rmod__", "__rpow__", "__neg__", "__abs__",
+              "__invert__", "__matmul__", "__rmatmul__", "__and__", "__or__", "__xor__", "__lt__", "__le__", "__gt__",
+              "__ge__"):
     setattr(Variable, _name, _operator(_name))
+
+
+_CONSTANTS: WeakValueDictionary[Any, Variable] = WeakValueDictionary()
+
+
+def constant(array: np.ndarray) -> Value:
+    """An array as a constant of a graph: a number where its elements are equal, else a state that never changes.
+
+    It is named by what it holds, so that equal arrays are one state, and the text of a graph stays the same.
+    """
+    first = array.ravel()[:1]
+    if array.size and array.tobytes() == first.tobytes() * array.size:
+        number = f.constant(first[0], array.dtype)
+        return f.broadcast(number, array.shape, ())
+    digest = hashlib.sha256(f"{array.dtype}{array.shape}".encode() + array.tobytes()).hexdigest()[:8]
+    key = (digest, array.dtype, array.shape)
+    found = _CONSTANTS.get(key)
+    if found is None:
+        found = _CONSTANTS[key] = Variable(array.copy(), f"constant_{digest}", trainable=False)
+    return found
+
+
+f.lift_arrays_with(constant)

@@ -56,6 +56,7 @@ SCALARS: dict[str, Scalar] = {
     "neg": Scalar(1, np.negative), "abs": Scalar(1, np.abs), "floor": Scalar(1, np.floor),
     "sqrt": Scalar(1, np.sqrt), "exp": Scalar(1, np.exp), "log": Scalar(1, np.log), "tanh": Scalar(1, np.tanh),
     "sin": Scalar(1, np.sin), "cos": Scalar(1, np.cos), "erf": Scalar(1, _erf), "log1p": Scalar(1, np.log1p),
+    "atan": Scalar(1, np.arctan),
     "fma": Scalar(3, lambda x, y, z: x * y + z),
     "and": Scalar(2, np.bitwise_and), "or": Scalar(2, np.bitwise_or), "xor": Scalar(2, np.bitwise_xor),
     "not": Scalar(1, np.bitwise_not), "shl": Scalar(2, _shift(np.left_shift)), "shr": Scalar(2, _shift(np.right_shift)),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import builtins
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,17 @@ from graphc.ir.ops.contract import Einsum
 from graphc.ir.ops.elementwise import (
     Absolute,
     Add,
+    Arctan,
+    Bitwise,
     Cast,
     Cos,
     Divide,
     Equal,
     Erf,
     Exp,
+    Expm1,
     Floor,
+    FloorDivide,
     Less,
     LessEqual,
     Log,
@@ -37,11 +41,13 @@ from graphc.ir.ops.elementwise import (
     LogicalOr,
     Maximum,
     Minimum,
+    Modulo,
     Multiply,
     Negative,
     NotEqual,
     Power,
     Relu,
+    Round,
     Sigmoid,
     Sign,
     Sin,
@@ -55,23 +61,25 @@ from graphc.ir.ops.elementwise import (
 from graphc.ir.ops.indexing import ScatterAdd, Take
 from graphc.ir.ops.leaf import Constant, Dimension, Input, Iota, State
 from graphc.ir.ops.movement import Broadcast, Concatenate, Pad, Reshape, Reverse, Slice, Transpose
+from graphc.ir.ops.ordering import Argsort
 from graphc.ir.ops.random import RandomBits
-from graphc.ir.ops.reduction import Argmax, Max, Sum
+from graphc.ir.ops.reduction import Argmax, Max, Product, Sum
 from graphc.ir.ops.rowwise import Logsumexp, Softmax
 from graphc.ir.ops.structure import Gradient, Item
 from graphc.ir.ops.window import Fold, Windows
 from graphc.ir.scan import scan
-from graphc.ir.types import DTYPES, Dim, DType, Shape, TensorType, product
+from graphc.ir.types import DTYPES, Dim, DType, Shape, TensorType, at_least_zero, product
 
 __all__ = [
-    "absolute", "add", "argmax", "average_pool", "broadcast_to", "cast", "clip", "concatenate", "constant", "conv",
-    "cos", "dimension", "divide", "dropout", "einsum", "elu", "equal", "erf", "exp", "expand_dims", "flip", "floor",
-    "full", "gelu", "gradient", "greater", "greater_equal", "input", "iota", "leaky_relu", "less", "less_equal",
-    "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logsumexp", "matmul", "max",
-    "max_pool", "maximum", "mean", "min", "minimum", "multiply", "negative", "not_equal", "one_hot", "ones_like",
-    "pad", "power", "relu", "relu6", "reshape", "rsqrt", "scan", "scatter_add", "selu", "sigmoid", "sign", "silu",
-    "sin", "slice", "softmax", "softplus", "softsign", "sqrt", "square", "squeeze", "state", "stop_gradient",
-    "subtract", "sum", "take", "tanh", "transpose", "uniform", "where", "zeros_like",
+    "absolute", "add", "all", "any", "arctan", "argmax", "argmin", "argsort", "average_pool", "bitwise",
+    "broadcast_to", "cast", "ceil", "clip", "concatenate", "constant", "conv", "cos", "dimension", "divide", "dropout",
+    "einsum", "elu", "equal", "erf", "exp", "expand_dims", "expm1", "flip", "floor", "floor_divide", "full", "gelu",
+    "getitem", "gradient", "greater", "greater_equal", "input", "iota", "leaky_relu", "less", "less_equal", "log",
+    "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logsumexp", "matmul", "max", "max_pool",
+    "maximum", "mean", "min", "minimum", "mod", "multiply", "negative", "not_equal", "one_hot", "ones_like", "pad",
+    "power", "prod", "relu", "relu6", "reshape", "round", "rsqrt", "scan", "scatter_add", "selu", "sigmoid", "sign",
+    "silu", "sin", "slice", "softmax", "softplus", "softsign", "sqrt", "square", "squeeze", "stack", "state",
+    "stop_gradient", "subtract", "sum", "take", "tanh", "transpose", "uniform", "where", "zeros_like",
 ]
 
 Axis = int | Sequence[int] | None
@@ -131,23 +139,51 @@ def cast(x: Like, dtype: object) -> Value:
     return x if x.dtype == d else apply(Cast(d), x)
 
 
+_LIFT: list[Callable[[np.ndarray], Value]] = []
+
+
+def lift_arrays_with(function: Callable[[np.ndarray], Value]) -> None:
+    """Let a function make a value of each array that meets a value in arithmetic."""
+    _LIFT[:] = [function]
+
+
+def _lifted(*operands: Any) -> list[Any]:
+    """Operands with arrays as values; an array of float64 is float32 among values that aren't float64."""
+    wide = builtins.any(isinstance(x, Value) and x.dtype.size == 8 and x.dtype.is_float for x in operands)
+
+    def lifted(x: Any) -> Any:
+        if isinstance(x, Value) or not isinstance(x, np.ndarray | list | tuple) or not np.ndim(x):
+            return x
+        if not _LIFT:
+            raise DTypeError("An array can't be a constant of a graph: make it an input, a weight or a number.")
+        array = np.asarray(x)
+        return _LIFT[0](array.astype(np.float32) if array.dtype == np.float64 and not wide else array)
+
+    return [lifted(x) for x in operands]
+
+
 _ORDER = [DTYPES[n] for n in ("bool", "u8", "u32", "i32", "i64", "f32", "f64")]
 
 
 def _promote(*operands: Like) -> list[Value]:
     """Operands as values of one dtype and one shape."""
-    values = [o for o in operands if isinstance(o, Value)]
-    numbers = [o for o in operands if not isinstance(o, Value)]
-    if any(isinstance(n, np.ndarray) and n.ndim for n in numbers):
-        raise DTypeError("An array can't be a constant of a graph: make it an input, a weight or a number.")
-    dtype = builtins.max((v.dtype for v in values), key=_ORDER.index, default=DTYPES["f32"])
-    if not dtype.is_float and any(isinstance(n, float | np.floating) for n in numbers):
-        dtype = DTYPES["f32"]
-    if dtype.kind == "b" and any(not isinstance(n, bool | np.bool_) for n in numbers):
-        dtype = DTYPES["i32"]
+    operands = tuple(_lifted(*operands))
+    dtype = common_dtype(*operands)
     same = [cast(o, dtype) for o in operands]
     shape = broadcast_shapes(*(v.shape for v in same))
     return [broadcast_to(v, shape) for v in same]
+
+
+def common_dtype(*operands: Like) -> DType:
+    """The dtype that operands are promoted to: the widest of the values', which numbers take unless they have none."""
+    values = [o for o in operands if isinstance(o, Value)]
+    numbers = [o for o in operands if not isinstance(o, Value)]
+    dtype = builtins.max((v.dtype for v in values), key=_ORDER.index, default=DTYPES["bool"])
+    if not dtype.is_float and builtins.any(isinstance(n, float | np.floating) for n in numbers):
+        dtype = DTYPES["f32"]
+    if dtype.kind == "b" and builtins.any(not isinstance(n, bool | np.bool_) for n in numbers):
+        dtype = DTYPES["i32"]
+    return dtype
 
 
 def _float(x: Like) -> Value:
@@ -225,7 +261,7 @@ def slice(x: Value, start: Sequence[int | Dim], shape: Shape) -> Value:
 
 def pad(x: Value, pad_width: Sequence[tuple[int | Dim, int | Dim]], constant_values: float = 0.0) -> Value:
     """x with `pad_width[i] = (before, after)` elements added to axis i."""
-    if not any(b or a for b, a in pad_width):
+    if not builtins.any(b or a for b, a in pad_width):
         return x
     before, after = zip(*pad_width, strict=True)
     return apply(Pad(tuple(before), tuple(after), float(constant_values)), x)
@@ -234,6 +270,91 @@ def pad(x: Value, pad_width: Sequence[tuple[int | Dim, int | Dim]], constant_val
 def concatenate(xs: Sequence[Value], axis: int = -1) -> Value:
     """The values joined along an axis."""
     return apply(Concatenate(_axes(xs[0], axis)[0]), *xs)
+
+
+def stack(xs: Sequence[Value], axis: int = 0) -> Value:
+    """The values joined along a new axis."""
+    return concatenate([expand_dims(x, axis) for x in xs], axis)
+
+
+def getitem(x: Value, key: Any) -> Value:
+    """x[key] as in NumPy, for whole numbers, slices, None, Ellipsis and one array of whole numbers.
+
+    An axis of unknown size takes -n, n: and :-n, of which the sizes follow; others need it known.
+    """
+    keys = list(key) if isinstance(key, tuple) else [key]
+    taken = builtins.sum(k is not None and k is not Ellipsis for k in keys)
+    if taken > x.ndim:
+        raise ShapeError(f"{x.type} has {x.ndim} axes, received {taken} indices: {key!r}.")
+    if not builtins.any(k is Ellipsis for k in keys):
+        keys.append(Ellipsis)
+    at = [i for i, k in enumerate(keys) if k is Ellipsis][0]
+    keys[at:at + 1] = [builtins.slice(None)] * (x.ndim - taken)
+    axis, start, shape, result, steps, flips, arrays = 0, [], [], [], [], [], []
+    for k in keys:
+        if k is None:
+            result.append(1)
+            continue
+        n = x.shape[axis]
+        if isinstance(k, builtins.slice):
+            begin, count, step = _range(k, n, x)
+            if step < 0:
+                flips.append(axis)
+            result.append(count if builtins.abs(step) == 1 else -(-count // builtins.abs(step)))
+        elif isinstance(k, int | np.integer) and not isinstance(k, bool | np.bool_):
+            if isinstance(n, int) and not -n <= k < n:
+                raise ShapeError(f"The index {k} is out of range for axis {axis} of {x.type}.")
+            begin, count, step = (k if k >= 0 else n + int(k)), 1, 1
+        else:
+            k = k if isinstance(k, Value) else _lifted(np.asarray(k))[0]
+            if arrays or not isinstance(k, Value) or k.dtype.kind not in "iu":
+                raise TypeError(f"Indices of {x.type} are whole numbers, slices, None, Ellipsis or one array of whole "
+                                f"numbers, received {key!r:.200}. Choose by a condition with ops.where.")
+            arrays.append((len(result), k))
+            result.append(n)
+            begin, count, step = 0, n, 1
+        start.append(begin)
+        shape.append(count)
+        steps.append(builtins.abs(step))
+        axis += 1
+    y = slice(x, start, tuple(shape))
+    y = flip(y, flips) if flips else y
+    for a, step in enumerate(steps):
+        if step > 1:  # every step-th: as the first column of rows that long
+            n = y.shape[a]
+            rows = -(-n // step)  # type: ignore[operator]
+            y = pad(y, [(0, rows * step - n) if i == a else (0, 0) for i in range(y.ndim)])
+            rest = y.shape[a + 1:]
+            y = reshape(y, (*y.shape[:a], rows, step, *rest))
+            y = slice(y, (0,) * y.ndim, (*y.shape[:a + 1], 1, *rest))
+            y = reshape(y, (*y.shape[:a + 1], *rest))
+    y = reshape(y, tuple(result))
+    for place, indices in arrays:
+        y = take(y, indices, place)
+    return y
+
+
+def _range(k: Any, n: int | Dim, x: Value) -> tuple[Any, Any, int]:
+    """Where a slice of an axis begins, how many elements it spans, and its step."""
+    step = 1 if k.step is None else int(k.step)
+    if isinstance(n, int):
+        chosen = range(n)[k]
+        if not len(chosen):
+            return 0, 0, 1
+        low, high = builtins.min(chosen[0], chosen[-1]), builtins.max(chosen[0], chosen[-1])
+        return low, high - low + 1, step
+    whole = k.start is None and k.stop is None
+    if builtins.abs(step) != 1 or not (whole or step == 1):
+        raise ShapeError(f"A slice with the step {step} needs an axis of known size, received {x.type}.")
+
+    def place(i: Any, default: Any) -> Any:
+        return default if i is None else n + i if isinstance(i, int | np.integer) and i < 0 else i
+
+    begin, end = place(k.start, 0), place(k.stop, n)
+    if not (at_least_zero(begin) and at_least_zero(end - begin) and at_least_zero(n - end)):
+        raise ShapeError(f"The slice {k.start}:{k.stop} may reach outside the axis of unknown size {n} of {x.type}. "
+                         "Slice from the end (-n:) or fix the size.")
+    return begin, end - begin, step
 
 
 def expand_dims(x: Value, axis: int) -> Value:
@@ -299,6 +420,7 @@ logical_and, logical_or = _binary(LogicalAnd), _binary(LogicalOr)
 logical_not = _unary(LogicalNot, needs_float=False)
 negative, absolute, sign = _unary(Negative, False), _unary(Absolute, False), _unary(Sign, False)
 relu, stop_gradient = _unary(Relu, False), _unary(StopGradient, False)
+arctan, expm1, round = _unary(Arctan), _unary(Expm1), _unary(Round)
 floor, exp, log, log1p, sqrt = _unary(Floor), _unary(Exp), _unary(Log), _unary(Log1p), _unary(Sqrt)
 tanh, sigmoid, softplus, erf, sin, cos = map(_unary, (Tanh, Sigmoid, Softplus, Erf, Sin, Cos))
 
@@ -333,6 +455,38 @@ def rsqrt(x: Value) -> Value:
 def clip(x: Value, x_min: Like, x_max: Like) -> Value:
     """x limited to the interval [x_min, x_max]."""
     return minimum(maximum(x, x_min), x_max)
+
+
+def bitwise(kind: str, x1: Like, x2: Like) -> Value:
+    """x1 and x2 bit by bit: `and`, `or`, `xor`, `shl` or `shr`."""
+    return apply(Bitwise(kind), *_promote(x1, x2))
+
+
+def ceil(x: Like) -> Value:
+    """The smallest whole number not below x."""
+    return negative(floor(negative(_float(x))))
+
+
+def floor_divide(x1: Like, x2: Like) -> Value:
+    """The largest whole number not above x1 / x2; 0 where whole numbers are divided by 0."""
+    x1, x2 = _promote(*_counted(x1, x2))
+    if not x1.dtype.is_float:
+        return apply(FloorDivide(), x1, x2)
+    return cast(floor(divide(cast(x1, "f64"), cast(x2, "f64"))), x1.dtype)
+
+
+def mod(x1: Like, x2: Like) -> Value:
+    """What is left of x1 after division by x2, with the sign of x2; 0 where whole numbers are divided by 0."""
+    x1, x2 = _promote(*_counted(x1, x2))
+    if not x1.dtype.is_float:
+        return apply(Modulo(), x1, x2)
+    dtype, x1, x2 = x1.dtype, cast(x1, "f64"), cast(x2, "f64")  # where the quotient of f32 is exact enough
+    return cast(subtract(x1, multiply(x2, floor(divide(x1, x2)))), dtype)
+
+
+def _counted(*operands: Like) -> list[Like]:
+    """Operands with bools as numbers."""
+    return [cast(o, "i32") if isinstance(o, Value) and o.dtype.kind == "b" else o for o in _lifted(*operands)]
 
 
 def relu6(x: Value) -> Value:
@@ -394,7 +548,30 @@ def max(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
 
 def min(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """The minimum over the axes; over all by default."""
-    return negative(max(negative(x), axis, keepdims))
+    return _opposite(max(_opposite(x), axis, keepdims))
+
+
+def _opposite(x: Value) -> Value:
+    """x with its order turned around, exactly."""
+    if x.dtype.kind in "fb":
+        return negative(x) if x.dtype.is_float else logical_not(x)
+    return subtract(-1 if x.dtype.kind == "i" else int(np.iinfo(x.dtype.numpy).max), x)
+
+
+def prod(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
+    """The product over the axes; over all by default."""
+    x = cast(x, "i32") if x.dtype.kind == "b" else x
+    return _reduced(x, axis, keepdims, Product)
+
+
+def any(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
+    """Whether an element over the axes is not 0."""
+    return max(cast(x, "bool"), axis, keepdims)
+
+
+def all(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
+    """Whether no element over the axes is 0."""
+    return min(cast(x, "bool"), axis, keepdims)
 
 
 def mean(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
@@ -407,6 +584,16 @@ def mean(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
 def argmax(x: Value, axis: int | None = None) -> Value:
     """The position of the first maximum, i32; counted over the flattened value where axis is None."""
     return argmax_over(x, tuple(range(x.ndim)) if axis is None else _axes(x, axis), "i32")
+
+
+def argmin(x: Value, axis: int | None = None) -> Value:
+    """The position of the first minimum, i32; counted over the flattened value where axis is None."""
+    return argmax(_opposite(x), axis)
+
+
+def argsort(x: Value, axis: int = -1) -> Value:
+    """The positions that put x in increasing order along an axis, i32; equal elements keep their order."""
+    return apply(Argsort(_axes(x, axis)[0]), x)
 
 
 def argmax_over(x: Value, axes: Sequence[int], dtype: object) -> Value:
@@ -476,7 +663,7 @@ def fold(x: Value, extent: Shape, strides: Sequence[int], dilation: Sequence[int
 
 def _pair(value: int | Sequence[int], rank: int, name: str) -> tuple[int, ...]:
     result = (value,) * rank if isinstance(value, int | np.integer) else tuple(value)
-    if len(result) != rank or any(not isinstance(v, int | np.integer) or v < 1 for v in result):
+    if len(result) != rank or builtins.any(not isinstance(v, int | np.integer) or v < 1 for v in result):
         raise ShapeError(f"{name} must be a positive integer or {rank} of them, received {value!r}.")
     return tuple(int(v) for v in result)
 
@@ -580,10 +767,35 @@ def gradient(loss: Value, wrt: Sequence[Value]) -> list[Value]:
     return [item(both, i) for i in range(len(wrt))]
 
 
+def _swapped(function: Any) -> Any:
+    return lambda x, y: function(y, x)
+
+
+def _logical(kind: str, of_bools: Any) -> Any:
+    """An operator such as `&`: logic of bools, else bit by bit."""
+    return lambda x, y: of_bools(x, y) if common_dtype(*_lifted(x, y)).kind == "b" else bitwise(kind, x, y)
+
+
+def _invert(x: Value) -> Value:
+    return logical_not(x) if x.dtype.kind == "b" else bitwise("xor", x, -1 if x.dtype.kind == "i" else _opposite(x) + x)
+
+
+def _iterated(x: Value) -> Any:
+    if not x.shape or not isinstance(x.shape[0], int):
+        raise TypeError(f"{x!r} can't be iterated over: the size of its first axis is not known. Use ops.scan, or "
+                        "functions along that axis.")
+    return (getitem(x, i) for i in range(x.shape[0]))
+
+
 for _name, _function in {
-    "__add__": add, "__sub__": subtract, "__mul__": multiply, "__truediv__": divide, "__pow__": power,
-    "__radd__": lambda x, y: add(y, x), "__rsub__": lambda x, y: subtract(y, x),
-    "__rmul__": lambda x, y: multiply(y, x), "__rtruediv__": lambda x, y: divide(y, x), "__neg__": negative,
-    "__matmul__": matmul, "__lt__": less, "__le__": less_equal, "__gt__": greater, "__ge__": greater_equal,
+    "add": add, "sub": subtract, "mul": multiply, "truediv": divide, "floordiv": floor_divide, "mod": mod,
+    "pow": power, "matmul": matmul, "and": _logical("and", logical_and), "or": _logical("or", logical_or),
+    "xor": _logical("xor", not_equal),
+}.items():
+    setattr(Value, f"__{_name}__", _function)
+    setattr(Value, f"__r{_name}__", _swapped(_function))
+for _name, _function in {
+    "__neg__": negative, "__abs__": absolute, "__invert__": _invert, "__lt__": less, "__le__": less_equal,
+    "__gt__": greater, "__ge__": greater_equal, "__getitem__": getitem, "__iter__": _iterated,
 }.items():
     setattr(Value, _name, _function)

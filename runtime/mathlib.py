@@ -1,4 +1,4 @@
-"""Transcendentals of float32 from basic operations: exp, log, log1p, tanh, erf, sin, cos and pow.
+"""Transcendentals of float32 from basic operations: exp, log, log1p, tanh, erf, sin, cos, atan and pow.
 
 `rewrite(e, expand)` leaves only arithmetic, comparisons, selects and bit operations, without a branch, so a
 kernel that holds one of these functions is vectorised like any other arithmetic. Other dtypes stay calls of
@@ -55,6 +55,9 @@ SMALL_ERF = (0.12837916612625122, -0.37612608075141907, 0.11282823234796524, -0.
 SIN = (-0.16666655242443085, 0.00833216030150652, -0.00019515282474458218)
 COS = (0.04166664555668831, -0.0013887316454201937, 2.44331567955669e-05)
 HALF_PI_HIGH, HALF_PI_LOW = 1.57079632673412561417, 6.07710050650619224932e-11  # the high part has 33 bits
+
+# atan(r) = r + r^3 * p(r^2), |r| <= tan(pi/8): 6.7e-10
+ATAN = (-0.33333316445350647, 0.19998471438884735, -0.14243532717227936, 0.1059381365776062, -0.06078221648931503)
 
 # float64: log2(m) = s * p(s^2), s = (m - 1) / (m + 1), sqrt(1/2) <= m < sqrt(2): 4.2e-12
 LOG2 = (2.88539008179008, 0.9617966733505646, 0.5770835831860505, 0.4116728313562914, 0.3407279333812982)
@@ -193,6 +196,17 @@ def _cos(x: Expr) -> Expr:
     return _wave(r, select(k < 3.0, k + 1.0, 0.0))
 
 
+def _atan(x: Expr) -> Expr:
+    """atan(|x|) = pi/2 - atan(1/|x|) beyond tan(3*pi/8), pi/4 + atan((|x| - 1) / (|x| + 1)) from tan(pi/8) on."""
+    size = abs(x)
+    large, middle = size > math.tan(3 * math.pi / 8), size > math.tan(math.pi / 8)
+    r = select(large, -1.0, select(middle, size - 1.0, size)) / select(large, size, select(middle, size + 1.0, 1.0))
+    start = select(large, const(math.pi / 2, F32), select(middle, const(math.pi / 4, F32), 0.0))
+    square = r * r
+    result = start + _fma(r * square, _horner(ATAN, square), r)
+    return select(x < 0.0, -result, result)
+
+
 def _pow(x: Expr, y: Expr) -> Expr:
     """2^(y * log2|x|), then the sign and the special cases.
 
@@ -223,7 +237,7 @@ def _pow(x: Expr, y: Expr) -> Expr:
 
 EXPANSIONS: dict[str, Callable[..., Expr]] = {
     "exp": _exp, "log": _log, "log1p": _log1p, "tanh": _tanh, "erf": _erf, "sin": _sin, "cos": _cos,
-    "pow": _pow,
+    "atan": _atan, "pow": _pow,
 }
 
 
@@ -248,4 +262,4 @@ def expand(e: Expr) -> Expr | None:
 #     pow     0.53     0.53   denormal results and beta^t with t up to 1e6 included
 #
 # NaN, infinity and zero give what NumPy gives, pow's table of special cases included; but 0 for an argument of
-# -0 in log1p, tanh and sin.
+# -0 in log1p, tanh, sin and atan.

@@ -794,7 +794,7 @@ def hoist(body: Body) -> Body:
     return visit(body, frozenset())
 
 
-COSTLY = {"div", "sqrt", "exp", "log", "pow", "tanh", "sin", "cos", "erf", "log1p", "load"}
+COSTLY = {"div", "sqrt", "exp", "log", "pow", "tanh", "sin", "cos", "erf", "log1p", "atan", "load"}
 
 
 def _invariant(loop: For, axes: frozenset[Axis], written: set[Buffer]) -> list[Expr]:

