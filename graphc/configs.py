@@ -9,6 +9,8 @@ from typing import Any
 from graphc.names import choose
 from graphc.registry import get_registered_name
 
+__all__ = ["config_of", "constructor_options", "describe", "describe_function", "identified"]
+
 
 def constructor_options(cls: type) -> list[str]:
     """The names of a constructor's arguments; where it takes `**kwargs`, also of those of the base classes."""
