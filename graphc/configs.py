@@ -46,11 +46,8 @@ def describe_function(function: Any) -> dict[str, Any]:
     name = getattr(function, "__name__", "")
     if not name.isidentifier():
         raise ValueError(f"{function!r} has no name to write down. Define it with `def`.")
-<<<<<<< HEAD
     return {"module": "builtins", "class_name": "function", "config": name,
             "registered_name": get_registered_name(function)}
-=======
-    return {"module": "builtins", "class_name": "function", "config": name, "registered_name": name}
 
 
 def identified(kind: str, identifier: Any, classes: Mapping[str, type], base: type) -> Any:
@@ -69,4 +66,3 @@ def identified(kind: str, identifier: Any, classes: Mapping[str, type], base: ty
         return identifier
     raise ValueError(f"A {kind} is a name, a {base.__name__}, a function of a weight, or None; received "
                      f"{identifier!r}.")
->>>>>>> layers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import tarfile
 import warnings
 import zipfile
 import zlib
@@ -52,7 +53,7 @@ def reading(path: Path, what: str) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except (KeyError, OSError, EOFError, ValueError, IndexError, TypeError, zipfile.BadZipFile, zlib.error,
-            pickle.UnpicklingError) as error:
+            tarfile.TarError, pickle.UnpicklingError) as error:
         raise ValueError(f"{path} does not hold {what} ({error}). It is damaged or another file: delete it, or put the "
                          "right one there.") from None
 
