@@ -53,8 +53,8 @@ class Functional(Model):
         self.takes = mapped(lambda v: Port(v.name, known_shape(v)[1:], str(v.dtype), batch_before([v])), inputs)
         gives = self._outputs_of(outputs)
         if not isinstance(outputs, dict):
-            named = (Port(_maker(v) or p.name, p.shape, p.dtype) for p, v in zip(flat(gives), self.outputs, strict=True))
-            gives = structured(gives, named)
+            named = zip(flat(gives), map(_maker, self.outputs), strict=True)
+            gives = structured(gives, (Port(maker or p.name, p.shape, p.dtype) for p, maker in named))
         self.gives = gives
         self.built = True
         if not trainable:

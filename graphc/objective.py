@@ -94,7 +94,7 @@ class Objective:
         return total, [(f"{t.port.name}_loss", value) for t, value in parts] if len(parts) > 1 else []
 
     def measure(self, targets: Sequence[Target], labels: Sequence[Any], predictions: Sequence[Value],
-                weights: Sequence[Value | None], trace: Trace) -> Iterator[Measured]:
+                weights: Sequence[Value | None]) -> Iterator[Measured]:
         """The metrics with the names of their results and the numbers of one batch."""
         taken: set[str] = set()
         several = len(targets) > 1
@@ -103,8 +103,7 @@ class Objective:
                 for given in getattr(target, kind):
                     metric = metrics.resolve(given, y, p)
                     name = _free(taken, target.port.name if several else "", metric.name, kind == "weighted")
-                    weight = _masked(w, p, trace) if kind == "weighted" else None
-                    yield name, metric, metric.update(y, p) if weight is None else metric.update(y, p, weight)
+                    yield name, metric, metric.update(y, p, w if kind == "weighted" else None)
 
 
 def add_up(losses_: Sequence[Value]) -> Value | None:
@@ -174,11 +173,3 @@ def _free(taken: set[str], output: str, metric: str, weighted: bool) -> str:
     taken.add(name)
     return name
 
-
-def _masked(weight: Value | None, prediction: Value, trace: Trace) -> Value | None:
-    """The weights of an output's samples, 0 where its mask leaves them out."""
-    mask = trace.masks.get(prediction)
-    if weight is None or mask is None:
-        return weight
-    kept = f.cast(mask, weight.dtype)
-    return f.multiply(f.reshape(weight, (*weight.shape, *(1,) * (kept.ndim - weight.ndim))), kept)

@@ -57,38 +57,47 @@ class Step:
 
 
 class Averages:
-    """The losses and the metrics of one epoch so far. Sums are kept in float64."""
+    """The losses and the metrics of one epoch so far, which begins here. Sums are kept in float64."""
 
     def __init__(self, step: Step):
         self._step = step
-        self._losses = len(step.names) - len(step.metrics)  # how many outputs are means of a batch
-        self._totals = [0.0] * len(step.outputs)
+        self._means = len(step.names) - len(step.metrics)  # how many outputs are means, or results, of a batch
+        self._shapes: list[Any] = [value.shape for _, value in step.outputs]
+        self._totals: list[Any] = [0.0] * len(self._shapes)
         self._samples = 0
+        for metric, _ in step.metrics:
+            metric.reset_state()
 
     def add(self, outputs: Sequence[np.ndarray], samples: int) -> None:
-        """Count batches, one for each number in an output.
+        """Count batches, one for each number or array in an output.
 
         The mean losses of each weigh as much as the batch has samples, the rest are sums already.
         """
-        totals = self._totals
-        for i in range(len(totals)):
-            values = outputs[i].ravel().tolist()
-            if self._step.last:
-                totals[i] = values[-1]
+        batches = 1
+        for i, shape in enumerate(self._shapes):
+            each = outputs[i].reshape(-1, *shape)
+            batches = len(each)
+            if self._step.last and i < self._means:
+                self._totals[i] = each[-1]
+            elif shape:
+                self._totals[i] = self._totals[i] + each.sum(0, dtype=np.float64)
             else:
-                for value in values:
-                    totals[i] += value * samples if i < self._losses else value
-        self._samples += samples * np.size(outputs[0])
+                weight = samples if i < self._means else 1
+                for value in each.tolist():
+                    self._totals[i] += value * weight
+        self._samples += samples * batches
 
-    def results(self) -> dict[str, float]:
-        """Losses first, then the metrics in the order of `compile`."""
-        if self._step.last:
-            return dict(zip(self._step.names, self._totals, strict=True))
-        values, place = [total / self._samples for total in self._totals[:self._losses]], self._losses
+    def results(self) -> dict[str, Any]:
+        """Losses first, then the metrics in the order of `compile`: numbers, or arrays where a metric gives some."""
+        values, place = self._totals[:self._means], self._means
+        if not self._step.last:
+            values = [total / self._samples for total in values]
         for metric, count in self._step.metrics:
-            values.append(float(metric.result(self._totals[place:place + count], self._samples)))
+            metric.restore(self._totals[place:place + count], self._samples)
+            values.append(metric.result())
             place += count
-        return dict(zip(self._step.names, values, strict=True))
+        return {name: array.astype(np.float32) if array.ndim else float(array)
+                for name, array in zip(self._step.names, map(np.asarray, values), strict=True)}
 
 
 @dataclass(frozen=True)
@@ -132,7 +141,7 @@ def trace_step(kind: str, model: Any, feed: Feed | None = None) -> Step:
         outputs, measured = [("loss", loss), *parts], []
         names = [name for name, _ in outputs]
         with origin("metrics"):
-            for name, metric, sums in objective.measure(targets, labels, predictions, weights, trace):
+            for name, metric, sums in objective.measure(targets, labels, predictions, weights):
                 outputs += ((name if not i else f"{name}.{i}", v) for i, v in enumerate(sums))
                 names.append(name)
                 measured.append((metric, len(sums)))
@@ -149,7 +158,8 @@ def _step(kind: str, model: Any, inputs: Iterable[Value], outputs: Iterable[tupl
           updates: Sequence[tuple[Value, Value]] = (), names: Sequence[str] = (),
           metrics: Sequence[tuple[Metric, int]] = (), last: bool = False) -> Step:
     """A step with the updates that its layers made, and the counter of random numbers raised where it took any."""
-    own = [*updates, *trace.updates.items()]
+    moved = {variable for variable, _ in updates}  # by the optimizer, which goes on from what a layer assigned
+    own = [*updates, *((v, new) for v, new in trace.updates.items() if v not in moved)]
     if trace.streams and kind == "train":
         with origin("random"):
             own.append((trace.key, f.add(trace.key, f.iota((2,), (0,), "u32"))))  # type: ignore[arg-type]

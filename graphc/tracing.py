@@ -23,6 +23,7 @@ class Trace:
     losses: list[Value] = field(default_factory=list)  # what `add_loss` was given
     masks: dict[Value, Value] = field(default_factory=dict)  # which steps of a value count: bool
     shapes: dict[Any, Any] = field(default_factory=dict)  # what each layer gave last, as `known_shape` writes it
+    metrics: dict[Any, tuple[Value, ...]] = field(default_factory=dict)  # what metrics have to add up
     streams: int = 0
     limits: list[Any] = field(default_factory=list)  # graphc.limits has them: what data have to keep to
     batch: int | None = None  # the rows of a batch, where the inputs say how many there are

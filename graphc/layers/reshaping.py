@@ -10,14 +10,14 @@ import numpy as np
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
-from graphc.ir.types import Dim
 from graphc.layers.core import positive
 from graphc.layers.layer import Layer
+from graphc.layers.resampling import INTERPOLATIONS, resized
 from graphc.layers.spatial import Spatial, extents
 from graphc.names import choose
 
 __all__ = ["Cropping1D", "Cropping2D", "Cropping3D", "Permute", "RepeatVector", "Reshape", "UpSampling1D",
-           "UpSampling2D", "UpSampling3D", "ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D", "linear_weights"]
+           "UpSampling2D", "UpSampling3D", "ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D"]
 
 
 class Reshape(Layer):
@@ -201,19 +201,6 @@ def _repeat(x: Value, size: Sequence[int]) -> Value:
     return f.reshape(f.broadcast(x, (*spread, x.shape[-1]), places), (*shape, x.shape[-1]))
 
 
-def linear_weights(places: Value, extent: int | Dim) -> Value:
-    """How much each of `extent` elements counts at places [..., 1] between them: 1 at its own, 0 from 1 off on."""
-    distance = f.absolute(f.subtract(places, f.iota((1, extent), (1,), "f32")))
-    return f.maximum(f.subtract(1.0, distance), 0.0)
-
-
-def _enlarging(extent: int | Dim, times: int) -> Value:
-    """The matrix [extent * times, extent] that interpolates linearly between the middles of elements."""
-    place = f.divide(f.add(f.iota((extent * times, 1), (0,), "f32"), 0.5), float(times))
-    last = f.subtract(f.dimension(extent), 1.0)
-    return linear_weights(f.clip(f.subtract(place, 0.5), 0.0, last), extent)
-
-
 class UpSampling1D(Spatial):
     """Every step of a sequence `size` times.
 
@@ -232,7 +219,7 @@ class UpSampling1D(Spatial):
 
 
 class UpSampling2D(Spatial):
-    """Images enlarged by whole numbers; `interpolation` is 'nearest' or 'bilinear'.
+    """Images enlarged by whole numbers; `interpolation` is 'nearest', 'bilinear', 'bicubic', 'lanczos3' or 'lanczos5'.
 
     UpSampling2D((2, 3))(f32[N,4,5,2]) -> f32[N,8,15,2]
     UpSampling2D(2, interpolation="bilinear")(f32[N,4,5,2]) -> f32[N,8,10,2]
@@ -245,13 +232,13 @@ class UpSampling2D(Spatial):
                  **kwargs: Any):
         super().__init__(data_format, **kwargs)
         self.size = extents("UpSampling2D", "size", size, 2)
-        self.interpolation = choose("interpolation", interpolation, {m: m for m in ("nearest", "bilinear")})
+        self.interpolation = choose("interpolation", interpolation, INTERPOLATIONS)
 
     def compute(self, inputs: Value) -> Value:
         if self.interpolation == "nearest":
             return _repeat(inputs, self.size)
-        rows, columns = map(_enlarging, inputs.shape[1:3], self.size)
-        return f.einsum("nhvc,wv->nhwc", f.einsum("nuvc,hu->nhvc", inputs, rows), columns)
+        height, width = (n * times for n, times in zip(inputs.shape[1:3], self.size, strict=True))
+        return resized(inputs, height, width, self.interpolation)
 
 
 class UpSampling3D(Spatial):
