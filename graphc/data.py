@@ -12,10 +12,10 @@ from graphc.ir.errors import DTypeError, ShapeError
 from graphc.ir.types import DType
 from graphc.ports import Port, by_port, ports
 
-__all__ = ["Batches", "align_inputs", "align_labels", "align_weights", "as_array", "describe", "ready"]
+__all__ = ["Batches", "Pace", "align_inputs", "align_labels", "align_weights", "as_array", "describe", "is_ready",
+           "ready"]
 
 TOGETHER = 0.05  # seconds of steps between two looks at the clock, the keyboard and the progress line
-_CONVERTED = 1 << 22  # bytes of inputs that are converted at a time
 
 Shape = Sequence[int | None]
 
@@ -245,44 +245,52 @@ def ready(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return array if is_ready(array, dtype) else np.array(array, dtype, order="C")
 
 
-class Batches:
-    """Rows of several arrays, some batches at a time.
+class Pace:
+    """How many steps take about TOGETHER seconds, as the last ones went."""
 
-    A program reads the rows from where they lie, also in another order. Arrays that it doesn't take as they are, of
-    another dtype for example, are converted a part at a time. So the data are never copied as a whole.
+    def __init__(self) -> None:
+        self.at_once = 1
+
+    def count(self, steps: int, seconds: float) -> None:
+        """So many steps took so long."""
+        self.at_once = max(1, int(TOGETHER * steps / seconds))
+
+
+class Batches:
+    """Rows of several arrays, in batches, of which the first `done` are done.
+
+    A program reads the rows from where they lie, also in another `order`, so they are not copied.
     """
 
-    def __init__(self, arrays: Sequence[np.ndarray], batch_size: int):
-        self.arrays, self.batch_size, self.rows = tuple(arrays), batch_size, len(arrays[0])
-        self._at_once = 1
+    def __init__(self, arrays: Sequence[np.ndarray], batch_size: int, order: np.ndarray | None = None,
+                 pace: Pace | None = None):
+        self.arrays, self.batch_size, self.order = tuple(arrays), batch_size, order
+        self.rows = len(arrays[0] if order is None else order)
+        self.done = 0
+        self._pace = pace or Pace()
 
     def __len__(self) -> int:
         return -(-self.rows // self.batch_size)
 
-    def run(self, program: Any, done: int, order: np.ndarray | None = None,
-            single: bool = False) -> tuple[int, tuple[np.ndarray, ...]]:
-        """Run the program on the next batches when the first `done` are done.
+    def run(self, program: Any, single: bool = False) -> tuple[int, tuple[np.ndarray, ...]]:
+        """Run the program on the next batches.
 
         Returns the rows of each batch, and the outputs of all, stacked along a new first axis. With `single` one batch
         is run, otherwise as many of equal size as take about TOGETHER seconds.
         """
         began = time.perf_counter()
-        first = done * self.batch_size
+        first = self.done * self.batch_size
         rows = min(self.batch_size, self.rows - first)
-        times = 1 if single else min(self._at_once, (self.rows - first) // rows)
-        arrays, dtypes = self.arrays, program.dtypes
-        as_they_are = times > 1 and all(map(is_ready, arrays, dtypes))
-        if times > 1 and not as_they_are:
-            each = rows * sum(a[:1].size * d.itemsize for a, d in zip(arrays, dtypes, strict=True))
-            times = max(1, min(times, _CONVERTED // max(each, 1)))
-        if not as_they_are:
-            at: Any = slice(first, first + rows * times)
-            at = at if order is None else order[at]
-            arrays = tuple([ready(a[at], d) for a, d in zip(arrays, dtypes, strict=True)])
-            first, order = 0, None
-        if times == 1:
-            outputs = tuple([o[None] for o in program(*arrays)])
-        else:
+        times = 1 if single else min(self._pace.at_once, (self.rows - first) // rows)
+        arrays, dtypes, order = self.arrays, program.dtypes, self.order
+        if times > 1 and all(map(is_ready, arrays, dtypes)):
             outputs = program.steps(arrays, rows, times, first, order)
-        self._at_once = max(1, int(TOGETHER * times / (time.perf_counter() - began)))
+        else:
+            times = 1
+            at: Any = slice(first, first + rows)
+            at = at if order is None else order[at]
+            outputs = tuple([o[None] for o in program(*[ready(a[at], d)
+                                                        for a, d in zip(arrays, dtypes, strict=True)])])
+        self.done += times
+        self._pace.count(times, time.perf_counter() - began)
         return rows, outputs

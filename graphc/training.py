@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
-from contextlib import nullcontext
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, nullcontext
 from typing import Any
 
 import numpy as np
 
 from graphc import metrics, optimizers
-from graphc.callbacks import Callback, Callbacks, History
+from graphc.callbacks import CallbackList, History, ProgbarLogger
 from graphc.data import Batches, align_inputs, align_labels, align_weights, ready
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Graph
@@ -26,6 +27,7 @@ from graphc.runtime import prepare
 from graphc.runtime.config import config, current
 from graphc.runtime.profile import Profile, profile
 from graphc.runtime.stages import run_passes
+from graphc.sources import Rows, Source, is_stream, open_source, plain, unpack
 from graphc.steps import Averages, Feed, Step, bind, symbolic_inputs, trace_step
 from graphc.tracing import Trace, tracing
 
@@ -45,7 +47,8 @@ class Trainer:
     takes: Any = None  # the ports of the inputs and outputs in their structure, once they are known
     gives: Any = None
     history: History | None = None
-    stop_training = False
+    stop_training = stop_evaluating = stop_predicting = False
+    _resume = (0, 0)  # the epoch that training begins with, and how many of its batches are done
     _dump: str | None = None
     _limited: tuple[object, Any, Sequence[DataLimit]] | None = None  # Layer.changed and the inputs at that time, limits
     _trained: tuple[object, tuple[str, ...]] = (None, ())  # Layer.changed at that time, labels of the weights to train
@@ -97,101 +100,133 @@ class Trainer:
         return self.objective.targets(self.gives)
 
     def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: Any = "auto",
-            callbacks: Any = None, validation_split: float = 0.0, validation_data: Any = None, shuffle: bool = True,
+            callbacks: Any = None, validation_split: float = 0.0, validation_data: Any = None, shuffle: Any = True,
             class_weight: Any = None, sample_weight: Any = None, initial_epoch: int = 0,
-            validation_batch_size: int | None = None, validation_freq: int = 1) -> History:
+            steps_per_epoch: int | None = None, validation_steps: int | None = None,
+            validation_batch_size: int | None = None, validation_freq: Any = 1) -> History:
         """Train on batches of 32 or `batch_size` rows, in a new random order each epoch; returns the History.
 
-        `validation_split` keeps the last part of the rows, as they come, out of training. `sample_weight` has one
-        number for each row, `class_weight` maps class numbers to weights; they multiply the losses, metrics leave
-        them out. Wrong data raise ShapeError, DTypeError or ValueError before anything runs.
+        `x` may also give batches (x, y) or (x, y, sample_weight): a generator or another iterable, a PyDataset, a
+        loader of another framework. `steps_per_epoch` batches make an epoch; the next one goes on after them.
+        `validation_split` keeps the last part of the rows, as they come, out of training; `validation_data`, whatever
+        `x` may be or (x, y), is looked at after every `validation_freq` epochs, or after those of a list, counted from
+        1. `sample_weight` has one number for each row, `class_weight` maps class numbers to weights; they multiply the
+        losses, metrics leave them out. `shuffle='batch'` mixes the rows within each batch only. Wrong data raise
+        ShapeError, DTypeError or ValueError before anything runs.
         """
-        size, verbose = _batch_size(batch_size), verbosity(verbose)
+        size, shown = _batch_size(batch_size), verbosity(verbose)
         _check_epochs(epochs, initial_epoch)
-        arrays = self._arrays("fit", x, y, sample_weight, class_weight)
-        held_out: tuple[np.ndarray, ...] | None = None
-        if validation_data is not None:
-            held_out = self._validation(validation_data)
-        elif validation_split:
-            at = _split_at(len(arrays[0]), validation_split)
-            arrays, held_out = tuple(a[:at] for a in arrays), tuple(a[at:] for a in arrays)
-        batches = Batches(arrays, size)
-        history = History()
-        given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
-        hooks = Callbacks([history, *given], self, {"verbose": verbose, "epochs": epochs, "steps": len(batches)})
-        self.history, self.stop_training = history, False
-        step, program = self._program("train", *arrays)
-        logs: dict[str, float] = {}
-        hooks("on_train_begin")
-        for epoch in range(initial_epoch, epochs):
-            hooks("on_epoch_begin", epoch)
-            progress = Progress(verbose, len(batches), f"Epoch {epoch + 1}/{epochs}")
-            order = np.random.permutation(batches.rows) if shuffle else None
-            logs = self._epoch(step, program, batches, order, hooks, progress, "train")
-            if held_out is not None and (epoch + 1) % validation_freq == 0:
-                inner = self._test(held_out, _batch_size(validation_batch_size or size), hooks, 0)
-                logs |= {f"val_{name}": value for name, value in inner.items()}
-            progress.finish(logs)
-            hooks("on_epoch_end", epoch, logs)
-            if self.stop_training:
-                break
-        hooks("on_train_end", logs)
+        steps = _steps("steps_per_epoch", steps_per_epoch)
+        validation_steps = _steps("validation_steps", validation_steps)
+        _validates(0, validation_freq)
+        with ExitStack() as held:
+            source = self._source("fit", (x, y, sample_weight), size, shuffle, class_weight)
+            held.callback(source.close)
+            held_out: Source | None = None
+            if validation_data is not None:
+                who = "fit with validation_data"
+                given = (validation_data, None, None) if is_stream(validation_data) else unpack(
+                    validation_data, f"{who} of {self.name!r} received")
+                held_out = self._source(who, given, _batch_size(validation_batch_size or size))
+                held.callback(held_out.close)
+            elif validation_split:
+                if not isinstance(source, Rows):
+                    raise ValueError(f"fit(validation_split={validation_split!r}): batches from {type(x).__name__} "
+                                     "can't be split. Give validation_data.")
+                source, held_out = source.split(_split_at(source.rows, validation_split))
+                held_out.batch_size = _batch_size(validation_batch_size or size)
+            self._prepare("train", source)
+            number = steps or source.batches
+            hooks = CallbackList(callbacks, add_history=True, model=self, verbose=verbose, epochs=epochs, steps=number)
+            history = hooks.history
+            assert history is not None
+            self.stop_training, self._resume = False, (initial_epoch, 0)
+            logs: dict[str, Any] = {}
+            hooks("on_train_begin")
+            first, skip = self._resume
+            for epoch in range(first, epochs):
+                hooks("on_epoch_begin", epoch)
+                line = Progress(_line(hooks, shown), number, f"Epoch {epoch + 1}/{epochs}")
+                results = self._epoch("train", source, steps, hooks, line, skip if epoch == first else 0)
+                if results is None:
+                    _ran_out(f"training ends before epoch {epoch + 1} of {epochs}")
+                    break
+                logs = results
+                if held_out is not None and not held_out.exhausted and _validates(epoch, validation_freq):
+                    inner = self._test(held_out, validation_steps, hooks, 0) or {}
+                    logs |= {f"val_{name}": value for name, value in inner.items()}
+                hooks("on_epoch_end", epoch, logs=logs)
+                line.finish(logs)
+                if self.stop_training:
+                    break
+                if source.exhausted and epoch + 1 < epochs:
+                    _ran_out(f"training ends after epoch {epoch + 1} of {epochs}")
+                    break
+            hooks("on_train_end", logs=logs)
         return history
 
     def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: Any = "auto",
-                 sample_weight: Any = None, callbacks: Any = None, return_dict: bool = False) -> Any:
-        """The loss, or a list of the loss and the metrics, over all rows; a dict with `return_dict`."""
-        size, verbose = _batch_size(batch_size), verbosity(verbose)
-        arrays = self._arrays("evaluate", x, y, sample_weight)
-        steps = -(-len(arrays[0]) // size)
-        hooks = Callbacks(list(callbacks or []), self, {"verbose": verbose, "steps": steps})
-        results = self._test(arrays, size, hooks, verbose)
+                 sample_weight: Any = None, steps: int | None = None, callbacks: Any = None,
+                 return_dict: bool = False) -> Any:
+        """The loss, or a list of the loss and the metrics, over all rows or `steps` batches; a dict with `return_dict`.
+
+        `x` may also give batches, as in `fit`.
+        """
+        size, shown, steps = _batch_size(batch_size), verbosity(verbose), _steps("steps", steps)
+        with closing(self._source("evaluate", (x, y, sample_weight), size)) as source:
+            hooks = CallbackList(callbacks, model=self, verbose=verbose, epochs=1, steps=steps or source.batches)
+            results = self._test(source, steps, hooks, _line(hooks, shown)) or {}
         return results if return_dict else _scalar_or_list(results)
 
-    def predict(self, x: Any, batch_size: int | None = None, verbose: Any = "auto",
+    def predict(self, x: Any, batch_size: int | None = None, verbose: Any = "auto", steps: int | None = None,
                 callbacks: Any = None) -> Any:
-        """The model's outputs for all rows, in their order; no rows give an empty array."""
-        size, verbose = _batch_size(batch_size), verbosity(verbose)
-        arrays = self._inputs("predict", x)
-        batches = Batches(arrays, size)
-        hooks = Callbacks(list(callbacks or []), self, {"verbose": verbose, "steps": len(batches)})
-        step, program = self._program("predict", *arrays)
-        progress = Progress(verbose, len(batches))
-        begin, end = hooks.users_of("on_predict_batch_begin"), hooks.users_of("on_predict_batch_end")
-        hooks("on_predict_begin")
-        results, done = _no_rows(step), 0
-        while done < len(batches):
-            for method in begin:
-                method(done, None)
-            _, outputs = batches.run(program, done, single=bool(begin or end))
-            parts = [o.reshape(-1, *o.shape[2:]) for o in outputs]
-            if not done:  # what is the only batch needs no copy
-                results = [rows if len(rows) == batches.rows else np.empty((batches.rows, *rows.shape[1:]), rows.dtype)
-                           for rows in parts]
-            for result, rows in zip(results, parts, strict=True):
-                if result is not rows:
-                    result[done * size:done * size + len(rows)] = rows
-            done += len(outputs[0])
-            progress.update(done, dict)
-            for method in end:
-                method(done - 1, {"outputs": self._structured(parts)})
-        hooks("on_predict_end")
-        if batches.rows:
-            progress.finish({})
-        return self._structured(results)
+        """The model's outputs for all rows, or those of `steps` batches, in their order; no rows give empty arrays.
+
+        `x` may also give batches; of those with labels the inputs are taken.
+        """
+        size, shown, steps = _batch_size(batch_size), verbosity(verbose), _steps("steps", steps)
+        with closing(self._source("predict", (x, None, None), size)) as source:
+            hooks = CallbackList(callbacks, model=self, verbose=verbose, epochs=1, steps=steps or source.batches)
+            begin, end = hooks.users_of("on_predict_batch_begin"), hooks.users_of("on_predict_batch_end")
+            self.stop_predicting = False
+            hooks("on_predict_begin")
+            line = Progress(_line(hooks, shown), steps or source.batches)
+            made: list[list[np.ndarray]] = []
+            done = 0
+            with closing(self._parts("predict", source, steps)) as parts:
+                for part, _, program in parts:
+                    for method in begin:
+                        method(done, {})
+                    _, outputs = part.run(program, single=bool(begin or end))
+                    rows = [o.reshape(-1, *o.shape[2:]) for o in outputs]
+                    made.append(rows)
+                    done += len(outputs[0])
+                    line.update(done, dict)
+                    logs = {"outputs": self._structured(rows)} if end else {}
+                    for method in end:
+                        method(done - 1, logs)
+                    if self.stop_predicting:
+                        break
+            hooks("on_predict_end")
+            if done:
+                line.finish({})
+        if len(made) > 1:  # what is the only batch needs no copy
+            return self._structured([np.concatenate(rows) for rows in zip(*made, strict=True)])
+        return self._structured(made[0] if made else _no_rows(self._prepare("predict", source)[0]))
 
     def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None,
                        return_dict: bool = False) -> Any:
         """One training step on all rows; the loss before the step, or a list of it and the metrics."""
-        return self._on_batch("train", self._arrays("train_on_batch", x, y, sample_weight, class_weight), return_dict)
+        arrays = self._arrays("train_on_batch", *plain((x, y, sample_weight)), class_weight)
+        return self._on_batch("train", arrays, return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """The loss of all rows, or a list of it and the metrics."""
-        return self._on_batch("evaluate", self._arrays("test_on_batch", x, y, sample_weight), return_dict)
+        return self._on_batch("evaluate", self._arrays("test_on_batch", *plain((x, y, sample_weight))), return_dict)
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs of all rows in one step."""
-        arrays = self._inputs("predict_on_batch", x)
+        arrays = self._inputs("predict_on_batch", plain(x))
         step, program = self._program("predict", *arrays)
         return self._structured(program(*map(ready, arrays, program.dtypes)) if len(arrays[0]) else _no_rows(step))
 
@@ -226,35 +261,67 @@ class Trainer:
 
     # ------------------------------------------------------------------------------------------------ inside
 
-    def _epoch(self, step: Step, program: Any, batches: Batches, order: np.ndarray | None, hooks: Callbacks,
-               progress: Progress, kind: str) -> dict[str, float]:
-        """Run all batches once; the averages at the end."""
-        averages = Averages(step)
-        forwarded = ("on_batch_begin",), ("on_batch_end",)
-        begin = hooks.users_of(f"on_{kind}_batch_begin", *(forwarded[0] if kind == "train" else ()))
-        end = hooks.users_of(f"on_{kind}_batch_end", *(forwarded[1] if kind == "train" else ()))
-        done = 0
-        while done < len(batches):
-            for method in begin:
-                method(done, None)
-            rows, outputs = batches.run(program, done, order, single=bool(begin or end))
-            averages.add(outputs, rows)
-            done += len(outputs[0])
-            progress.update(done, averages.results)
-            for method in end:
-                method(done - 1, averages.results())
-            if self.stop_training and kind == "train":
-                break
-        return averages.results()
+    def _source(self, method: str, data: tuple[Any, Any, Any], batch_size: int, shuffle: Any = False,
+                class_weight: Any = None) -> Source:
+        """Where batches of inputs, labels and weights come from."""
+        def flatten(x: Any, y: Any, sample_weight: Any) -> tuple[np.ndarray, ...]:
+            if method == "predict":
+                return self._inputs(method, x)
+            return self._arrays(method, x, y, sample_weight, class_weight)
 
-    def _test(self, arrays: Sequence[np.ndarray], size: int, hooks: Callbacks, verbose: int) -> dict[str, float]:
-        step, program = self._program("evaluate", *arrays)
-        batches = Batches(arrays, size)
-        progress = Progress(verbose, len(batches))
+        return open_source(data, flatten, f"{method} of {self.name!r} received", batch_size, shuffle)
+
+    def _prepare(self, kind: str, source: Source) -> tuple[Step, Any]:
+        """The step and program for what a source gives first; from now on it gives what that program takes."""
+        if source.made[0] is not Layer.changed:  # a layer may have been frozen between two epochs
+            step, program = self._program(kind, *source.first())
+            source.made, source.dtypes = (Layer.changed, step, program), program.dtypes
+        return source.made[1:]
+
+    def _parts(self, kind: str, source: Source, steps: int | None,
+               skip: int = 0) -> Iterator[tuple[Batches, Step, Any]]:
+        """Batches with their step and program, again and again until all are done: whoever takes them runs some."""
+        step, program = self._prepare(kind, source)
+        with closing(source.epoch(steps, skip)) as parts:  # type: ignore[type-var]
+            for part in parts:
+                if source.varies:
+                    step, program = self._program(kind, *part.arrays)
+                while part.done < len(part):
+                    yield part, step, program
+
+    def _epoch(self, kind: str, source: Source, steps: int | None, hooks: CallbackList, line: Progress,
+               skip: int = 0) -> dict[str, Any] | None:
+        """Run the batches of an epoch, but for the first `skip`; the averages at the end, None where there was none."""
+        averages, done = None, skip
+        moment = "train" if kind == "train" else "test"
+        begin, end = hooks.users_of(f"on_{moment}_batch_begin"), hooks.users_of(f"on_{moment}_batch_end")
+        with closing(self._parts(kind, source, steps, skip)) as parts:  # type: ignore[type-var]
+            for part, step, program in parts:
+                averages = averages or Averages(step)
+                for method in begin:
+                    method(done, {})
+                rows, outputs = part.run(program, single=bool(begin or end))
+                averages.add(outputs, rows)
+                done += len(outputs[0])
+                line.update(done, averages.results)
+                logs = averages.results() if end else {}
+                for method in end:
+                    method(done - 1, logs)
+                if self.stop_training if kind == "train" else self.stop_evaluating:
+                    return averages.results()
+        if averages is not None and steps is not None and done < steps:
+            _ran_out(f"an epoch had {done} batches instead of {steps}")
+        return None if averages is None else averages.results()
+
+    def _test(self, source: Source, steps: int | None, hooks: CallbackList, verbose: int) -> dict[str, Any] | None:
+        """Evaluate a source from its beginning; None where nothing is left of it."""
+        source.restart()
+        line = Progress(verbose, steps or source.batches)
+        self.stop_evaluating = False
         hooks("on_test_begin")
-        results = self._epoch(step, program, batches, None, hooks, progress, "test")
-        progress.finish(results)
-        hooks("on_test_end", results)
+        results = self._epoch("evaluate", source, steps, hooks, line)
+        line.finish(results or {})
+        hooks("on_test_end", logs=results)
         return results
 
     def _on_batch(self, kind: str, arrays: tuple[np.ndarray, ...], return_dict: bool) -> Any:
@@ -310,12 +377,6 @@ class Trainer:
     def _structured(self, outputs: Sequence[Any]) -> Any:
         """Arrays of all outputs in the structure of the model's."""
         return structured(self.gives, outputs)
-
-    def _validation(self, data: Any) -> tuple[np.ndarray, ...]:
-        if not isinstance(data, list | tuple) or len(data) not in (2, 3):
-            received = f"{len(data)} items" if isinstance(data, list | tuple) else type(data).__name__
-            raise ValueError(f"validation_data must be a tuple (x, y) or (x, y, sample_weight), received {received}.")
-        return self._arrays("fit with validation_data", *data)
 
     def _check_compiled(self, kind: str) -> None:
         if kind == "predict":
@@ -399,6 +460,32 @@ def _check_epochs(epochs: Any, initial_epoch: Any) -> None:
     for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
             raise ValueError(f"fit({name}={value!r}): {name} must be an integer of at least 0.")
+
+
+def _steps(name: str, value: Any) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1):
+        raise ValueError(f"{name}={value!r}: expected a number of batches of at least 1, or None for all.")
+    return value
+
+
+def _validates(epoch: int, frequency: Any) -> bool:
+    """Whether `validation_freq` wants the validation of an epoch, counted from 0."""
+    if isinstance(frequency, int | np.integer) and not isinstance(frequency, bool) and frequency > 0:
+        return (epoch + 1) % frequency == 0
+    if isinstance(frequency, list | tuple | set | range):
+        return epoch + 1 in frequency
+    raise ValueError(f"fit(validation_freq={frequency!r}): expected a number of epochs, or a list of epochs counted "
+                     "from 1.")
+
+
+def _line(hooks: CallbackList, verbose: int) -> int:
+    """How the progress line is drawn; not at all where a callback draws it."""
+    return 0 if any(isinstance(c, ProgbarLogger) for c in hooks.callbacks) else verbose
+
+
+def _ran_out(what: str) -> None:
+    warnings.warn(f"The input ran out of data: {what}. A generator has to give steps_per_epoch * epochs batches.",
+                  stacklevel=3)
 
 
 def _split_at(rows: int, split: float) -> int:

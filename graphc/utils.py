@@ -9,8 +9,13 @@ import numpy as np
 
 from graphc.names import reset_names
 from graphc.plotting import model_to_dot, plot_model
+from graphc.progress import Progbar
+from graphc.sources.pydataset import PyDataset
 
-__all__ = ["clear_session", "model_to_dot", "plot_model", "set_random_seed", "to_categorical"]
+__all__ = ["Progbar", "PyDataset", "Sequence", "clear_session", "model_to_dot", "plot_model", "set_random_seed",
+           "to_categorical"]
+
+Sequence = PyDataset  # its name in Keras 2
 
 
 def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:
