@@ -64,10 +64,10 @@ _MODULES = ("activations", "backend", "callbacks", "config", "constraints", "dat
             "runtime", "saving", "utils", "wrappers")
 _NAMES = {
     "Constraint": "graphc.constraints", "Initializer": "graphc.initializers", "Input": "graphc.layers",
-    "KerasTensor": "graphc.backend", "Layer": "graphc.layers", "Loss": "graphc.losses", "Metric": "graphc.metrics",
-    "Model": "graphc.models", "Optimizer": "graphc.optimizers", "Regularizer": "graphc.regularizers",
-    "Sequential": "graphc.models", "Variable": "graphc.variable", "diagnose": "graphc.diagnosis",
-    "explain": "graphc.report", "install_as": "graphc.redirect",
+    "KerasTensor": "graphc.ir.graph:Value", "Layer": "graphc.layers", "Loss": "graphc.losses",
+    "Metric": "graphc.metrics", "Model": "graphc.models", "Optimizer": "graphc.optimizers",
+    "Regularizer": "graphc.regularizers", "Sequential": "graphc.models", "Variable": "graphc.variable",
+    "diagnose": "graphc.diagnosis", "explain": "graphc.report", "install_as": "graphc.redirect",
 }
 _REFUSED = {
     "applications": "Build the network from graphc.layers: pretrained ones are not part of graphc",

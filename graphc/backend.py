@@ -26,14 +26,13 @@ from graphc.names import nearest
 from graphc.utils import clear_session, is_keras_tensor, standardize_dtype
 from graphc.variable import Variable
 
-__all__ = ["KerasTensor", "backend", "batch_flatten", "batch_get_value", "batch_set_value", "binary_crossentropy",
+__all__ = ["backend", "batch_flatten", "batch_get_value", "batch_set_value", "binary_crossentropy",
            "cast_to_floatx", "categorical_crossentropy", "clear_session", "constant", "count_params", "epsilon", "eval",
            "flatten", "floatx", "gather", "get_uid", "get_value", "image_data_format", "int_shape", "is_keras_tensor",
            "l2_normalize", "learning_phase", "permute_dimensions", "pow", "repeat_elements", "set_epsilon",
            "set_floatx", "set_image_data_format", "set_value", "sparse_categorical_crossentropy", "standardize_dtype",
            "switch", "variable"]
 
-KerasTensor = Value
 _NUMBERS: Counter[str] = Counter()
 
 

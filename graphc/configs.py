@@ -9,19 +9,31 @@ from typing import Any
 from graphc.names import choose
 from graphc.registry import get_registered_name
 
-__all__ = ["config_of", "constructor_options", "describe", "describe_function", "identified"]
+__all__ = ["config_of", "constructor_options", "constructor_parameters", "describe", "describe_function", "identified"]
+
+
+def constructor_parameters(cls: type) -> dict[str, inspect.Parameter]:
+    """A constructor's arguments; where it takes `**kwargs`, also those of the base classes.
+
+    A class whose constructor passes its arguments on to another object has a `__signature__` that says what they are.
+    """
+    found: dict[str, inspect.Parameter] = {}
+    for base in cls.__mro__:
+        given = vars(base).get("__signature__")
+        if given is None and "__init__" not in vars(base):
+            continue
+        parameters = list((given or inspect.signature(base.__init__)).parameters.values())  # type: ignore[misc]
+        named = [p for p in parameters if p.name != "self" and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        for p in named:
+            found.setdefault(p.name, p)
+        if given is not None or not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return found
 
 
 def constructor_options(cls: type) -> list[str]:
-    """The names of a constructor's arguments; where it takes `**kwargs`, also of those of the base classes."""
-    names: list[str] = []
-    for base in cls.__mro__:
-        if "__init__" in vars(base):
-            _, *parameters = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]
-            names += [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-                break
-    return list(dict.fromkeys(names))
+    """The names of a constructor's arguments."""
+    return list(constructor_parameters(cls))
 
 
 def config_of(thing: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ def lazy(package: str, modules: Iterable[str] = (), names: Mapping[str, str] | N
          refused: Mapping[str, str] | None = None, hint: str = "") -> Hooks:
     """`__getattr__` and `__dir__` for a package: its submodules, and the modules that have its other names.
 
+    A name that is another one there is written `module:other`.
     `refused` gives the reason why a name that Keras has is missing; `hint` ends the message for any other name.
     """
     submodules, places, reasons = frozenset(modules), dict(names or {}), dict(refused or {})
@@ -27,7 +28,8 @@ def lazy(package: str, modules: Iterable[str] = (), names: Mapping[str, str] | N
         if name in submodules:
             return importlib.import_module(f"{package}.{name}")
         if name in places:
-            value = getattr(importlib.import_module(places[name]), name)
+            place, _, other = places[name].partition(":")
+            value = getattr(importlib.import_module(place), other or name)
             setattr(sys.modules[package], name, value)
             return value
         close = nearest(name, known)

@@ -15,7 +15,7 @@ from typing import Any
 from graphc import activations, constraints, initializers, layers, losses, metrics, optimizers, regularizers
 from graphc.configs import constructor_options
 from graphc.ir.graph import current_origin, origin
-from graphc.models import Sequential
+from graphc.models import Functional, Sequential
 from graphc.registry import get_custom_objects
 
 __all__ = ["deserialize"]
@@ -26,15 +26,19 @@ def _classes(module: ModuleType, base: type) -> dict[str, type]:
     return {n: c for n, c in public.items() if isinstance(c, type) and issubclass(c, base) and c is not base}
 
 
-_LAYERS = _classes(layers, layers.Layer) | {"Sequential": Sequential}
+_MODELS: dict[str, type] = {"Functional": Functional, "Sequential": Sequential}
+_LAYERS = _classes(layers, layers.Layer) | _MODELS
 _LOSSES = _classes(losses, losses.Loss)
 _METRICS = _LOSSES | _classes(metrics, metrics.Metric)  # a loss can be a metric too
-del _METRICS["MeanMetric"]
+for _name in ("MeanMetricWrapper", "Mean", "Sum"):  # these are no metrics of labels and predictions by themselves
+    del _METRICS[_name]
 _KINDS: dict[str, dict[str, type]] = {
-    "model": {"Sequential": Sequential},
+    "model": _MODELS,
     "layer": _LAYERS,
-    "initializer or layer": _LAYERS | _classes(initializers, initializers.Initializer)
-    | _classes(regularizers, regularizers.Regularizer) | _classes(constraints, constraints.Constraint),
+    "initializer, layer or schedule": (
+        _LAYERS | _classes(initializers, initializers.Initializer) | _classes(regularizers, regularizers.Regularizer)
+        | _classes(constraints, constraints.Constraint)
+        | _classes(optimizers.schedules, optimizers.schedules.LearningRateSchedule)),
     "optimizer": _classes(optimizers, optimizers.Optimizer),
     "loss": _LOSSES,
     "metric": _METRICS,
@@ -49,11 +53,6 @@ _DEFAULTS: dict[str, Any] = {
     "sparse": False, "ragged": False, "optional": False,
     # initializers
     "input_axes": None, "output_axes": None,
-    # optimizers
-    "weight_decay": None, "global_clipnorm": None, "use_ema": False, "ema_momentum": 0.99,
-    "ema_overwrite_frequency": None, "loss_scale_factor": None, "gradient_accumulation_steps": None,
-    # losses and metrics
-    "axis": -1, "ignore_class": None, "top_k": None, "class_id": None,
 }
 
 
@@ -79,7 +78,7 @@ def deserialize(described: Any, kind: str, custom_objects: Mapping[str, Any] | N
     if cls is None:
         raise ValueError(f"graphc has no {kind} class {name!r}, expected one of {', '.join(sorted(_KINDS[kind]))}. "
                          f"Pass a class of your own by its name: custom_objects={{{name!r}: {name}}}.")
-    if isinstance(cls, type) and issubclass(cls, Sequential):
+    if isinstance(cls, type) and issubclass(cls, Functional | Sequential):
         inner = "/".join(filter(None, (current_origin(), config.get("name"))))
         with nullcontext() if kind == "model" else origin(inner):  # in the paths of the weights, as in a call
             return cls.from_config(config, custom_objects)
@@ -116,10 +115,10 @@ def _short(value: Any) -> str:
 
 
 def _value(value: Any, custom: Mapping[str, Any]) -> Any:
-    """An option's value: objects inside are dtypes, functions, initializers or layers."""
+    """An option's value: objects inside are dtypes, functions, initializers, layers or schedules."""
     if not isinstance(value, dict) or "class_name" not in value:
         return value
-    return _dtype(value) or deserialize(value, "initializer or layer", custom)
+    return _dtype(value) or deserialize(value, "initializer, layer or schedule", custom)
 
 
 def _dtype(value: Any) -> Any:

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from graphc import activations, regularizers
-from graphc.functional import Placeholder
+from graphc.functional import Call, Placeholder
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
 from graphc.ir.types import DType, TensorType, dim
 from graphc.layers.layer import Layer
 from graphc.layers.weights import add_weight, keep_options
-from graphc.names import choose, unique_name
+from graphc.names import choose
 from graphc.tracing import random_source
 
 __all__ = ["Activation", "ActivityRegularization", "Dense", "Dropout", "Flatten", "Identity", "Input", "InputLayer",
@@ -28,32 +28,53 @@ def positive(owner: str, name: str, value: Any) -> int:
     return int(value)
 
 
-def Input(shape: Any = None, batch_size: int | None = None, dtype: Any = "float32", name: str | None = None,
-          batch_shape: Any = None) -> Value:
+def Input(shape: Any = None, batch_size: int | None = None, dtype: Any = None, sparse: Any = None,
+          batch_shape: Any = None, name: str | None = None, tensor: Any = None, optional: bool = False,
+          ragged: Any = None) -> Value:
     """The symbolic input of a model. `shape` is that of one sample; None stands for an unknown size.
 
-    Compiled programs serve every batch size, so `batch_size` is accepted and not used.
+    Compiled programs serve every batch size, so `batch_size` matters only to layers that keep a state for each row.
+    Sparse and ragged inputs, and a `tensor` to wrap, are Keras's and not supported.
     """
-    sample = tuple(batch_shape)[1:] if batch_shape is not None else tuple(shape or ())
-    dims = (dim("N"), *(dim(f"D{i}") if d is None else int(d) for i, d in enumerate(sample, 1)))
-    return Placeholder(name or unique_name("input_layer"), TensorType(DType.of(dtype), dims))
+    for option, value in (("sparse", sparse), ("ragged", ragged), ("tensor", tensor), ("optional", optional)):
+        if value:
+            raise ValueError(f"Input({option}={value!r}): graphc has no {option} inputs.")
+    if shape is None and batch_shape is None:
+        raise ValueError("Input needs a shape: that of one sample, such as (784,), or batch_shape=(None, 784).")
+    return InputLayer(shape, batch_shape, dtype, batch_size, name=name).placeholder()
 
 
 class InputLayer(Layer):
-    """The input of a Sequential model as a layer: `InputLayer(shape=(784,))`.
+    """The input of a model as a layer: `InputLayer(shape=(784,))`.
 
     InputLayer(shape=(3,))(f32[N,3]) -> f32[N,3]
     """
 
-    def __init__(self, shape: Any = None, batch_shape: Any = None, dtype: Any = "float32", **kwargs: Any):
+    def __init__(self, shape: Any = None, batch_shape: Any = None, dtype: Any = None, batch_size: int | None = None,
+                 **kwargs: Any):
         if batch_shape is not None or shape is not None:
-            kwargs["batch_input_shape"] = batch_shape if batch_shape is not None else (None, *shape)
+            sample = (shape,) if isinstance(shape, int | np.integer) else shape
+            kwargs["batch_input_shape"] = batch_shape if batch_shape is not None else (batch_size, *sample)
         super().__init__(**kwargs)
-        self.input_dtype = str(DType.of(dtype))
+        self.batch_size = batch_size if self.given_batch is None else self.given_batch
+        self.input_dtype = str(DType.of(dtype or "float32"))
+        self.built = True
+
+    @property
+    def batch_shape(self) -> tuple[int | None, ...] | None:
+        """The shape with that of the batch, None where it is not known."""
+        return None if self.given_shape is None else (self.batch_size, *self.given_shape)
+
+    def placeholder(self) -> Placeholder:
+        """The symbolic value that stands for the input."""
+        if not self.calls:
+            dims = (dim("N"), *(dim(f"D{i}") if d is None else d for i, d in enumerate(self.given_shape or (), 1)))
+            value = Placeholder(self.name, TensorType(DType.of(self.input_dtype), dims), layer=self)
+            self.calls.append(Call(self, (), {}, value))
+        return self.calls[0].outputs
 
     def get_config(self) -> dict[str, Any]:
-        batch_shape = None if self.given_shape is None else (None, *self.given_shape)
-        return {"batch_shape": batch_shape, "dtype": DType.of(self.input_dtype).numpy.name, "name": self.name}
+        return {"batch_shape": self.batch_shape, "dtype": DType.of(self.input_dtype).numpy.name, "name": self.name}
 
     def call(self, inputs: Value) -> Value:
         return inputs

@@ -144,12 +144,23 @@ class GlobalMaxPooling3D(_GlobalMaxPooling):
 
 
 class GlobalAveragePooling1D(_GlobalAveragePooling):
-    """The mean of each channel of a sequence.
+    """The mean of each channel of a sequence; steps that a mask leaves out do not count.
 
     GlobalAveragePooling1D()(f32[N,5,3]) -> f32[N,3]
     """
 
     rank = 1
+    supports_masking = True
+
+    def call(self, inputs: Value, mask: Value | None = None) -> Value:
+        if mask is None:
+            return super().call(inputs)
+        counts = f.expand_dims(mask, -1)
+        total = f.sum(f.where(counts, self.channels_last(inputs), 0.0), 1, self.keepdims)
+        return self.channels_as_given(f.divide(total, f.sum(f.cast(counts, "f32"), 1, self.keepdims)))
+
+    def compute_mask(self, inputs: Value, mask: Value | None = None) -> None:
+        """No steps are left."""
 
 
 class GlobalAveragePooling2D(_GlobalAveragePooling):

@@ -10,13 +10,11 @@ from graphc.data import raw_array
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value, current_origin
-from graphc.layers.core import positive
 from graphc.layers.layer import Layer
 from graphc.layers.normalization import normal_axes
-from graphc.names import choose
 from graphc.variable import Variable
 
-__all__ = ["CategoryEncoding", "Normalization", "Rescaling"]
+__all__ = ["Normalization", "Rescaling"]
 
 
 class Rescaling(Layer):
@@ -113,34 +111,3 @@ class Normalization(Layer):
         if self.invert:
             return f.add(mean, f.multiply(inputs, deviation))
         return f.divide(f.subtract(inputs, mean), deviation)
-
-
-class CategoryEncoding(Layer):
-    """Numbers of categories as 0s and 1s: 'one_hot' for each, 'multi_hot' or 'count' for all of a sample.
-
-    CategoryEncoding(4)(i32[N,7]) -> f32[N,4]
-    CategoryEncoding(4, output_mode="one_hot")(i32[N,1]) -> f32[N,4]
-    CategoryEncoding(4, output_mode="one_hot")(i32[N,7]) -> f32[N,7,4]
-    CategoryEncoding(4, output_mode="count")(i32[N]) -> ShapeError: CategoryEncoding needs 2 axes
-    """
-
-    input_dtype = "i32"
-
-    def __init__(self, num_tokens: int | None = None, output_mode: str = "multi_hot", **kwargs: Any):
-        super().__init__(**kwargs)
-        self.num_tokens = positive("CategoryEncoding", "num_tokens", num_tokens)
-        modes = {m: m for m in ("count", "multi_hot", "one_hot")} | {"binary": "multi_hot"}
-        self.output_mode = choose("output_mode", output_mode, modes)
-
-    def build(self, input_shape: Any) -> None:
-        if self.output_mode != "one_hot" and len(input_shape) != 2:
-            raise ShapeError(f"CategoryEncoding needs 2 axes for output_mode={self.output_mode!r}: the batch and the "
-                             "categories of a sample.")
-
-    def call(self, inputs: Value) -> Value:
-        if self.output_mode == "one_hot" and inputs.ndim > 1 and inputs.shape[-1] == 1:
-            inputs = f.squeeze(inputs, -1)
-        each = f.one_hot(inputs, self.num_tokens)
-        if self.output_mode == "one_hot":
-            return each
-        return f.sum(each, 1) if self.output_mode == "count" else f.max(each, 1)

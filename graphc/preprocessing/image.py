@@ -25,6 +25,7 @@ from graphc.preprocessing.affine import (
     random_shift,
     random_zoom,
 )
+from graphc.sources.pydataset import PyDataset
 from graphc.utils.images import array_to_img, img_to_array, load_img, save_img, smart_resize
 from graphc.utils.labels import to_categorical
 
@@ -185,7 +186,7 @@ def _shift(extent: Any, pixels: int) -> float:
     return moved * pixels if np.max(extent) < 1 else moved
 
 
-class Iterator:
+class Iterator(PyDataset):
     """Batches of rows, in a new order in each epoch with `shuffle`; a loop over it goes on for ever.
 
     A subclass says what a batch of rows is: `_get_batches_of_transformed_samples(index_array)`.
@@ -310,7 +311,7 @@ class DirectoryIterator(Iterator):
         names = list(classes or sorted(p.name for p in Path(directory).iterdir() if p.is_dir()))
         self.directory, self.image_data_generator = directory, image_data_generator
         self.class_mode, self.save_to = class_mode, (save_to_dir, save_prefix, save_format)
-        self._options = (color_mode, tuple(target_size), interpolation, keep_aspect_ratio)
+        self._reading = (color_mode, tuple(target_size), interpolation, keep_aspect_ratio)
         self.class_indices, self.num_classes = {name: i for i, name in enumerate(names)}, len(names)
         part = image_data_generator.validation_split
         self.filenames: list[str] = []
@@ -329,7 +330,7 @@ class DirectoryIterator(Iterator):
     labels = property(lambda self: self.classes, doc="The number of each file's class.")
 
     def _get_batches_of_transformed_samples(self, index_array: np.ndarray) -> Any:
-        read = (img_to_array(load_img(self.filepaths[i], *self._options)) for i in index_array)
+        read = (img_to_array(load_img(self.filepaths[i], *self._reading)) for i in index_array)
         images = np.array([self.image_data_generator.prepared(image) for image in read])
         self._save(images, index_array)
         if self.class_mode is None:

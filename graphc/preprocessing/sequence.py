@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from graphc.padding import pad_sequences
+from graphc.sources.pydataset import PyDataset
 
 __all__ = ["TimeseriesGenerator", "make_sampling_table", "pad_sequences", "skipgrams"]
 
 
-class TimeseriesGenerator:
+class TimeseriesGenerator(PyDataset):
     """Batches of windows of a series, each with the target of the step after it.
 
     A window is every `sampling_rate`-th of the `length` steps before a row; rows are `stride` apart, from

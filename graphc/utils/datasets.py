@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.sources.pydataset import PyDataset
 from graphc.utils.images import img_to_array, load_img, resize, smart_resize
 from graphc.utils.labels import to_categorical
 
@@ -20,7 +21,7 @@ _IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 _TEXTS = (".txt",)
 
 
-class BatchDataset:
+class BatchDataset(PyDataset):
     """Batches by their number, made when they are asked for; iterate over it, or give it to `fit`.
 
     `read` makes one batch of the numbers of its rows. The rows are in a new order in each epoch with `shuffle`.
@@ -28,6 +29,7 @@ class BatchDataset:
 
     def __init__(self, read: Callable[[np.ndarray], Any], rows: int, batch_size: int | None, shuffle: bool = False,
                  seed: int | None = None, **attributes: Any):
+        super().__init__()
         self._read, self._size, self._shuffle = read, batch_size, shuffle
         self._order = np.arange(rows)
         self._random = np.random.default_rng(np.random.randint(2**31) if seed is None else seed)

@@ -284,7 +284,7 @@ def test_images_from_folders(folders):
     assert padded[0][0, 0, 0, 0] == 0 and padded[0][6, 0, 4, 0] == 51
     with pytest.raises(ValueError, match="needs a seed"):
         read(folders / "images", validation_split=0.3, subset="training")
-    with pytest.raises(ValueError, match="the folders in .* are cats, dogs"):
+    with pytest.raises(ValueError, match=r"the folders in .* are cats, dogs"):
         read(folders / "images", class_names=["birds"])
 
 

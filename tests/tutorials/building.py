@@ -29,7 +29,7 @@ assert isinstance(later.fit(X_train, np.eye(10)[rng.integers(0, 10, 64)], verbos
 assert isinstance(later.evaluate(X_train, np.eye(10)[rng.integers(0, 10, 64)], verbose=0), float)
 before = later.get_weights()
 later.compile(optimizer='adam', loss='categorical_crossentropy', metrics=['accuracy'])
-assert all(np.array_equal(a, b) for a, b in zip(before, later.get_weights()))
+assert all(np.array_equal(a, b) for a, b in zip(before, later.get_weights(), strict=True))
 assert int(later.optimizer.iterations) == 0
 
 y_train_categorical, y_test_categorical = to_categorical(y_train), to_categorical(y_test)

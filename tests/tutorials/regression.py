@@ -6,7 +6,7 @@ from tensorflow.keras import layers
 
 model = keras.Sequential([layers.Dense(units=1, input_shape=[3])])
 w, b = model.weights
-print("Weights\n{}\n\nBias\n{}".format(w, b))
+print("Weights\n{}\n\nBias\n{}".format(w, b))  # noqa: UP032
 assert w.shape == (3, 1) and w.numpy().any() and b.numpy() == [0]
 for text in (f"{w}", repr(w)):
     assert "(3, 1)" in text and f"{w.numpy()[0, 0]:.4f}"[:5] in text
