@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.models import Model
+from graphc.models import Model, clone_model
 from graphc.utils.labels import to_categorical
 from graphc.utils.session import set_random_seed
 
@@ -50,9 +50,6 @@ class _Estimator(BaseEstimator):
         options = {**(self.fit_kwargs or {}), **kwargs}
         with _seeded(self.random_state):
             model = self._model(X, targets)
-            if model.optimizer is None or model.loss is None:
-                raise RuntimeError(f"{type(self).__name__}: the model {model.name!r} is not compiled. Call "
-                                   "model.compile(optimizer, loss) first.")
             self.history_ = model.fit(X, targets, **options)
         self.model_ = model
         return self
@@ -76,11 +73,12 @@ class _Estimator(BaseEstimator):
         if self.warm_start and hasattr(self, "model_"):
             return self.model_
         if isinstance(self.model, Model):
-            return self.model if self.warm_start else _fresh(self.model)
+            model = _compiled(self.model)
+            return model if self.warm_start else _fresh(model)
         if not callable(self.model):
             raise TypeError(f"{type(self).__name__}(model={self.model!r}): expected a compiled model, or a function "
                             "that takes X and y and returns one.")
-        return self.model(X=X, y=y, **(self.model_kwargs or {}))
+        return _compiled(self.model(X=X, y=y, **(self.model_kwargs or {})))
 
     def _encode(self, y: np.ndarray) -> np.ndarray:
         """Labels as the model is trained on them."""
@@ -176,12 +174,18 @@ class SKLearnTransformer(TransformerMixin, _Estimator):
         return tags
 
 
+def _compiled(model: Model) -> Model:
+    """The model, or RuntimeError where it can't be trained."""
+    if model.optimizer is None or model.loss is None:
+        raise RuntimeError(f"The model {model.name!r} is not compiled. Call model.compile(optimizer, loss) first.")
+    return model
+
+
 def _fresh(model: Model) -> Model:
     """A clone with new weights, compiled as the model is."""
-    from graphc.models import clone_model
-
-    made = clone_model(model)
-    made.compile(copy.deepcopy(model.optimizer), copy.deepcopy(model.loss), copy.deepcopy(model.metrics))
+    made, chosen = clone_model(model), copy.deepcopy(model.objective)
+    made.compile(copy.deepcopy(model.optimizer), chosen.loss, chosen.loss_weights, chosen.metrics,
+                 chosen.weighted_metrics)
     return made
 
 
