@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["config_of", "constructor_options", "describe", "describe_function"]
+from graphc.names import choose
+from graphc.registry import get_registered_name
+
+__all__ = ["config_of", "constructor_options", "constructor_parameters", "describe", "describe_function", "identified"]
+
+
+def constructor_parameters(cls: type) -> dict[str, inspect.Parameter]:
+    """A constructor's arguments; where it takes `**kwargs`, also those of the base classes.
+
+    A class whose constructor passes its arguments on to another object has a `__signature__` that says what they are.
+    """
+    found: dict[str, inspect.Parameter] = {}
+    for base in cls.__mro__:
+        given = vars(base).get("__signature__")
+        if given is None and "__init__" not in vars(base):
+            continue
+        parameters = list((given or inspect.signature(base.__init__)).parameters.values())  # type: ignore[misc]
+        named = [p for p in parameters if p.name != "self" and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        for p in named:
+            found.setdefault(p.name, p)
+        if given is not None or not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return found
 
 
 def constructor_options(cls: type) -> list[str]:
-    """The names of a constructor's arguments; where it takes `**kwargs`, also of those of the base classes."""
-    names: list[str] = []
-    for base in cls.__mro__:
-        if "__init__" in vars(base):
-            _, *parameters = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]
-            names += [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-                break
-    return list(dict.fromkeys(names))
+    """The names of a constructor's arguments."""
+    return list(constructor_parameters(cls))
 
 
 def config_of(thing: Any) -> dict[str, Any]:
@@ -34,7 +50,7 @@ def describe(thing: Any) -> dict[str, Any]:
     cls = type(thing)
     own = cls.__module__.startswith("graphc.")
     return {"module": thing.keras_module if own else cls.__module__, "class_name": cls.__name__,
-            "config": thing.get_config(), "registered_name": None if own else cls.__name__}
+            "config": thing.get_config(), "registered_name": None if own else get_registered_name(cls)}
 
 
 def describe_function(function: Any) -> dict[str, Any]:
@@ -42,4 +58,23 @@ def describe_function(function: Any) -> dict[str, Any]:
     name = getattr(function, "__name__", "")
     if not name.isidentifier():
         raise ValueError(f"{function!r} has no name to write down. Define it with `def`.")
-    return {"module": "builtins", "class_name": "function", "config": name, "registered_name": name}
+    return {"module": "builtins", "class_name": "function", "config": name,
+            "registered_name": get_registered_name(function)}
+
+
+def identified(kind: str, identifier: Any, classes: Mapping[str, type], base: type) -> Any:
+    """The object for a name, a class, a description or a function; None for None.
+
+    `classes` has every class under its own name and `names.snake_case` of it; `base` is theirs.
+    """
+    if isinstance(identifier, dict) and isinstance(identifier.get("class_name"), str):
+        cls = choose(kind, identifier["class_name"], classes)
+        return cls(**(identifier.get("config") or {}))
+    if isinstance(identifier, str):
+        return choose(kind, identifier, classes)()
+    if isinstance(identifier, type) and issubclass(identifier, base):
+        return identifier()
+    if identifier is None or callable(identifier):
+        return identifier
+    raise ValueError(f"A {kind} is a name, a {base.__name__}, a function of a weight, or None; received "
+                     f"{identifier!r}.")

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from graphc.ir.errors import DTypeError, ShapeError
 from graphc.ir.types import DType
+from graphc.ports import Port, by_port, ports
 
-__all__ = ["Batches", "align_inputs", "align_targets", "align_weights", "as_array", "describe", "ready"]
+__all__ = ["Batches", "Pace", "align_inputs", "align_labels", "align_weights", "as_array", "describe", "is_ready",
+           "ready"]
 
 TOGETHER = 0.05  # seconds of steps between two looks at the clock, the keyboard and the progress line
-_CONVERTED = 1 << 22  # bytes of inputs that are converted at a time
 
 Shape = Sequence[int | None]
 
@@ -60,23 +61,31 @@ def _fits(shape: Sequence[int], expected: Shape) -> bool:
     return len(shape) == len(expected) and all(e in (None, s) for s, e in zip(shape, expected, strict=True))
 
 
-def align_inputs(data: Any, expected: Shape | None, who: str) -> np.ndarray:
-    """The inputs of a model whose samples have the expected shape (None: not known yet), of whatever dtype.
+def align_inputs(data: Any, nest: Any, who: str) -> tuple[np.ndarray, ...]:
+    """The arrays of all inputs of a model whose ports are `nest`, of whatever dtype.
 
     `who` begins the messages, as in "fit of 'sequential' received as x". A missing or an additional last axis of
     extent 1 is put right: (N, 28, 28) serves a model of (28, 28, 1).
     """
+    if isinstance(nest, Port):
+        if isinstance(data, list | tuple) and not (len(data) == 1 and hasattr(data[0], "ndim")
+                                                   and data[0].ndim > len(nest.shape)):
+            return (_align_input(data, nest.shape, who),)  # numbers in lists
+        if isinstance(data, dict) and nest.name not in data:
+            raise ValueError(f"{who} a dict of {', '.join(map(repr, data))}, expected an array, or a dict of the "
+                             f"input {nest.name!r}.")
+    given, own = by_port(data, nest, who, "input"), ports(nest)
+    named = [who] if len(own) == 1 else [f"{who} for the input {p.name!r}" for p in own]
+    return tuple(_align_input(part, p.shape, name) for part, p, name in zip(given, own, named, strict=True))
+
+
+def _align_input(data: Any, expected: Shape, who: str) -> np.ndarray:
     if type(data) is np.ndarray and data.shape[1:] == expected and data.ndim and data.dtype.kind in "biuf":
         return data
-    if isinstance(data, list | tuple) and len(data) == 1 and isinstance(data[0], np.ndarray) and (
-            expected is None or data[0].ndim > len(expected)):
-        data = data[0]  # Keras takes a list of one array for a model with one input
     array = raw_array(data, who)
     if not array.ndim:
         raise ShapeError(f"{who} a single number, expected an array whose first axis counts the samples.")
-    if expected is None:
-        array = array[:, None] if array.ndim == 1 else array
-    elif not _fits(array.shape[1:], expected):
+    if not _fits(array.shape[1:], expected):
         if expected and expected[-1] == 1 and _fits(array.shape[1:], expected[:-1]):
             array = array[..., None]
         elif array.ndim > 1 and array.shape[-1] == 1 and _fits(array.shape[1:-1], expected):
@@ -97,21 +106,49 @@ def _input_hint(array: np.ndarray, expected: Shape) -> str:
     return ""
 
 
-def align_targets(data: Any, output: Shape, loss: Any, who: str, layer: str) -> np.ndarray:
+def align_labels(data: Any, nest: Any, targets: Sequence[Any], who: str,
+                 layer_of: Callable[[int], str]) -> tuple[np.ndarray, ...]:
+    """The labels of all outputs that take any, as their losses compare them with the outputs.
+
+    `nest` are the ports of the outputs, `targets` what each is measured by, `layer_of` names the layer of one. Labels
+    of outputs without a loss and without metrics may be left out, and are not looked at.
+    """
+    wanted = [i for i, t in enumerate(targets) if t.labelled]
+    if not wanted:
+        return ()
+    if len(targets) == 1:
+        one = targets[0].port
+        if isinstance(data, dict):
+            data = by_port(data, one, who, "output")[0]
+        elif isinstance(data, list | tuple) and len(data) == 1 and hasattr(data[0], "shape") and len(data[0].shape):
+            (data,) = data  # Keras takes a list of one array for a model with one output
+        return (_align_targets(data, one.shape, targets[0], who, layer_of(0)),)
+    partly = isinstance(data, list | tuple) and len(data) == len(wanted) < len(targets)
+    given = dict(zip(wanted, data, strict=True)) if partly else dict(
+        enumerate(by_port(data, nest, who, "output", True)))
+    missing = [targets[i].port.name for i in wanted if given[i] is None]
+    if missing:
+        raise ValueError(f"{who} no labels for the output {missing[0]!r}, which has a loss or metrics.")
+    return tuple(_align_targets(given[i], targets[i].port.shape, targets[i],
+                                f"{who} for the output {targets[i].port.name!r}", layer_of(i)) for i in wanted)
+
+
+def _align_targets(data: Any, output: Shape, target: Any, who: str, layer: str) -> np.ndarray:
     """The labels in the shape and dtype that the loss compares with outputs of shape (None, *output).
 
     (N,) serves an output (N, 1), and the reverse. Class numbers are checked to be below the number of outputs.
     """
     array = raw_array(data, who)
-    if loss.targets == "classes":
+    loss = target.loss
+    if target.targets == "classes":
         return _classes(array, output, loss, who, layer)
     if _fits(array.shape[1:], output):
         return as_array(array, "f32", who)
-    if tuple(output) == (1,) and array.ndim == 1:
-        return as_array(array[:, None], "f32", who)
+    if output and output[-1] == 1 and array.ndim and _fits(array.shape[1:], output[:-1]):
+        return as_array(array[..., None], "f32", who)
     if array.ndim > 1 and array.shape[-1] == 1 and _fits(array.shape[1:-1], output):
         return as_array(array[..., 0], "f32", who)
-    if loss.targets == "any" and array.ndim:
+    if target.targets == "any" and array.ndim:
         return as_array(array, "i32" if array.dtype.kind in "iu" else "f32", who)
     hint = ""
     if output and output[-1] not in (None, 1) and array.ndim == len(output) + (array.shape[-1:] == (1,)):
@@ -144,27 +181,52 @@ def _classes(array: np.ndarray, output: Shape, loss: Any, who: str, layer: str) 
     return as_array(array, "i32", who)
 
 
-def align_weights(sample_weight: Any, class_weight: Any, labels: np.ndarray, who: str) -> np.ndarray | None:
-    """One weight for each row, from either argument of `fit`; None where there is neither.
+def align_weights(sample_weight: Any, class_weight: Any, labels: Sequence[np.ndarray], own: Sequence[Port], rows: int,
+                  who: str) -> tuple[np.ndarray, ...]:
+    """Weights for each row, or for each step of each row, from either argument of `fit`: none, one for all, or several.
 
-    `class_weight` maps class numbers to weights, 1 for those it leaves out; one-hot labels count as their classes.
+    `labels` are those of the outputs `own`. Weights in a list or dict belong to the outputs; one that has none gets
+    ones. `class_weight` maps class numbers to weights, 1 for those it leaves out; one-hot labels count as their
+    classes.
     """
     if sample_weight is not None and class_weight is not None:
         raise ValueError(f"{who} both sample_weight and class_weight: give one of them.")
-    if sample_weight is not None:
-        weights = as_array(sample_weight, "f32", who.replace(" received", "'s sample_weight received"))
-        weights = weights[:, 0] if weights.ndim == 2 and weights.shape[1] == 1 else weights
-        if weights.shape != labels.shape[:1]:
-            raise ShapeError(f"{who} sample_weight {describe(weights)}, expected one weight for each of the "
-                             f"{len(labels)} rows.")
-        return weights
-    if class_weight is None:
-        return None
-    wide = labels.ndim == 2 and labels.shape[1] > 1
-    if not wide and labels.ndim > 1 and labels.shape[1:] != (1,):
-        raise ShapeError(f"{who} class_weight for labels {describe(labels)}, expected one class for each row.")
-    classes = labels.argmax(1) if wide else labels.reshape(-1).astype(np.int64)
-    if len(classes) and classes.min() < 0:
+    if class_weight is not None:
+        if len(own) != 1:
+            raise ValueError(f"{who} class_weight for a model with {len(own)} outputs that take labels, expected one. "
+                             "Use sample_weight.")
+        return (_weights_of_classes(class_weight, labels[0], who),)
+    if sample_weight is None or not own:
+        return ()
+    who = who.replace(" received", "'s sample_weight received")
+    if len(own) == 1 and isinstance(sample_weight, dict):
+        sample_weight = by_port(sample_weight, own[0], who, "output", True)[0]
+        if sample_weight is None:
+            return ()
+    several = len(own) > 1 and isinstance(sample_weight, dict | list | tuple) and (
+        isinstance(sample_weight, dict) or (len(sample_weight) == len(own) and len(own) != rows))
+    if not several:
+        return (_weights(sample_weight, labels[0], rows, who),)
+    given = by_port(sample_weight, list(own), who, "output", True)
+    return tuple(np.ones(rows, np.float32) if w is None else _weights(w, y, rows, f"{who} for the output {p.name!r}")
+                 for w, y, p in zip(given, labels, own, strict=True))
+
+
+def _weights(data: Any, labels: np.ndarray, rows: int, who: str) -> np.ndarray:
+    weights = as_array(data, "f32", who)
+    weights = weights[..., 0] if weights.ndim > 1 and weights.shape[-1] == 1 else weights
+    if weights.shape[:1] != (rows,) or weights.shape != labels.shape[:weights.ndim]:
+        raise ShapeError(f"{who} {describe(weights)}, expected one weight for each of the {rows} rows, or for each "
+                         f"step of them: the labels are {describe(labels)}.")
+    return weights
+
+
+def _weights_of_classes(class_weight: Any, labels: np.ndarray, who: str) -> np.ndarray:
+    if labels.ndim > 1 and labels.shape[-1] == 1:
+        labels = labels[..., 0]
+    one_hot = labels.ndim > 1 and labels.dtype.kind == "f"
+    classes = labels.argmax(-1) if one_hot else labels.astype(np.int64)
+    if classes.size and classes.min() < 0:
         raise ValueError(f"{who} class_weight for the class {classes.min()}, expected classes from 0.")
     table = np.ones(max(int(classes.max(initial=0)), *map(int, class_weight), 0) + 1, np.float32)
     for number, weight in dict(class_weight).items():
@@ -183,44 +245,52 @@ def ready(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return array if is_ready(array, dtype) else np.array(array, dtype, order="C")
 
 
-class Batches:
-    """Rows of several arrays, some batches at a time.
+class Pace:
+    """How many steps take about TOGETHER seconds, as the last ones went."""
 
-    A program reads the rows from where they lie, also in another order. Arrays that it doesn't take as they are, of
-    another dtype for example, are converted a part at a time. So the data are never copied as a whole.
+    def __init__(self) -> None:
+        self.at_once = 1
+
+    def count(self, steps: int, seconds: float) -> None:
+        """So many steps took so long."""
+        self.at_once = max(1, int(TOGETHER * steps / seconds))
+
+
+class Batches:
+    """Rows of several arrays, in batches, of which the first `done` are done.
+
+    A program reads the rows from where they lie, also in another `order`, so they are not copied.
     """
 
-    def __init__(self, arrays: Sequence[np.ndarray], batch_size: int):
-        self.arrays, self.batch_size, self.rows = tuple(arrays), batch_size, len(arrays[0])
-        self._at_once = 1
+    def __init__(self, arrays: Sequence[np.ndarray], batch_size: int, order: np.ndarray | None = None,
+                 pace: Pace | None = None):
+        self.arrays, self.batch_size, self.order = tuple(arrays), batch_size, order
+        self.rows = len(arrays[0] if order is None else order)
+        self.done = 0
+        self._pace = pace or Pace()
 
     def __len__(self) -> int:
         return -(-self.rows // self.batch_size)
 
-    def run(self, program: Any, done: int, order: np.ndarray | None = None,
-            single: bool = False) -> tuple[int, tuple[np.ndarray, ...]]:
-        """Run the program on the next batches when the first `done` are done.
+    def run(self, program: Any, single: bool = False) -> tuple[int, tuple[np.ndarray, ...]]:
+        """Run the program on the next batches.
 
         Returns the rows of each batch, and the outputs of all, stacked along a new first axis. With `single` one batch
         is run, otherwise as many of equal size as take about TOGETHER seconds.
         """
         began = time.perf_counter()
-        first = done * self.batch_size
+        first = self.done * self.batch_size
         rows = min(self.batch_size, self.rows - first)
-        times = 1 if single else min(self._at_once, (self.rows - first) // rows)
-        arrays, dtypes = self.arrays, program.dtypes
-        as_they_are = times > 1 and all(map(is_ready, arrays, dtypes))
-        if times > 1 and not as_they_are:
-            each = rows * sum(a[:1].size * d.itemsize for a, d in zip(arrays, dtypes, strict=True))
-            times = max(1, min(times, _CONVERTED // max(each, 1)))
-        if not as_they_are:
-            at: Any = slice(first, first + rows * times)
-            at = at if order is None else order[at]
-            arrays = tuple([ready(a[at], d) for a, d in zip(arrays, dtypes, strict=True)])
-            first, order = 0, None
-        if times == 1:
-            outputs = tuple([o[None] for o in program(*arrays)])
-        else:
+        times = 1 if single else min(self._pace.at_once, (self.rows - first) // rows)
+        arrays, dtypes, order = self.arrays, program.dtypes, self.order
+        if times > 1 and all(map(is_ready, arrays, dtypes)):
             outputs = program.steps(arrays, rows, times, first, order)
-        self._at_once = max(1, int(TOGETHER * times / (time.perf_counter() - began)))
+        else:
+            times = 1
+            at: Any = slice(first, first + rows)
+            at = at if order is None else order[at]
+            outputs = tuple([o[None] for o in program(*[ready(a[at], d)
+                                                        for a, d in zip(arrays, dtypes, strict=True)])])
+        self.done += times
+        self._pace.count(times, time.perf_counter() - began)
         return rows, outputs

@@ -28,7 +28,7 @@ from graphc.ir.types import Dim
 from graphc.tracing import current_trace
 from graphc.variable import Variable, constant
 
-__all__ = ["Array", "Arrays", "Number", "as_array", "as_value", "eagerly", "is_symbolic", "now", "op"]
+__all__ = ["Array", "Arrays", "Number", "as_array", "as_value", "eager", "eagerly", "is_symbolic", "now", "op"]
 
 Array = Any
 Arrays = Any
@@ -136,9 +136,14 @@ def op(function: Function) -> Function:
 
     Without a parameter that is an array, such as `zeros`, it gives a value while a step is traced.
     """
+    parameters = inspect.signature(function).parameters
+    roles = {name: p.annotation.removesuffix(" | None") for name, p in parameters.items()}
+    return _taking(function, {name: role for name, role in roles.items() if role in ("Array", "Arrays", "Number")})
+
+
+def _taking(function: Function, roles: Mapping[str, str]) -> Function:
+    """The function with these roles of its parameters."""
     signature = inspect.signature(function)
-    roles = {name: p.annotation.removesuffix(" | None") for name, p in signature.parameters.items()}
-    roles = {name: role for name, role in roles.items() if role in ("Array", "Arrays", "Number")}
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -172,3 +177,18 @@ def op(function: Function) -> Function:
         return result if symbolic else now(result, known)
 
     return call  # type: ignore[return-value]
+
+
+def eager(*operands: str) -> Callable[[Function], Function]:
+    """`op` for a function whose parameters of these names are arrays; a result of one number is no array."""
+    def decorate(function: Function) -> Function:
+        call = _taking(function, dict.fromkeys(operands, "Array"))
+
+        @wraps(function)
+        def number(*args: Any, **kwargs: Any) -> Any:
+            result = call(*args, **kwargs)
+            return result[()] if isinstance(result, np.ndarray) else result
+
+        return number  # type: ignore[return-value]
+
+    return decorate

@@ -7,124 +7,139 @@ and outputs is the graph between them; when a step is traced, its calls are made
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from graphc.ir.graph import Value, apply, current_origin
+from graphc.ir.graph import Value, apply, current_origin, topological
 from graphc.ir.ops.leaf import Input as InputOp
 from graphc.ir.traverse import postorder
 from graphc.ir.types import TensorType
+from graphc.nests import flat, mapped, structured
 from graphc.tracing import Trace, tracing
 
 if TYPE_CHECKING:
     from graphc.layers.layer import Layer
 
-__all__ = ["Call", "Placeholder", "calls_before", "flat", "record", "run", "sources", "structured"]
+__all__ = ["Call", "Placeholder", "batch_before", "calls_before", "flat", "is_placed", "record", "run", "sources",
+           "structured"]
 
 
 @dataclass(eq=False)
 class Call:
-    """A layer's call on symbolic values; `inputs` and `outputs` are values, or lists, tuples and dicts of them."""
+    """A layer's call: its arguments, which hold symbolic values, also in lists, tuples and dicts, and what it gave."""
 
     layer: Layer
-    inputs: Any
+    args: tuple[Any, ...]
     options: Mapping[str, Any]
     outputs: Any = field(default=None, repr=False)
 
-    def again(self, inputs: Any, training: bool | None = None) -> Any:
-        """Make the call on other values of the same structure; `training` holds where the call itself didn't say."""
-        return self.layer(inputs, **{"training": training, **self.options})
+    @property
+    def inputs(self) -> Any:
+        """The first argument, which for most layers is the only one with values."""
+        return self.args[0] if self.args else next(iter(self.options.values()), self.outputs)
+
+    @property
+    def values(self) -> list[Value]:
+        """All symbolic values in the arguments."""
+        return [v for v in flat((self.args, self.options)) if isinstance(v, Value)]
+
+    def again(self, known: Mapping[Value, Value], call: Callable[..., Any]) -> Any:
+        """Make the call where some values stand for others, by `call(layer, *args, **options)`."""
+        args, options = mapped(lambda v: known.get(v, v) if isinstance(v, Value) else v, (self.args, self.options))
+        return call(self.layer, *args, **options)
 
 
 class Placeholder(Value):
     """A value that stands for an input of a model, or for a result of a call. Each is a value of its own."""
 
-    __slots__ = ("call",)
+    __slots__ = ("call", "layer")
     call: Call | None
+    layer: Layer | None  # of an input
 
-    def __init__(self, label: str, type_: TensorType, call: Call | None = None):
+    def __init__(self, label: str, type_: TensorType, call: Call | None = None, layer: Layer | None = None):
         super().__init__(InputOp(label, type_), (), type_)
-        object.__setattr__(self, "call", call)  # values are frozen
+        self.__setstate__((call, layer))
 
     @property
     def name(self) -> str:
         return self.op.label  # type: ignore[attr-defined]
 
     def __reduce__(self) -> Any:
-        return Placeholder, (self.name, self.type), self.call  # the call knows this value, so it comes as state
+        # the call and the layer know this value, so they come as state
+        return Placeholder, (self.name, self.type), (self.call, self.layer)
 
-    def __setstate__(self, call: Call | None) -> None:
-        object.__setattr__(self, "call", call)
-
-
-def flat(structure: Any) -> Iterator[Value]:
-    """The values in lists, tuples and dicts, in their order."""
-    if isinstance(structure, Mapping):
-        structure = structure.values()
-    elif not isinstance(structure, list | tuple):
-        yield structure
-        return
-    for part in structure:
-        yield from flat(part)
+    def __setstate__(self, state: tuple[Call | None, Layer | None]) -> None:
+        for name, thing in zip(("call", "layer"), state, strict=True):
+            object.__setattr__(self, name, thing)  # values are frozen
 
 
-def structured(like: Any, values: Iterable[Any]) -> Any:
-    """Values in the structure of another one."""
-    values = iter(values)
-
-    def build(part: Any) -> Any:
-        if isinstance(part, Mapping):
-            return {name: build(p) for name, p in part.items()}
-        if isinstance(part, list | tuple):
-            return [build(p) for p in part]
-        return next(values)
-
-    return build(like)
+def is_placed(thing: Any) -> bool:
+    """Whether something is a value of a functional model: a placeholder, or computed from one."""
+    return isinstance(thing, Value) and any(isinstance(v, Placeholder) for v in topological([thing]))
 
 
-def record(layer: Layer, inputs: Any, options: Mapping[str, Any]) -> Any:
+def record(layer: Layer, args: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
     """Call a layer outside of any step: it is built, and gives placeholders that remember the call."""
-    call = Call(layer, inputs, dict(options))
-    with tracing(Trace(training=bool(options.get("training")))):
-        results = call.again(inputs)
-    made = [Placeholder(f"{layer.name}.output{i or ''}", v.type, call) for i, v in enumerate(flat(results))]  # type: ignore
+    call = Call(layer, args, dict(options))
+    batch = None if layer.built else batch_before(call.values)
+    with tracing(Trace(training=bool(options.get("training")), batch=batch)):
+        results = layer(*args, **options)
+    made = [Placeholder(f"{layer.name}.output{i or ''}", v.type, call) if isinstance(v, Value) else v
+            for i, v in enumerate(flat(results))]
     call.outputs = structured(results, made)
     layer.calls.append(call)
     return call.outputs
 
 
 def _before(value: Value) -> Sequence[Value]:
-    """What a value is computed from: the inputs of a call, or an op's operands."""
+    """What a value is computed from: the values of a call, or an op's operands."""
     if isinstance(value, Placeholder):
-        return () if value.call is None else list(flat(value.call.inputs))
+        return () if value.call is None else value.call.values
     return value.operands
 
 
-def calls_before(outputs: Any, inputs: Sequence[Value]) -> tuple[list[Placeholder], list[Call]]:
+def calls_before(outputs: Iterable[Value], inputs: Sequence[Value]) -> tuple[list[Placeholder], list[Call]]:
     """The inputs, and the calls in an order in which they can be made, that outputs depend on, not beyond `inputs`."""
-    order = postorder(list(flat(outputs)), lambda v: () if v in inputs else _before(v))
+    given = set(inputs)
+    order = postorder(list(outputs), lambda v: () if v in given else _before(v))
     found = [v for v in order if isinstance(v, Placeholder)]
-    starts = [v for v in found if v.call is None or v in inputs]
-    return starts, list(dict.fromkeys(v.call for v in found if v.call is not None and v not in inputs))
+    starts = [v for v in found if v.call is None or v in given]
+    return starts, list(dict.fromkeys(v.call for v in found if v.call is not None and v not in given))
 
 
-def sources(call: Call) -> list[Call]:
-    """The calls whose results another one reads, directly or through arithmetic."""
-    order = postorder(list(flat(call.inputs)), lambda v: () if isinstance(v, Placeholder) else v.operands)
-    return list(dict.fromkeys(v.call for v in order if isinstance(v, Placeholder) and v.call is not None))
+def batch_before(values: Sequence[Value]) -> int | None:
+    """The number of samples that an input, from which values are computed, is fixed to."""
+    starts, _ = calls_before(values, ())
+    sizes = (getattr(v.layer, "batch_size", None) for v in starts)
+    return next((size for size in sizes if size is not None), None)
 
 
-def run(outputs: Any, known: dict[Value, Value], training: bool | None = None) -> Any:
-    """The values of outputs where some values, such as inputs, stand for others: all calls are made again."""
-    for value in postorder(list(flat(outputs)), lambda v: () if v in known else _before(v)):
+def sources(call: Call) -> list[tuple[Call, Placeholder]]:
+    """The calls whose results another one reads, directly or through arithmetic, with these results."""
+    order = postorder(call.values, lambda v: () if isinstance(v, Placeholder) else v.operands)
+    return [(v.call, v) for v in order if isinstance(v, Placeholder) and v.call is not None]
+
+
+def run(outputs: Any, known: dict[Value, Value], training: bool | None = None,
+        call: Callable[..., Any] | None = None) -> Any:
+    """The values of outputs where some values, such as inputs, stand for others: all calls are made again.
+
+    `training` holds for the calls that didn't say themselves. `call(layer, *args, **options)` makes them.
+    """
+    def plain(layer: Layer, *args: Any, **options: Any) -> Any:
+        return layer(*args, **{"training": training, **options})
+
+    for value in postorder([v for v in flat(outputs) if isinstance(v, Value)],
+                           lambda v: () if v in known else _before(v)):
         if value in known:
             continue
-        call = value.call if isinstance(value, Placeholder) else None
-        if call is not None:
-            results = call.again(structured(call.inputs, (known[v] for v in flat(call.inputs))), training)
-            known.update(zip(flat(call.outputs), flat(results), strict=True))
+        made = value.call if isinstance(value, Placeholder) else None
+        if made is not None:
+            results = made.again(known, call or plain)
+            known.update((placed, v) for placed, v in zip(flat(made.outputs), flat(results), strict=True)
+                         if isinstance(placed, Value))
         else:
             operands = [known[o] for o in value.operands]
             known[value] = apply(value.op, *operands, origin=current_origin()) if operands else value
-    return structured(outputs, (known[v] for v in flat(outputs)))
+    return mapped(lambda v: known[v] if isinstance(v, Value) else v, outputs)

@@ -15,8 +15,8 @@ from graphc.configs import describe
 from graphc.names import choose, snake_case
 
 __all__ = ["Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Initializer", "LecunNormal",
-           "LecunUniform", "Ones", "RandomNormal", "RandomUniform", "TruncatedNormal", "VarianceScaling", "Zeros",
-           "draw_seed", "get", "serialize"]
+           "LecunUniform", "Ones", "Orthogonal", "RandomNormal", "RandomUniform", "TruncatedNormal", "VarianceScaling",
+           "Zeros", "draw_seed", "get", "serialize"]
 
 # Standard deviation of a standard normal distribution cut off at two standard deviations.
 _TRUNCATED_STDDEV = 0.8796256610342398
@@ -147,6 +147,26 @@ def _fans(shape: tuple[int, ...]) -> tuple[float, float]:
     return window * shape[-2], window * shape[-1]
 
 
+class Orthogonal(Initializer):
+    """A matrix whose columns, or rows where they are fewer, are orthonormal, times `gain`.
+
+    Of more than two axes all but the last count as rows. A. Saxe et al., "Exact solutions to the nonlinear dynamics of
+    learning in deep linear neural networks", 2014.
+    """
+
+    def __init__(self, gain: float = 1.0, seed: int | None = None):
+        super().__init__(seed)
+        self.gain = gain
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> np.ndarray:
+        if len(shape) < 2:
+            raise ValueError(f"Orthogonal needs a weight of at least two axes, received the shape {list(shape)}.")
+        rows, columns = math.prod(shape[:-1]), shape[-1]
+        q, r = np.linalg.qr(self.generator().standard_normal((max(rows, columns), min(rows, columns))))
+        q *= np.where(np.diag(r) < 0, -1.0, 1.0)  # then all orthogonal matrices are equally likely
+        return (self.gain * (q if rows >= columns else q.T).reshape(shape)).astype(dtype)
+
+
 def _scaling(name: str, scale: float, mode: str, distribution: str) -> type[VarianceScaling]:
     def __init__(self: VarianceScaling, seed: int | None = None) -> None:
         VarianceScaling.__init__(self, scale, mode, distribution, seed)
@@ -167,8 +187,8 @@ LecunUniform = _scaling("LecunUniform", 1.0, "fan_in", "uniform")
 LecunNormal = _scaling("LecunNormal", 1.0, "fan_in", "truncated_normal")
 
 _CLASSES: dict[str, type[Initializer]] = {c.__name__: c for c in (
-    Constant, GlorotNormal, GlorotUniform, HeNormal, HeUniform, LecunNormal, LecunUniform, Ones, RandomNormal,
-    RandomUniform, TruncatedNormal, VarianceScaling, Zeros)}
+    Constant, GlorotNormal, GlorotUniform, HeNormal, HeUniform, LecunNormal, LecunUniform, Ones, Orthogonal,
+    RandomNormal, RandomUniform, TruncatedNormal, VarianceScaling, Zeros)}
 _BY_NAME = {snake_case(n): c for n, c in _CLASSES.items()} | {"normal": RandomNormal, "uniform": RandomUniform,
                                                               "zero": Zeros, "one": Ones}
 # Keras's other spelling of each class, usable like it: `initializers.glorot_uniform(seed=1)`.

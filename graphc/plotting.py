@@ -15,7 +15,7 @@ from graphc.ir.graph import Value
 from graphc.ir.layout import layout
 from graphc.layers.layer import Layer, known_shape
 from graphc.models import Functional, Model, Sequential
-from graphc.steps import symbolic_input
+from graphc.steps import symbolic_inputs
 from graphc.tracing import Trace, tracing
 
 __all__ = ["model_to_dot", "plot_model"]
@@ -157,7 +157,7 @@ def _drawing(what: str, model: Any, rankdir: str, expand_nested: bool, shown: _S
     if not model.built and (shown.shapes or shown.dtype):
         raise ValueError(f"{what}: the model {model.name!r} has no input shape yet, so its shapes are not known. Give "
                          "one to its first layer, call `build`, or leave out show_shapes and show_dtype.")
-    inputs = symbolic_input((None, *model.sample_shape), model.input_dtype) if model.built else None
+    inputs = symbolic_inputs(model) if model.takes is not None else None
     with tracing(Trace()):
         calls, edges = _calls(model, inputs)
     return _expanded(model.name, calls, edges, expand_nested, shown, ())

@@ -8,11 +8,12 @@ and a position, the same on every backend: see `RandomBits`.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from graphc.backend import floatx
+from graphc.config import floatx
 from graphc.eager import as_value, is_symbolic, now
 from graphc.initializers import draw_seed
 from graphc.ir import functions as f
@@ -21,7 +22,8 @@ from graphc.ir.types import DType
 from graphc.tracing import current_trace, random_source
 from graphc.variable import Variable
 
-__all__ = ["SeedGenerator", "categorical", "dropout", "normal", "randint", "shuffle", "truncated_normal", "uniform"]
+__all__ = ["SeedGenerator", "beta", "binomial", "categorical", "dropout", "gamma", "normal", "randint", "shuffle",
+           "truncated_normal", "uniform"]
 
 
 class SeedGenerator:
@@ -157,3 +159,26 @@ def categorical(logits: Any, num_samples: int, dtype: Any = "int32", seed: Any =
     shape = (value.shape[0], num_samples, value.shape[1])
     noise = -f.log(-f.log(f.maximum(_uniform(shape, _source(seed)), 2.0**-25)))
     return _result(f.cast(f.argmax(f.expand_dims(value, 1) + f.cast(noise, value.dtype), 2), dtype), logits)
+
+
+# --------------------------------------------------------------------------------------------------- as arrays
+
+def _numbers(seed: Any, dtype: Any, draw: Callable[[np.random.Generator], Any]) -> np.ndarray:
+    """What a generator of NumPy's draws, seeded by one use of a seed."""
+    key = now(_source(seed)[0])
+    return np.asarray(draw(np.random.default_rng(key)), dtype or floatx())
+
+
+def gamma(shape: Any, alpha: Any, dtype: Any = None, seed: Any = None) -> np.ndarray:
+    """Numbers of the gamma distribution, as an array."""
+    return _numbers(seed, dtype, lambda g: g.standard_gamma(alpha, _shape(shape)))
+
+
+def beta(shape: Any, alpha: Any, beta: Any, dtype: Any = None, seed: Any = None) -> np.ndarray:
+    """Numbers of the beta distribution, as an array."""
+    return _numbers(seed, dtype, lambda g: g.beta(alpha, beta, _shape(shape)))
+
+
+def binomial(shape: Any, counts: Any, probabilities: Any, dtype: Any = None, seed: Any = None) -> np.ndarray:
+    """How often of so many times something of these probabilities happens, as an array."""
+    return _numbers(seed, dtype, lambda g: g.binomial(np.asarray(counts).astype(int), probabilities, _shape(shape)))

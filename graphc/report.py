@@ -21,6 +21,7 @@ from graphc.ir.printer import name_values, print_value
 from graphc.ir.types import product
 from graphc.layers.core import positive
 from graphc.models import Model
+from graphc.nests import flat, mapped, structured
 from graphc.passes.cost import cost, lead
 from graphc.passes.fuse import members
 from graphc.passes.plan import Plan, Room, source
@@ -119,18 +120,21 @@ def example(model: Any, rows: int, x: Any = None, y: Any = None) -> tuple[Any, A
     """Data for the steps that a model has, random ones where none are given, and the kinds of these steps."""
     rng = np.random.default_rng(0)
     if x is None:
-        if not model.built or None in model.sample_shape:
+        if model.takes is None or any(None in p.shape for p in flat(model.takes)):
             raise ValueError(f"explain: the shape of the inputs of {model.name!r} isn't known: pass x.")
-        x = rng.random((rows, *model.sample_shape), np.float32)
+        x = mapped(lambda p: rng.random((rows, *p.shape), np.float32), model.takes)
     if y is None and (model.optimizer is None or model.loss is None):
         return x, None, ("predict",)
-    return x, _labels(model, len(x), rng) if y is None else y, ("train", "evaluate", "predict")
+    count = len(next(flat(x)))
+    if y is None:
+        y = structured(model.gives, [_labels(t, count, rng) for t in model.targets()])
+    return x, y, ("train", "evaluate", "predict")
 
 
-def _labels(model: Any, rows: int, rng: np.random.Generator) -> np.ndarray:
+def _labels(target: Any, rows: int, rng: np.random.Generator) -> np.ndarray:
     """Random labels that the loss takes."""
-    shape = tuple(1 if d is None else d for d in model.output_shape[1:])
-    if model.loss.targets == "classes":
+    shape = tuple(1 if d is None else d for d in target.port.shape)
+    if target.targets == "classes":
         return rng.integers(0, shape[-1], (rows, *shape[:-1])).astype(np.int32)
     return rng.integers(0, 2, (rows, *shape)).astype(np.float32)
 

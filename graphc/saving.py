@@ -249,8 +249,9 @@ def _arrays(path: Path, model: Model, data: bytes, compiled: bool) -> Pairs:
             pairs += ((v, _array(group, i, v)) for i, v in enumerate(variables))
         if compiled and model.optimizer is not None:
             group, state = _vars(file, "optimizer"), model.optimizer.state(model.trainable_weights)
-            if len(group) == 2:  # of a model that was not trained yet
-                state = state[:2]
+            untrained = model.optimizer.state(())
+            if len(group) == len(untrained):
+                state = untrained
             if len(group) == len(state):
                 pairs += ((v, _array(group, i, v)) for i, v in enumerate(state))
             elif len(group):

@@ -12,10 +12,11 @@ from contextlib import nullcontext
 from types import ModuleType
 from typing import Any
 
-from graphc import activations, initializers, layers, losses, metrics, optimizers
+from graphc import activations, constraints, initializers, layers, losses, metrics, optimizers, regularizers
 from graphc.configs import constructor_options
 from graphc.ir.graph import current_origin, origin
-from graphc.models import Sequential
+from graphc.models import Functional, Sequential
+from graphc.registry import get_custom_objects
 
 __all__ = ["deserialize"]
 
@@ -25,14 +26,19 @@ def _classes(module: ModuleType, base: type) -> dict[str, type]:
     return {n: c for n, c in public.items() if isinstance(c, type) and issubclass(c, base) and c is not base}
 
 
-_LAYERS = _classes(layers, layers.Layer) | {"Sequential": Sequential}
+_MODELS: dict[str, type] = {"Functional": Functional, "Sequential": Sequential}
+_LAYERS = _classes(layers, layers.Layer) | _MODELS
 _LOSSES = _classes(losses, losses.Loss)
 _METRICS = _LOSSES | _classes(metrics, metrics.Metric)  # a loss can be a metric too
-del _METRICS["MeanMetric"]
+for _name in ("MeanMetricWrapper", "Mean", "Sum"):  # these are no metrics of labels and predictions by themselves
+    del _METRICS[_name]
 _KINDS: dict[str, dict[str, type]] = {
-    "model": {"Sequential": Sequential},
+    "model": _MODELS,
     "layer": _LAYERS,
-    "initializer or layer": _LAYERS | _classes(initializers, initializers.Initializer),
+    "initializer, layer or schedule": (
+        _LAYERS | _classes(initializers, initializers.Initializer) | _classes(regularizers, regularizers.Regularizer)
+        | _classes(constraints, constraints.Constraint)
+        | _classes(optimizers.schedules, optimizers.schedules.LearningRateSchedule)),
     "optimizer": _classes(optimizers, optimizers.Optimizer),
     "loss": _LOSSES,
     "metric": _METRICS,
@@ -42,20 +48,11 @@ _KINDS: dict[str, dict[str, type]] = {
 _DEFAULTS: dict[str, Any] = {
     "dtype": "float32", "data_format": "channels_last",
     # layers
-    "kernel_regularizer": None, "bias_regularizer": None, "activity_regularizer": None, "kernel_constraint": None,
-    "bias_constraint": None, "beta_regularizer": None, "gamma_regularizer": None, "beta_constraint": None,
-    "gamma_constraint": None, "depthwise_regularizer": None, "pointwise_regularizer": None,
-    "depthwise_constraint": None, "pointwise_constraint": None, "alpha_regularizer": None, "alpha_constraint": None,
     "renorm": False, "renorm_clipping": None, "renorm_momentum": 0.99, "synchronized": False, "rms_scaling": False,
-    "quantization_config": None, "lora_rank": None, "groups": 1, "noise_shape": None,
+    "quantization_config": None, "lora_rank": None, "lora_alpha": None,
     "sparse": False, "ragged": False, "optional": False,
     # initializers
     "input_axes": None, "output_axes": None,
-    # optimizers
-    "weight_decay": None, "global_clipnorm": None, "use_ema": False, "ema_momentum": 0.99,
-    "ema_overwrite_frequency": None, "loss_scale_factor": None, "gradient_accumulation_steps": None,
-    # losses and metrics
-    "axis": -1, "ignore_class": None, "top_k": None, "class_id": None,
 }
 
 
@@ -65,12 +62,13 @@ def deserialize(described: Any, kind: str, custom_objects: Mapping[str, Any] | N
     `kind` is a key of _KINDS. Raises ValueError for a class or an option that graphc doesn't have; constructors may
     raise theirs.
     """
-    custom = custom_objects or {}
+    custom = get_custom_objects() | dict(custom_objects or {})
     if isinstance(described, str):
         return custom.get(described, described)
     name, config = _parts(described, kind)
     if name == "function" and isinstance(config, str):
-        return _function(config, custom)
+        registered = described.get("registered_name")
+        return _function(registered if isinstance(registered, str) and registered in custom else config, custom)
     if not isinstance(config, dict) or not isinstance(config.get("name"), str | None):
         raise ValueError(f"The {kind} {name!r} has the config {_short(config)}, expected an object, and a text as its "
                          "name.")
@@ -80,7 +78,7 @@ def deserialize(described: Any, kind: str, custom_objects: Mapping[str, Any] | N
     if cls is None:
         raise ValueError(f"graphc has no {kind} class {name!r}, expected one of {', '.join(sorted(_KINDS[kind]))}. "
                          f"Pass a class of your own by its name: custom_objects={{{name!r}: {name}}}.")
-    if isinstance(cls, type) and issubclass(cls, Sequential):
+    if isinstance(cls, type) and issubclass(cls, Functional | Sequential):
         inner = "/".join(filter(None, (current_origin(), config.get("name"))))
         with nullcontext() if kind == "model" else origin(inner):  # in the paths of the weights, as in a call
             return cls.from_config(config, custom_objects)
@@ -117,10 +115,10 @@ def _short(value: Any) -> str:
 
 
 def _value(value: Any, custom: Mapping[str, Any]) -> Any:
-    """An option's value: objects inside are dtypes, functions, initializers or layers."""
+    """An option's value: objects inside are dtypes, functions, initializers, layers or schedules."""
     if not isinstance(value, dict) or "class_name" not in value:
         return value
-    return _dtype(value) or deserialize(value, "initializer or layer", custom)
+    return _dtype(value) or deserialize(value, "initializer, layer or schedule", custom)
 
 
 def _dtype(value: Any) -> Any:

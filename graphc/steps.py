@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from graphc.data import as_array
 from graphc.initializers import draw_seed
 from graphc.ir import functions as f
 from graphc.ir.graph import Graph, Value, origin, topological
 from graphc.ir.types import dim
-from graphc.metrics import Metric, resolve
+from graphc.limits import Guarded, extremes, sort_out
+from graphc.metrics import Metric
+from graphc.nests import flat, mapped
+from graphc.objective import whole_loss
+from graphc.ports import labels_of
 from graphc.runtime import compile as compile_graph
 from graphc.tracing import Trace, tracing
 from graphc.variable import Variable
 
-if TYPE_CHECKING:
-    from graphc.layers.layer import Layer
-
-__all__ = ["Averages", "Step", "bind", "new_random_key", "run_now", "symbolic_input", "trace_step"]
+__all__ = ["Averages", "Feed", "Step", "bind", "graph_of", "new_random_key", "symbolic_input", "symbolic_inputs",
+           "trace_step"]
 
 
 def symbolic_input(shape: Sequence[int | None], dtype: Any = "f32", label: str = "x") -> Value:
@@ -37,92 +38,166 @@ def new_random_key() -> Variable:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A graph, and the metrics whose numbers follow the loss in its outputs, with how many each has."""
+    """A graph with what its outputs say: losses, each the mean of a batch, then the numbers of each metric.
+
+    `names` are those of the results, the losses first. `metrics` are the metrics with how many outputs each has. Where
+    `last` is set the outputs are the results of a user's own step: the last batch's count.
+    """
 
     graph: Graph
+    names: tuple[str, ...] = ()
     metrics: tuple[tuple[Metric, int], ...] = ()
+    last: bool = False
+    limits: tuple[Any, ...] = ()  # what is checked when the step runs, see graphc.limits
+
+    @property
+    def outputs(self) -> tuple[tuple[str, Value], ...]:
+        """The graph's outputs without those that are only checked."""
+        return self.graph.outputs[:len(self.graph.outputs) - len(extremes(self.limits))]
 
 
 class Averages:
-    """The loss and the metrics of one epoch so far. Sums are kept in float64."""
+    """The losses and the metrics of one epoch so far, which begins here. Sums are kept in float64."""
 
     def __init__(self, step: Step):
-        self._metrics = step.metrics
-        self._totals = [0.0] * len(step.graph.outputs)
+        self._step = step
+        self._means = len(step.names) - len(step.metrics)  # how many outputs are means, or results, of a batch
+        self._shapes: list[Any] = [value.shape for _, value in step.outputs]
+        self._totals: list[Any] = [0.0] * len(self._shapes)
         self._samples = 0
+        for metric, _ in step.metrics:
+            metric.reset_state()
 
     def add(self, outputs: Sequence[np.ndarray], samples: int) -> None:
-        """Count batches, one for each number in an output.
+        """Count batches, one for each number or array in an output.
 
-        The mean loss of each weighs as much as the batch has samples, the rest are sums already.
+        The mean losses of each weigh as much as the batch has samples, the rest are sums already.
         """
-        totals, losses = self._totals, outputs[0].ravel().tolist()
-        for loss in losses:
-            totals[0] += loss * samples
-        for i in range(1, len(totals)):
-            for value in outputs[i].ravel().tolist():
-                totals[i] += value
-        self._samples += samples * len(losses)
+        batches = 1
+        for i, shape in enumerate(self._shapes):
+            each = outputs[i].reshape(-1, *shape)
+            batches = len(each)
+            if self._step.last and i < self._means:
+                self._totals[i] = each[-1]
+            elif shape:
+                self._totals[i] = self._totals[i] + each.sum(0, dtype=np.float64)
+            else:
+                weight = samples if i < self._means else 1
+                for value in each.tolist():
+                    self._totals[i] += value * weight
+        self._samples += samples * batches
 
-    def results(self) -> dict[str, float]:
-        """Loss first, then the metrics in the order of `compile`."""
-        result = {"loss": self._totals[0] / self._samples}
-        place = 1
-        for metric, count in self._metrics:
-            result[metric.name] = float(metric.result(self._totals[place:place + count], self._samples))
+    def results(self) -> dict[str, Any]:
+        """Losses first, then the metrics in the order of `compile`: numbers, or arrays where a metric gives some."""
+        values, place = self._totals[:self._means], self._means
+        if not self._step.last:
+            values = [total / self._samples for total in values]
+        for metric, count in self._step.metrics:
+            metric.restore(self._totals[place:place + count], self._samples)
+            values.append(metric.result())
             place += count
-        return result
+        return {name: array.astype(np.float32) if array.ndim else float(array)
+                for name, array in zip(self._step.names, map(np.asarray, values), strict=True)}
 
 
-def trace_step(kind: str, model: Any, targets: tuple[Sequence[int | None], Any] | None = None,
-               weighted: bool = False) -> Step:
-    """The graph of one step of a built model: `train`, `evaluate` or `predict`.
+@dataclass(frozen=True)
+class Feed:
+    """What a step is given besides the inputs: shape and dtype of labels that aren't as a loss expects, and weights.
 
-    `targets` is the shape and dtype of the labels, where the loss doesn't say what they are. A weighted step has
-    one more input, the weight of each sample.
+    `weights` are the shapes of the weights of samples, without the batch: none, one for all outputs, or one for each.
     """
-    training = kind == "train"
-    x = symbolic_input((None, *model.sample_shape), model.input_dtype)
-    with tracing(Trace(training, model.random_key)) as trace:
-        prediction = model.forward(x)
+
+    labels: tuple[tuple[tuple[int | None, ...], str] | None, ...] = ()
+    weights: tuple[tuple[int | None, ...], ...] = ()
+
+
+def symbolic_inputs(model: Any) -> Any:
+    """The symbolic inputs of a model in its structure."""
+    labels = iter(labels_of("x", model.takes))
+    return mapped(lambda p: symbolic_input(p.batch_shape, p.dtype, next(labels)), model.takes)
+
+
+def trace_step(kind: str, model: Any, feed: Feed | None = None) -> Step:
+    """The graph of one step of a built model: `train`, `evaluate` or `predict`."""
+    feed = feed or Feed()
+    x = symbolic_inputs(model)
+    with tracing(Trace(kind == "train", model.random_key)) as trace:
+        predicted = model.forward(x)
+        predictions = list(flat(predicted))
         if kind == "predict":
-            return Step(_graph(kind, model, (x,), (("prediction", prediction),), ()))
-        y = _target(model.loss, prediction, targets)
-        inputs = (x, y, symbolic_input((None,), "f32", "sample_weight")) if weighted else (x, y)
+            names = labels_of("prediction", model.gives)
+            return _step(kind, model, flat(x), zip(names, predictions, strict=True), trace)
+        targets = model.targets()
+        labels = [_label(t, p, *rest) for t, p, *rest in zip(
+            targets, predictions, labels_of("y", model.gives), feed.labels or (None,) * len(targets), strict=True)]
+        given, weights = _weights(feed, targets, labels_of("sample_weight", model.gives))
+        objective = model.objective
         with origin("loss"):
-            loss = model.loss(y, prediction, *inputs[2:])
-        outputs, metrics = [("loss", loss)], []
+            total, parts = objective.total(targets, labels, predictions, weights, trace)
+        loss = whole_loss(total, model.losses)
+        if loss is None:
+            raise ValueError(f"The model {model.name!r} was compiled without a loss, and no layer adds one. Call "
+                             "model.compile(optimizer, loss=...).")
+        outputs, measured = [("loss", loss), *parts], []
+        names = [name for name, _ in outputs]
         with origin("metrics"):
-            for metric in (resolve(m, y, prediction) for m in model.metrics):
-                sums = metric.update(y, prediction)
-                outputs += ((metric.name if not i else f"{metric.name}.{i}", v) for i, v in enumerate(sums))
-                metrics.append((metric, len(sums)))
+            for name, metric, sums in objective.measure(targets, labels, predictions, weights):
+                outputs += ((name if not i else f"{name}.{i}", v) for i, v in enumerate(sums))
+                names.append(name)
+                measured.append((metric, len(sums)))
         updates: list[tuple[Value, Value]] = []
-        if training:
+        if kind == "train":
             parameters = model.trainable_weights
             gradients = f.gradient(loss, parameters) if parameters else []
-            updates = [*model.optimizer.updates(parameters, gradients), *trace.updates.items()]
-            if trace.streams:
-                with origin("random"):
-                    updates.append((trace.key, f.add(trace.key, f.iota((2,), (0,), "u32"))))  # type: ignore[arg-type]
-    return Step(_graph(kind, model, inputs, tuple(outputs), tuple(updates)), tuple(metrics))
+            updates = model.optimizer.updates(parameters, gradients)
+    return _step(kind, model, [*flat(x), *(y for y in labels if y is not None), *given], outputs, trace, updates, names,
+                 measured)
 
 
-def _target(loss: Any, prediction: Value, given: tuple[Sequence[int | None], Any] | None) -> Value:
-    if loss.targets == "classes":
-        return f.input("y", prediction.shape[:-1], "i32")
-    if loss.targets == "same" or given is None:
-        return f.input("y", prediction.shape, "f32")
-    return symbolic_input(given[0], given[1], "y")
+def _step(kind: str, model: Any, inputs: Iterable[Value], outputs: Iterable[tuple[str, Value]], trace: Trace,
+          updates: Sequence[tuple[Value, Value]] = (), names: Sequence[str] = (),
+          metrics: Sequence[tuple[Metric, int]] = (), last: bool = False) -> Step:
+    """A step with the updates that its layers made, and the counter of random numbers raised where it took any."""
+    moved = {variable for variable, _ in updates}  # by the optimizer, which goes on from what a layer assigned
+    own = [*updates, *((v, new) for v, new in trace.updates.items() if v not in moved)]
+    if trace.streams and kind == "train":
+        with origin("random"):
+            own.append((trace.key, f.add(trace.key, f.iota((2,), (0,), "u32"))))  # type: ignore[arg-type]
+    known = [*model.weights, model.random_key, *(model.optimizer.variables if updates else [])]
+    inputs = tuple(inputs)
+    _, limits = sort_out(trace.limits, inputs)
+    graph = graph_of(kind, known, inputs, (*outputs, *extremes(limits)), tuple(own))
+    return Step(graph, tuple(names), tuple(metrics), last, tuple(limits))
 
 
-def _graph(kind: str, model: Any, inputs: tuple[Value, ...], outputs: tuple[tuple[str, Value], ...],
-           updates: tuple[tuple[Value, Value], ...]) -> Graph:
-    """The graph with every variable that it reaches as state: weights first, as the model orders them."""
+def _label(target: Any, prediction: Value, label: str, given: tuple[Sequence[int | None], Any] | None) -> Value | None:
+    """The symbolic labels of an output, as its loss takes them."""
+    if not target.labelled:
+        return None
+    if target.targets == "classes":
+        return f.input(label, prediction.shape[:-1], "i32")
+    if target.targets == "same" or given is None:
+        return f.input(label, prediction.shape, "f32")
+    return symbolic_input((None, *given[0]), given[1], label)
+
+
+def _weights(feed: Feed, targets: Sequence[Any], labels: Sequence[str]) -> tuple[list[Value], list[Value | None]]:
+    """The symbolic weights of samples that a step receives, and those of each output."""
+    if len(feed.weights) < 2:
+        given = [symbolic_input((None, *shape), "f32", "sample_weight") for shape in feed.weights]
+        return given, [given[0] if given else None] * len(targets)
+    shapes = iter(feed.weights)
+    weights = [symbolic_input((None, *next(shapes)), "f32", label) if t.labelled else None
+               for t, label in zip(targets, labels, strict=True)]
+    return [w for w in weights if w is not None], weights
+
+
+def graph_of(kind: str, known: Sequence[Variable], inputs: tuple[Value, ...], outputs: tuple[tuple[str, Value], ...],
+             updates: tuple[tuple[Value, Value], ...]) -> Graph:
+    """The graph with every variable that it reaches as state: first those that are known, in their order."""
     reached = {v for v in topological([*(v for _, v in outputs), *(v for pair in updates for v in pair)])
                if isinstance(v, Variable)}
-    known = [*model.weights, model.random_key, *(model.optimizer.variables if updates else [])]
-    state = [v for v in known if v in reached]
+    state = [v for v in dict.fromkeys(known) if v in reached]
     state += sorted(reached.difference(state), key=lambda v: v.label)
     labels: dict[str, Variable] = {}
     for variable in state:
@@ -132,49 +207,8 @@ def _graph(kind: str, model: Any, inputs: tuple[Value, ...], outputs: tuple[tupl
     return Graph(kind, inputs, tuple(state), outputs, updates)
 
 
-def bind(graph: Graph) -> Any:
-    """A program on the arrays of the graph's variables."""
+def bind(graph: Graph, limits: Sequence[Any] = (), who: str = "") -> Any:
+    """A program on the arrays of the graph's variables; with limits one that checks them, in the name of `who`."""
     arrays = {v.label: v.array for v in graph.state if isinstance(v, Variable)}
-    return compile_graph(graph, arrays)
-
-
-def run_now(layer: Layer, inputs: Any, training: bool) -> Any:
-    """What a layer or model makes of arrays, outside of any model's programs."""
-    arrays = [as_array(a, layer.input_dtype, f"{layer.name!r} received as input")
-              for a in (inputs if isinstance(inputs, list | tuple) and _are_arrays(inputs) else [inputs])]
-    if any(not a.ndim for a in arrays):
-        raise ValueError(f"{layer.name!r} received a single number, expected an array whose first axis is the batch.")
-    key = ("call", training, *((a.shape[1:], a.dtype.str) for a in arrays))
-    if key not in layer._programs:
-        values = [symbolic_input(a.shape, a.dtype, f"x{i}") for i, a in enumerate(arrays)]
-        random = vars(layer).get("random_key") or new_random_key()
-        with tracing(Trace(training, random)) as trace:
-            result = layer.forward(values[0]) if layer.scopeless else _scoped(layer, values)
-        updates = [*trace.updates.items()] if training else []
-        if trace.streams:
-            updates.append((random, f.add(random, f.iota((2,), (0,), "u32"))))
-        graph = _graph("call", _Alone(layer, random), tuple(values), (("result", result),), tuple(updates))
-        layer._programs[key] = (bind(graph), result)
-    program, result = layer._programs[key]
-    if not len(arrays[0]):
-        return np.empty([d if isinstance(d, int) else 0 for d in result.shape], result.dtype.numpy)
-    (output,) = program(*arrays)
-    return np.array(output)
-
-
-def _scoped(layer: Layer, values: list[Value]) -> Value:
-    with origin(layer.name):
-        return layer.forward(values if len(values) > 1 else values[0])
-
-
-def _are_arrays(inputs: Iterable[Any]) -> bool:
-    return all(isinstance(a, np.ndarray | Variable) for a in inputs) and bool(inputs)
-
-
-class _Alone:
-    """A layer in the place of a model."""
-
-    def __init__(self, layer: Layer, random_key: Variable):
-        self.weights, self.random_key = layer.weights, random_key
-        self.optimizer = self
-        self.variables: list[Variable] = []
+    program = compile_graph(graph, arrays)
+    return Guarded(program, limits, who) if limits else program

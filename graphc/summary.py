@@ -64,12 +64,23 @@ def _rows(layers: list[tuple[Any, Any]], expand_nested: bool, level: int = 0) ->
         indent = "   " * level + "└ " if level else ""
         count = sum(w.size for w in layer.weights)
         rows.append([f"{indent}{layer.name} ({type(layer).__name__})",
-                     "?" if shape is None else f"({', '.join(map(str, shape))})",
+                     _shape(shape),
                      f"{count:,}" if layer.built else "0 (unbuilt)",
                      "-" if not layer.weights else "Y" if layer.trainable else "N"])
         if expand_nested and hasattr(layer, "described_layers"):
             rows += _rows(layer.described_layers(), expand_nested, level + 1)
     return rows
+
+
+def _shape(shapes: Any) -> str:
+    """A shape, or a nest of shapes, as text."""
+    if shapes is None:
+        return "?"
+    if isinstance(shapes, dict):
+        return f"{{{', '.join(f'{name}: {_shape(part)}' for name, part in shapes.items())}}}"
+    if any(isinstance(part, list | tuple | dict) for part in shapes):
+        return f"[{', '.join(map(_shape, shapes))}]"
+    return f"({', '.join(map(str, shapes))})"
 
 
 def _totals(model: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a layer may ask while a step is being traced: the training flag, random streams, updates of state."""
+"""What a layer may ask while a step is being traced: the training flag, masks, random streams, updates of state."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
 
 from graphc.ir.graph import Value
 
@@ -16,15 +17,30 @@ __all__ = ["Trace", "current_trace", "random_source", "tracing"]
 class Trace:
     """One step under construction."""
 
-    training: bool = False
+    training: bool = False  # what the layer that is being called was told
     key: Value | None = None  # the model's random.key: u32[2]
-    updates: dict[Value, Value] = field(default_factory=dict)
+    updates: dict[Value, Value] = field(default_factory=dict)  # the next values of states
+    losses: list[Value] = field(default_factory=list)  # what `add_loss` was given
+    masks: dict[Value, Value] = field(default_factory=dict)  # which steps of a value count: bool
+    shapes: dict[Any, Any] = field(default_factory=dict)  # what each layer gave last, as `known_shape` writes it
+    metrics: dict[Any, tuple[Value, ...]] = field(default_factory=dict)  # what metrics have to add up
     streams: int = 0
+    limits: list[Any] = field(default_factory=list)  # graphc.limits has them: what data have to keep to
+    batch: int | None = None  # the rows of a batch, where the inputs say how many there are
 
     def stream(self) -> int:
         """A number that sets this use of the random key apart from the others of the step."""
         self.streams += 1
         return self.streams - 1
+
+    @contextmanager
+    def told(self, training: bool) -> Iterator[None]:
+        """Layers that are called inside and aren't told themselves are told this."""
+        before, self.training = self.training, training
+        try:
+            yield
+        finally:
+            self.training = before
 
 
 def random_source(seed: int | None) -> tuple[Value, int] | None:

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
-from contextlib import nullcontext
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, nullcontext
 from typing import Any
 
 import numpy as np
 
-from graphc import losses, metrics, optimizers
-from graphc.callbacks import Callback, Callbacks, History
-from graphc.data import Batches, align_inputs, align_targets, align_weights, ready
+from graphc import metrics, optimizers
+from graphc.callbacks import CallbackList, History, ProgbarLogger
+from graphc.data import Batches, align_inputs, align_labels, align_weights, ready
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Graph
 from graphc.layers.core import positive
 from graphc.layers.layer import Layer
+from graphc.limits import DataLimit, sort_out
+from graphc.nests import flat, structured
+from graphc.objective import Objective, Target
 from graphc.passes.pipeline import PIPELINE
 from graphc.progress import Progress, verbosity
 from graphc.runtime import prepare
 from graphc.runtime.config import config, current
 from graphc.runtime.profile import Profile, profile
 from graphc.runtime.stages import run_passes
-from graphc.steps import Averages, Step, bind, trace_step
+from graphc.sources import Rows, Source, is_stream, open_source, plain, unpack
+from graphc.steps import Averages, Feed, Step, bind, symbolic_inputs, trace_step
+from graphc.tracing import Trace, tracing
 
 __all__ = ["Trainer"]
 
@@ -37,127 +43,192 @@ class Trainer:
 
     name: str
     optimizer: optimizers.Optimizer | None = None
-    loss: losses.Loss | None = None
-    metrics: Sequence[metrics.Metric] = ()
+    objective = Objective()
+    takes: Any = None  # the ports of the inputs and outputs in their structure, once they are known
+    gives: Any = None
     history: History | None = None
-    stop_training = False
+    stop_training = stop_evaluating = stop_predicting = False
+    _resume = (0, 0)  # the epoch that training begins with, and how many of its batches are done
     _dump: str | None = None
+    _limited: tuple[object, Any, Sequence[DataLimit]] | None = None  # Layer.changed and the inputs at that time, limits
     _trained: tuple[object, tuple[str, ...]] = (None, ())  # Layer.changed at that time, labels of the weights to train
 
-    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None, *,
-                run_eagerly: bool = False, jit_compile: Any = "auto", steps_per_execution: int = 1,
-                dump: Any = None) -> None:
-        """Choose optimizer, loss and metrics; unknown names raise ValueError here.
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, loss_weights: Any = None, metrics: Any = None,
+                weighted_metrics: Any = None, run_eagerly: bool = False, steps_per_execution: int = 1,
+                jit_compile: Any = "auto", auto_scale_loss: bool = True, *, dump: Any = None) -> None:
+        """Choose optimizer, losses and metrics; unknown names raise ValueError here.
 
-        Weights stay as they are, what the optimizer has remembered is forgotten. `run_eagerly`, `jit_compile` and
-        `steps_per_execution` are Keras's; every step is compiled, whatever they say. `dump` is a folder for files
-        with all that the compiler makes of this model's steps (GRAPHC_DUMP does that for all models).
+        Of a model with several outputs `loss`, `loss_weights`, `metrics` and `weighted_metrics` are lists with one
+        entry for each, or dicts by the outputs' names; an output may be left out, or have None. One loss alone holds
+        for every output. Weights stay as they are, what the optimizer has remembered is forgotten. `run_eagerly`,
+        `jit_compile`, `steps_per_execution` and `auto_scale_loss` are Keras's; every step is compiled, whatever they
+        say. `dump` is a folder for files with all that the compiler makes of this model's steps (GRAPHC_DUMP does that
+        for all models).
         """
-        new_loss = None if loss is None else losses.get(loss)
-        new_metrics = _metrics(metrics)
+        if metrics is None and any(w is not None and not hasattr(w, "__float__") for w in flat(loss_weights)):
+            loss_weights, metrics = None, loss_weights  # in Keras 2 the metrics came third
+        objective = Objective(loss, loss_weights, metrics, weighted_metrics)
+        if self.gives is not None:
+            objective.targets(self.gives)
         new_optimizer = optimizers.get(optimizer)
         new_optimizer.reset()
-        self.optimizer, self.loss, self.metrics = new_optimizer, new_loss, new_metrics
+        self.optimizer, self.objective = new_optimizer, objective
         self._dump = None if dump is None else os.fspath(dump)
         self._forget(*(("train", "evaluate") if dump is None else ()))
         prepare()
 
+    @property
+    def loss(self) -> Any:
+        """The loss, or the losses in the structure in which `compile` received them."""
+        return self.objective.loss
+
+    @property
+    def metrics(self) -> list[metrics.Metric]:
+        """The metrics of all outputs."""
+        return self.objective.all_metrics
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names of what `evaluate` gives: the loss, of several outputs each one's, then the metrics."""
+        self._check_compiled("evaluate")
+        if self.gives is None:
+            return ["loss", *(m.name for m in self.metrics)]
+        return list(trace_step("evaluate", self).names)
+
+    def targets(self) -> list[Target]:
+        """What each output is measured by."""
+        return self.objective.targets(self.gives)
+
     def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: Any = "auto",
-            callbacks: Any = None, validation_split: float = 0.0, validation_data: Any = None, shuffle: bool = True,
+            callbacks: Any = None, validation_split: float = 0.0, validation_data: Any = None, shuffle: Any = True,
             class_weight: Any = None, sample_weight: Any = None, initial_epoch: int = 0,
-            validation_batch_size: int | None = None, validation_freq: int = 1) -> History:
+            steps_per_epoch: int | None = None, validation_steps: int | None = None,
+            validation_batch_size: int | None = None, validation_freq: Any = 1) -> History:
         """Train on batches of 32 or `batch_size` rows, in a new random order each epoch; returns the History.
 
-        `validation_split` keeps the last part of the rows, as they come, out of training. `sample_weight` has one
-        number for each row, `class_weight` maps class numbers to weights; they multiply the losses, metrics leave
-        them out. Wrong data raise ShapeError, DTypeError or ValueError before anything runs.
+        `x` may also give batches (x, y) or (x, y, sample_weight): a generator or another iterable, a PyDataset, a
+        loader of another framework. `steps_per_epoch` batches make an epoch; the next one goes on after them.
+        `validation_split` keeps the last part of the rows, as they come, out of training; `validation_data`, whatever
+        `x` may be or (x, y), is looked at after every `validation_freq` epochs, or after those of a list, counted from
+        1. `sample_weight` has one number for each row, `class_weight` maps class numbers to weights; they multiply the
+        losses, metrics leave them out. `shuffle='batch'` mixes the rows within each batch only. Wrong data raise
+        ShapeError, DTypeError or ValueError before anything runs.
         """
-        size, verbose = _batch_size(batch_size), verbosity(verbose)
+        size, shown = _batch_size(batch_size), verbosity(verbose)
         _check_epochs(epochs, initial_epoch)
-        arrays = self._arrays("fit", x, y, sample_weight, class_weight)
-        held_out: tuple[np.ndarray, ...] | None = None
-        if validation_data is not None:
-            held_out = self._validation(validation_data)
-        elif validation_split:
-            at = _split_at(len(arrays[0]), validation_split)
-            arrays, held_out = tuple(a[:at] for a in arrays), tuple(a[at:] for a in arrays)
-        batches = Batches(arrays, size)
-        history = History()
-        given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
-        hooks = Callbacks([history, *given], self, {"verbose": verbose, "epochs": epochs, "steps": len(batches)})
-        self.history, self.stop_training = history, False
-        step, program = self._program("train", *arrays[1:])
-        logs: dict[str, float] = {}
-        hooks("on_train_begin")
-        for epoch in range(initial_epoch, epochs):
-            hooks("on_epoch_begin", epoch)
-            progress = Progress(verbose, len(batches), f"Epoch {epoch + 1}/{epochs}")
-            order = np.random.permutation(batches.rows) if shuffle else None
-            logs = self._epoch(step, program, batches, order, hooks, progress, "train")
-            if held_out is not None and (epoch + 1) % validation_freq == 0:
-                inner = self._test(held_out, _batch_size(validation_batch_size or size), hooks, 0)
-                logs |= {f"val_{name}": value for name, value in inner.items()}
-            progress.finish(logs)
-            hooks("on_epoch_end", epoch, logs)
-            if self.stop_training:
-                break
-        hooks("on_train_end", logs)
+        steps = _steps("steps_per_epoch", steps_per_epoch)
+        validation_steps = _steps("validation_steps", validation_steps)
+        _validates(0, validation_freq)
+        with ExitStack() as held:
+            source = self._source("fit", (x, y, sample_weight), size, shuffle, class_weight)
+            held.callback(source.close)
+            held_out: Source | None = None
+            if validation_data is not None:
+                who = "fit with validation_data"
+                given = (validation_data, None, None) if is_stream(validation_data) else unpack(
+                    validation_data, f"{who} of {self.name!r} received")
+                held_out = self._source(who, given, _batch_size(validation_batch_size or size))
+                held.callback(held_out.close)
+            elif validation_split:
+                if not isinstance(source, Rows):
+                    raise ValueError(f"fit(validation_split={validation_split!r}): batches from {type(x).__name__} "
+                                     "can't be split. Give validation_data.")
+                source, held_out = source.split(_split_at(source.rows, validation_split))
+                held_out.batch_size = _batch_size(validation_batch_size or size)
+            self._prepare("train", source)
+            number = steps or source.batches
+            hooks = CallbackList(callbacks, add_history=True, model=self, verbose=verbose, epochs=epochs, steps=number)
+            history = hooks.history
+            assert history is not None
+            self.stop_training, self._resume = False, (initial_epoch, 0)
+            logs: dict[str, Any] = {}
+            hooks("on_train_begin")
+            first, skip = self._resume
+            for epoch in range(first, epochs):
+                hooks("on_epoch_begin", epoch)
+                line = Progress(_line(hooks, shown), number, f"Epoch {epoch + 1}/{epochs}")
+                results = self._epoch("train", source, steps, hooks, line, skip if epoch == first else 0)
+                if results is None:
+                    _ran_out(f"training ends before epoch {epoch + 1} of {epochs}")
+                    break
+                logs = results
+                if held_out is not None and not held_out.exhausted and _validates(epoch, validation_freq):
+                    inner = self._test(held_out, validation_steps, hooks, 0) or {}
+                    logs |= {f"val_{name}": value for name, value in inner.items()}
+                hooks("on_epoch_end", epoch, logs=logs)
+                line.finish(logs)
+                if self.stop_training:
+                    break
+                if source.exhausted and epoch + 1 < epochs:
+                    _ran_out(f"training ends after epoch {epoch + 1} of {epochs}")
+                    break
+            hooks("on_train_end", logs=logs)
         return history
 
     def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: Any = "auto",
-                 sample_weight: Any = None, callbacks: Any = None, return_dict: bool = False) -> Any:
-        """The loss, or a list of the loss and the metrics, over all rows; a dict with `return_dict`."""
-        size, verbose = _batch_size(batch_size), verbosity(verbose)
-        arrays = self._arrays("evaluate", x, y, sample_weight)
-        steps = -(-len(arrays[0]) // size)
-        hooks = Callbacks(list(callbacks or []), self, {"verbose": verbose, "steps": steps})
-        results = self._test(arrays, size, hooks, verbose)
+                 sample_weight: Any = None, steps: int | None = None, callbacks: Any = None,
+                 return_dict: bool = False) -> Any:
+        """The loss, or a list of the loss and the metrics, over all rows or `steps` batches; a dict with `return_dict`.
+
+        `x` may also give batches, as in `fit`.
+        """
+        size, shown, steps = _batch_size(batch_size), verbosity(verbose), _steps("steps", steps)
+        with closing(self._source("evaluate", (x, y, sample_weight), size)) as source:
+            hooks = CallbackList(callbacks, model=self, verbose=verbose, epochs=1, steps=steps or source.batches)
+            results = self._test(source, steps, hooks, _line(hooks, shown)) or {}
         return results if return_dict else _scalar_or_list(results)
 
-    def predict(self, x: Any, batch_size: int | None = None, verbose: Any = "auto",
-                callbacks: Any = None) -> np.ndarray:
-        """The model's outputs for all rows, in their order; no rows give an empty array."""
-        size, verbose = _batch_size(batch_size), verbosity(verbose)
-        arrays = (self._inputs("predict", x),)
-        batches = Batches(arrays, size)
-        hooks = Callbacks(list(callbacks or []), self, {"verbose": verbose, "steps": len(batches)})
-        step, program = self._program("predict")
-        progress = Progress(verbose, len(batches))
-        begin, end = hooks.users_of("on_predict_batch_begin"), hooks.users_of("on_predict_batch_end")
-        hooks("on_predict_begin")
-        result, done = _no_rows(step), 0
-        while done < len(batches):
-            for method in begin:
-                method(done, None)
-            _, (outputs,) = batches.run(program, done, single=bool(begin or end))
-            rows = outputs.reshape(-1, *outputs.shape[2:])
-            if not done:  # what is the only batch needs no copy
-                result = rows if len(rows) == batches.rows else np.empty((batches.rows, *rows.shape[1:]), rows.dtype)
-            if result is not rows:
-                result[done * size:done * size + len(rows)] = rows
-            done += len(outputs)
-            progress.update(done, dict)
-            for method in end:
-                method(done - 1, {"outputs": rows})
-        hooks("on_predict_end")
-        if batches.rows:
-            progress.finish({})
-        return result
+    def predict(self, x: Any, batch_size: int | None = None, verbose: Any = "auto", steps: int | None = None,
+                callbacks: Any = None) -> Any:
+        """The model's outputs for all rows, or those of `steps` batches, in their order; no rows give empty arrays.
+
+        `x` may also give batches; of those with labels the inputs are taken.
+        """
+        size, shown, steps = _batch_size(batch_size), verbosity(verbose), _steps("steps", steps)
+        with closing(self._source("predict", (x, None, None), size)) as source:
+            hooks = CallbackList(callbacks, model=self, verbose=verbose, epochs=1, steps=steps or source.batches)
+            begin, end = hooks.users_of("on_predict_batch_begin"), hooks.users_of("on_predict_batch_end")
+            self.stop_predicting = False
+            hooks("on_predict_begin")
+            line = Progress(_line(hooks, shown), steps or source.batches)
+            made: list[list[np.ndarray]] = []
+            done = 0
+            with closing(self._parts("predict", source, steps)) as parts:
+                for part, _, program in parts:
+                    for method in begin:
+                        method(done, {})
+                    _, outputs = part.run(program, single=bool(begin or end))
+                    rows = [o.reshape(-1, *o.shape[2:]) for o in outputs]
+                    made.append(rows)
+                    done += len(outputs[0])
+                    line.update(done, dict)
+                    logs = {"outputs": self._structured(rows)} if end else {}
+                    for method in end:
+                        method(done - 1, logs)
+                    if self.stop_predicting:
+                        break
+            hooks("on_predict_end")
+            if done:
+                line.finish({})
+        if len(made) > 1:  # what is the only batch needs no copy
+            return self._structured([np.concatenate(rows) for rows in zip(*made, strict=True)])
+        return self._structured(made[0] if made else _no_rows(self._prepare("predict", source)[0]))
 
     def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None,
                        return_dict: bool = False) -> Any:
         """One training step on all rows; the loss before the step, or a list of it and the metrics."""
-        return self._on_batch("train", self._arrays("train_on_batch", x, y, sample_weight, class_weight), return_dict)
+        arrays = self._arrays("train_on_batch", *plain((x, y, sample_weight)), class_weight)
+        return self._on_batch("train", arrays, return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """The loss of all rows, or a list of it and the metrics."""
-        return self._on_batch("evaluate", self._arrays("test_on_batch", x, y, sample_weight), return_dict)
+        return self._on_batch("evaluate", self._arrays("test_on_batch", *plain((x, y, sample_weight))), return_dict)
 
-    def predict_on_batch(self, x: Any) -> np.ndarray:
+    def predict_on_batch(self, x: Any) -> Any:
         """The outputs of all rows in one step."""
-        array = self._inputs("predict_on_batch", x)
-        step, program = self._program("predict")
-        return program(ready(array, program.dtypes[0]))[0] if len(array) else _no_rows(step)
+        arrays = self._inputs("predict_on_batch", plain(x))
+        step, program = self._program("predict", *arrays)
+        return self._structured(program(*map(ready, arrays, program.dtypes)) if len(arrays[0]) else _no_rows(step))
 
     def graph(self, kind: str = "train", stage: str = "traced") -> Any:
         """The graph of a step: 'train', 'evaluate' or 'predict'.
@@ -170,7 +241,7 @@ class Trainer:
             raise ValueError(f"graph(stage={stage!r}): expected 'traced' or one of {', '.join(map(repr, passes))}.")
         if kind not in ("train", "evaluate", "predict"):
             raise ValueError(f"graph({kind!r}): expected 'train', 'evaluate' or 'predict'.")
-        if not self.built:  # type: ignore[attr-defined]
+        if self.takes is None:
             raise ValueError(f"The model {self.name!r} has no input shape yet. Give one to its first layer, call "
                              "`build`, or run it once.")
         self._check_compiled(kind)
@@ -190,106 +261,158 @@ class Trainer:
 
     # ------------------------------------------------------------------------------------------------ inside
 
-    def _epoch(self, step: Step, program: Any, batches: Batches, order: np.ndarray | None, hooks: Callbacks,
-               progress: Progress, kind: str) -> dict[str, float]:
-        """Run all batches once; the averages at the end."""
-        averages = Averages(step)
-        forwarded = ("on_batch_begin",), ("on_batch_end",)
-        begin = hooks.users_of(f"on_{kind}_batch_begin", *(forwarded[0] if kind == "train" else ()))
-        end = hooks.users_of(f"on_{kind}_batch_end", *(forwarded[1] if kind == "train" else ()))
-        done = 0
-        while done < len(batches):
-            for method in begin:
-                method(done, None)
-            rows, outputs = batches.run(program, done, order, single=bool(begin or end))
-            averages.add(outputs, rows)
-            done += len(outputs[0])
-            progress.update(done, averages.results)
-            for method in end:
-                method(done - 1, averages.results())
-            if self.stop_training and kind == "train":
-                break
-        return averages.results()
+    def _source(self, method: str, data: tuple[Any, Any, Any], batch_size: int, shuffle: Any = False,
+                class_weight: Any = None) -> Source:
+        """Where batches of inputs, labels and weights come from."""
+        def flatten(x: Any, y: Any, sample_weight: Any) -> tuple[np.ndarray, ...]:
+            if method == "predict":
+                return self._inputs(method, x)
+            return self._arrays(method, x, y, sample_weight, class_weight)
 
-    def _test(self, arrays: Sequence[np.ndarray], size: int, hooks: Callbacks, verbose: int) -> dict[str, float]:
-        step, program = self._program("evaluate", *arrays[1:])
-        batches = Batches(arrays, size)
-        progress = Progress(verbose, len(batches))
+        return open_source(data, flatten, f"{method} of {self.name!r} received", batch_size, shuffle)
+
+    def _prepare(self, kind: str, source: Source) -> tuple[Step, Any]:
+        """The step and program for what a source gives first; from now on it gives what that program takes."""
+        if source.made[0] is not Layer.changed:  # a layer may have been frozen between two epochs
+            step, program = self._program(kind, *source.first())
+            source.made, source.dtypes = (Layer.changed, step, program), program.dtypes
+        return source.made[1:]
+
+    def _parts(self, kind: str, source: Source, steps: int | None,
+               skip: int = 0) -> Iterator[tuple[Batches, Step, Any]]:
+        """Batches with their step and program, again and again until all are done: whoever takes them runs some."""
+        step, program = self._prepare(kind, source)
+        with closing(source.epoch(steps, skip)) as parts:  # type: ignore[type-var]
+            for part in parts:
+                if source.varies:
+                    step, program = self._program(kind, *part.arrays)
+                while part.done < len(part):
+                    yield part, step, program
+
+    def _epoch(self, kind: str, source: Source, steps: int | None, hooks: CallbackList, line: Progress,
+               skip: int = 0) -> dict[str, Any] | None:
+        """Run the batches of an epoch, but for the first `skip`; the averages at the end, None where there was none."""
+        averages, done = None, skip
+        moment = "train" if kind == "train" else "test"
+        begin, end = hooks.users_of(f"on_{moment}_batch_begin"), hooks.users_of(f"on_{moment}_batch_end")
+        with closing(self._parts(kind, source, steps, skip)) as parts:  # type: ignore[type-var]
+            for part, step, program in parts:
+                averages = averages or Averages(step)
+                for method in begin:
+                    method(done, {})
+                rows, outputs = part.run(program, single=bool(begin or end))
+                averages.add(outputs, rows)
+                done += len(outputs[0])
+                line.update(done, averages.results)
+                logs = averages.results() if end else {}
+                for method in end:
+                    method(done - 1, logs)
+                if self.stop_training if kind == "train" else self.stop_evaluating:
+                    return averages.results()
+        if averages is not None and steps is not None and done < steps:
+            _ran_out(f"an epoch had {done} batches instead of {steps}")
+        return None if averages is None else averages.results()
+
+    def _test(self, source: Source, steps: int | None, hooks: CallbackList, verbose: int) -> dict[str, Any] | None:
+        """Evaluate a source from its beginning; None where nothing is left of it."""
+        source.restart()
+        line = Progress(verbose, steps or source.batches)
+        self.stop_evaluating = False
         hooks("on_test_begin")
-        results = self._epoch(step, program, batches, None, hooks, progress, "test")
-        progress.finish(results)
-        hooks("on_test_end", results)
+        results = self._epoch("evaluate", source, steps, hooks, line)
+        line.finish(results or {})
+        hooks("on_test_end", logs=results)
         return results
 
     def _on_batch(self, kind: str, arrays: tuple[np.ndarray, ...], return_dict: bool) -> Any:
-        step, program = self._program(kind, *arrays[1:])
+        step, program = self._program(kind, *arrays)
         averages = Averages(step)
         averages.add(program(*map(ready, arrays, program.dtypes)), len(arrays[0]))
         return averages.results() if return_dict else _scalar_or_list(averages.results())
 
-    def _inputs(self, method: str, x: Any) -> np.ndarray:
-        expected = self.sample_shape if self.built else None  # type: ignore[attr-defined]
-        array = align_inputs(x, expected, f"{method} of {self.name!r} received as x")
-        if not self.built:  # type: ignore[attr-defined]
-            self.build((None, *array.shape[1:]))  # type: ignore[attr-defined]
-        return array
+    def _inputs(self, method: str, x: Any) -> tuple[np.ndarray, ...]:
+        """The arrays of all inputs; a model that isn't built is built for them."""
+        who = f"{method} of {self.name!r} received as x"
+        if self.takes is None:
+            self._settle(x, who)  # type: ignore[attr-defined]
+        arrays = align_inputs(x, self.takes, who)
+        for limit in self._limits():
+            limit.check(arrays[limit.index], who)
+        return arrays
+
+    def _limits(self) -> Sequence[DataLimit]:
+        """What the layers demand of the data, such as word numbers within a vocabulary."""
+        if self._limited is None or self._limited[:2] != (Layer.changed, self.takes):
+            found: Sequence[DataLimit] = ()
+            if _is_limited(self):
+                inputs = symbolic_inputs(self)
+                with tracing(Trace()) as trace:
+                    self.forward(inputs)
+                found, _ = sort_out(trace.limits, list(flat(inputs)))
+            self._limited = Layer.changed, self.takes, found
+        return self._limited[2]
 
     def _arrays(self, method: str, x: Any, y: Any, sample_weight: Any = None,
                 class_weight: Any = None) -> tuple[np.ndarray, ...]:
-        """Inputs, labels and, where there are any, weights as a program takes them."""
+        """All inputs, then the labels of the outputs that take any, then, where there are any, weights.
+
+        There is one array of weights for all outputs, or one for each that takes labels. `_program` takes them all.
+        """
         self._check_compiled("train")
         inputs = self._inputs(method, x)
-        output = self.output_shape[1:]  # type: ignore[attr-defined]
-        layer = self.output_name  # type: ignore[attr-defined]
-        labels = align_targets(y, output, self.loss, f"{method} of {self.name!r} received as y", layer)
-        if len(inputs) != len(labels):
-            raise ShapeError(f"{method} of {self.name!r} received {len(inputs)} rows in x and {len(labels)} in y, "
-                             "expected one label for each row.")
-        if not len(inputs):
+        targets = self.targets()
+        labels = align_labels(y, self.gives, targets, f"{method} of {self.name!r} received as y", self._output_layer)
+        for array in (*inputs[1:], *labels):
+            if len(array) != len(inputs[0]):
+                what = "y, expected one label for each row" if any(array is a for a in labels) else (
+                    "another input, expected the same number in all")
+                raise ShapeError(f"{method} of {self.name!r} received {len(inputs[0])} rows in x and {len(array)} in "
+                                 f"{what}.")
+        if not len(inputs[0]):
             raise ShapeError(f"{method} of {self.name!r} received no rows, expected at least one.")
-        weights = align_weights(sample_weight, class_weight, labels, f"{method} of {self.name!r} received")
-        return (inputs, labels) if weights is None else (inputs, labels, weights)
+        weights = align_weights(sample_weight, class_weight, labels, [t.port for t in targets if t.labelled],
+                                len(inputs[0]), f"{method} of {self.name!r} received")
+        return (*inputs, *labels, *weights)
 
-    def _validation(self, data: Any) -> tuple[np.ndarray, ...]:
-        if not isinstance(data, list | tuple) or len(data) not in (2, 3):
-            received = f"{len(data)} items" if isinstance(data, list | tuple) else type(data).__name__
-            raise ValueError(f"validation_data must be a tuple (x, y) or (x, y, sample_weight), received {received}.")
-        return self._arrays("fit with validation_data", *data)
+    def _structured(self, outputs: Sequence[Any]) -> Any:
+        """Arrays of all outputs in the structure of the model's."""
+        return structured(self.gives, outputs)
 
     def _check_compiled(self, kind: str) -> None:
         if kind == "predict":
             return
         if self.optimizer is None:
             raise ValueError(f"The model {self.name!r} is not compiled. Call model.compile(optimizer, loss) first.")
-        if self.loss is None:
-            raise ValueError(f"The model {self.name!r} was compiled without a loss. Call "
-                             "model.compile(optimizer, loss=...).")
 
-    def _program(self, kind: str, labels: np.ndarray | None = None,
-                 weights: np.ndarray | None = None) -> tuple[Step, Any]:
-        """The step and its program, from the last time where nothing has changed."""
+    def _program(self, kind: str, *arrays: np.ndarray) -> tuple[Step, Any]:
+        """The step and its program for arrays like these, from the last time where nothing has changed.
+
+        The arrays are all that `_arrays` gave, or for predictions all that `_inputs` gave.
+        """
         switches = current()  # those that watch a program hold for programs that are there already, too
-        key: tuple[Any, ...] = (kind, weights is not None, switches.check_numerics, switches.trace)
-        if kind == "train":
-            changed, trained = self._trained
-            if changed is not Layer.changed:
-                trained = tuple(w.label for w in self.trainable_weights)  # type: ignore[attr-defined]
-                self._trained = Layer.changed, trained
-            key += trained
-        targets = self._targets(labels)
-        key += (targets,)
+        feed = self._feed(arrays) if kind != "predict" else Feed()
+        key: tuple[Any, ...] = (kind, feed, switches.check_numerics, switches.trace)
+        changed, trained = self._trained
+        if changed is not Layer.changed:
+            trained = tuple(w.label for w in self.trainable_weights)  # type: ignore[attr-defined]
+            self._trained = Layer.changed, trained
+        key += trained
         programs = self._programs  # type: ignore[attr-defined]
         if key not in programs:
-            step = trace_step(kind, self, targets, weights is not None)
+            step = trace_step(kind, self, feed)
             with nullcontext() if self._dump is None else config(dump=self._dump):
-                programs[key] = (step, bind(step.graph))
+                programs[key] = (step, bind(step.graph, step.limits, f"A {kind} step of {self.name!r}"))
         return programs[key]
 
-    def _targets(self, labels: np.ndarray | None) -> tuple[tuple[int | None, ...], np.dtype] | None:
-        """Shape and dtype of the labels where the loss takes any."""
-        if labels is None or self.loss is None or self.loss.targets != "any":
-            return None
-        return (None, *labels.shape[1:]), labels.dtype
+    def _feed(self, arrays: Sequence[np.ndarray]) -> Feed:
+        """What the arrays besides the inputs are like."""
+        targets, first = self.targets(), sum(1 for _ in flat(self.takes))
+        if len(arrays) <= first:
+            return Feed()
+        left = iter(arrays[first:])
+        labels = [next(left) if t.labelled else None for t in targets]
+        return Feed(tuple(None if a is None or t.targets != "any" else ((*a.shape[1:],), str(a.dtype))
+                          for t, a in zip(targets, labels, strict=True)), tuple(a.shape[1:] for a in left))
 
     def step_arrays(self, method: str, kind: str, rows: int, x: Any, y: Any = None,
                     sample_weight: Any = None) -> tuple[Graph, dict[str, np.ndarray]]:
@@ -298,15 +421,11 @@ class Trainer:
         `kind` is 'train', 'evaluate' or 'predict', which takes x only. Data are checked as in `fit`; errors name the
         `method` that asked.
         """
-        if kind == "predict":
-            arrays: tuple[np.ndarray, ...] = (self._inputs(method, x),)
-        else:
-            arrays = self._arrays(method, x, y, sample_weight)
+        arrays = self._inputs(method, x) if kind == "predict" else self._arrays(method, x, y, sample_weight)
         if not len(arrays[0]):
             raise ShapeError(f"{method} of {self.name!r} received no rows, expected at least one.")
         arrays = tuple(a[:rows] for a in arrays)
-        labels, weighted = arrays[1] if len(arrays) > 1 else None, len(arrays) > 2
-        graph = trace_step(kind, self, self._targets(labels), weighted).graph
+        graph = trace_step(kind, self, None if kind == "predict" else self._feed(arrays)).graph
         inputs = {v.op.label: ready(a, v.dtype.numpy)  # type: ignore[attr-defined]
                   for v, a in zip(graph.inputs, arrays, strict=True)}
         return graph, inputs | {v.label: v.numpy() for v in graph.state}  # type: ignore[attr-defined]
@@ -319,27 +438,18 @@ class Trainer:
             del programs[key]
 
 
-def _metrics(given: Any) -> list[metrics.Metric]:
-    flat: list[Any] = []
-    for item in [given] if given is None or not isinstance(given, list | tuple) else given:
-        flat += item if isinstance(item, list | tuple) else [item]
-    found = [metrics.get(m) for m in flat if m is not None]
-    names = [m.name for m in found]
-    for name in names:
-        if names.count(name) > 1 or name == "loss":
-            why = "the loss's name" if name == "loss" else "twice"
-            raise ValueError(f"compile received the metric {name!r}, {why}: give metrics different names.")
-    return found
+def _is_limited(layer: Any) -> bool:
+    return layer.limited or any(map(_is_limited, layer.sublayers()))
 
 
 def _scalar_or_list(results: dict[str, float]) -> Any:
     return list(results.values()) if len(results) > 1 else results["loss"]
 
 
-def _no_rows(step: Step) -> np.ndarray:
+def _no_rows(step: Step) -> list[np.ndarray]:
     """What is predicted for no rows."""
-    prediction = step.graph.outputs[0][1]
-    return np.empty([d if isinstance(d, int) else 0 for d in (0, *prediction.shape[1:])], prediction.dtype.numpy)
+    return [np.empty([d if isinstance(d, int) else 0 for d in (0, *v.shape[1:])], v.dtype.numpy)
+            for _, v in step.outputs]
 
 
 def _batch_size(batch_size: Any, method: str = "fit, evaluate or predict") -> int:
@@ -350,6 +460,32 @@ def _check_epochs(epochs: Any, initial_epoch: Any) -> None:
     for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
             raise ValueError(f"fit({name}={value!r}): {name} must be an integer of at least 0.")
+
+
+def _steps(name: str, value: Any) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1):
+        raise ValueError(f"{name}={value!r}: expected a number of batches of at least 1, or None for all.")
+    return value
+
+
+def _validates(epoch: int, frequency: Any) -> bool:
+    """Whether `validation_freq` wants the validation of an epoch, counted from 0."""
+    if isinstance(frequency, int | np.integer) and not isinstance(frequency, bool) and frequency > 0:
+        return (epoch + 1) % frequency == 0
+    if isinstance(frequency, list | tuple | set | range):
+        return epoch + 1 in frequency
+    raise ValueError(f"fit(validation_freq={frequency!r}): expected a number of epochs, or a list of epochs counted "
+                     "from 1.")
+
+
+def _line(hooks: CallbackList, verbose: int) -> int:
+    """How the progress line is drawn; not at all where a callback draws it."""
+    return 0 if any(isinstance(c, ProgbarLogger) for c in hooks.callbacks) else verbose
+
+
+def _ran_out(what: str) -> None:
+    warnings.warn(f"The input ran out of data: {what}. A generator has to give steps_per_epoch * epochs batches.",
+                  stacklevel=3)
 
 
 def _split_at(rows: int, split: float) -> int:

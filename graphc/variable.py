@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import operator
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -18,24 +19,31 @@ from graphc.tracing import current_trace
 
 __all__ = ["Variable", "constant"]
 
+Rule = Callable[[Value], Value]
+
 
 class Variable(Value):
     """A named array of a model. In a layer's `call` it is the symbolic state; elsewhere it acts as its array.
 
-    Programs update `array` in place, so it is never replaced: `assign` copies into it.
+    Programs update `array` in place, so it is never replaced: `assign` copies into it. A `regularizer` gives what the
+    values add to the loss, a `constraint` the values that an optimizer's are replaced by.
     """
 
-    __slots__ = ("_trainable", "array", "name", "path")
+    __slots__ = ("_trainable", "array", "constraint", "name", "path", "regularizer")
     array: np.ndarray
     name: str
     path: str
+    regularizer: Rule | None
+    constraint: Rule | None
 
-    def __init__(self, array: np.ndarray, path: str, trainable: bool = True):
+    def __init__(self, array: np.ndarray, path: str, trainable: bool = True, regularizer: Rule | None = None,
+                 constraint: Rule | None = None):
         tensor = TensorType(DType.of(array.dtype), array.shape)
         super().__init__(State(path.replace("/", "."), tensor), (), tensor)
         own = array if array.flags.owndata and array.flags.c_contiguous and array.flags.writeable else array.copy("C")
         name = path.rsplit("/", 1)[-1]
-        for field, value in (("array", own), ("path", path), ("name", name), ("_trainable", trainable)):
+        for field, value in (("array", own), ("path", path), ("name", name), ("_trainable", trainable),
+                             ("regularizer", regularizer), ("constraint", constraint)):
             object.__setattr__(self, field, value)  # values are frozen
 
     @property
@@ -52,14 +60,20 @@ class Variable(Value):
     def size(self) -> int:
         return self.array.size
 
+    @property
+    def value(self) -> Any:
+        """The variable as a symbolic value in a layer's `call`, its present array elsewhere."""
+        trace = current_trace()
+        return self.numpy() if trace is None else trace.updates.get(self, self)
+
     def numpy(self) -> np.ndarray:
         """A copy of the present values."""
         return self.array.copy()
 
     def assign(self, value: Any) -> Variable:
         """Give the variable new values; in a layer's `call`, its value after this training step."""
-        if isinstance(value, Value) and not isinstance(value, Variable):
-            trace = current_trace()
+        trace = current_trace()
+        if isinstance(value, Value) and (trace is not None or not isinstance(value, Variable)):
             if trace is None:
                 raise ValueError(f"{self.path}.assign received the symbolic {value.type} outside of a layer's call. "
                                  "Pass an array.")
@@ -73,15 +87,23 @@ class Variable(Value):
         self.array[...] = new
         return self
 
+    def assign_add(self, value: Any) -> Variable:
+        """Add to the values; in a layer's `call`, to what they are after this training step."""
+        return self.assign(self.value + value)
+
+    def assign_sub(self, value: Any) -> Variable:
+        """Subtract from the values; in a layer's `call`, from what they are after this training step."""
+        return self.assign(self.value - value)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         # A copy, because the array changes with every training step.
         return self.array if copy is False else self.array.astype(dtype or self.array.dtype)
 
     def __reduce__(self) -> Any:
-        return Variable, (self.array, self.path, self.trainable)
+        return Variable, (self.array, self.path, self.trainable, self.regularizer, self.constraint)
 
     def __deepcopy__(self, memo: dict) -> Variable:
-        return Variable(self.array.copy(), self.path, self.trainable)
+        return Variable(self.array.copy(), self.path, self.trainable, self.regularizer, self.constraint)
 
     def __getitem__(self, index: Any) -> Any:
         return self.numpy()[index] if current_trace() is None else Value.__getitem__(self, index)

@@ -7,23 +7,29 @@ a layer runs at once and returns an array.
 
 from __future__ import annotations
 
-import inspect
+import functools
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, ClassVar
+from weakref import WeakSet
 
 import numpy as np
 
-from graphc import activations, initializers
+from graphc import activations, constraints, initializers, regularizers
 from graphc.configs import config_of, constructor_options, describe, describe_function
+from graphc.eager import as_value
 from graphc.functional import Call, record
+from graphc.ir import functions as f
 from graphc.ir.errors import DTypeError, ShapeError
 from graphc.ir.graph import Value, current_origin, origin
-from graphc.ir.types import Dim, DType
+from graphc.ir.types import DType
+from graphc.layers.arguments import Arguments, known_shape, map_shapes
 from graphc.names import refuse_unknown, snake_case, unique_name
+from graphc.nests import flat, mapped, parts_of
 from graphc.tracing import Trace, current_trace, tracing
 from graphc.variable import Variable
 
@@ -32,6 +38,8 @@ __all__ = ["Layer", "first_values", "is_symbolic", "known_shape"]
 _PACKAGE = str(Path(__file__).resolve().parents[1])
 FirstValues = Callable[[tuple[int, ...], Any], np.ndarray]
 _FIRST_VALUES: ContextVar[FirstValues | None] = ContextVar("first_values", default=None)
+_INSIDE: ContextVar[Layer | None] = ContextVar("layer", default=None)  # whose scope is the present one
+_WARNED: WeakSet[Layer] = WeakSet()  # layers that have said that they drop masks
 
 
 @contextmanager
@@ -44,11 +52,6 @@ def first_values(make: FirstValues) -> Iterator[None]:
         _FIRST_VALUES.reset(token)
 
 
-def known_shape(value: Value) -> tuple[int | None, ...]:
-    """The shape as Keras writes it, with None for symbolic sizes."""
-    return tuple(None if isinstance(d, Dim) else d for d in value.shape)
-
-
 class Layer:
     """A part of a model with weights of its own.
 
@@ -59,25 +62,46 @@ class Layer:
 
     keras_module = "keras.layers"
     data_format = "channels_last"  # of those that have this option, the only one there is
-    input_dtype = "f32"  # what arrays given to the layer are converted to
-    scopeless = False  # whether the name is left out of the paths of the weights inside
+    input_dtype: str | None = None  # what arrays given to the layer become; without, floats f32, integers themselves
+    limited = False  # whether its calls set limits to what the data may hold
+    scopeless = False  # whether the name is left out of the paths of the weights inside where nothing is around it
+    input_spec: Any = None  # an InputSpec, which inputs are checked by
+    activity_regularizer: Any = None  # what the layer's outputs add to the loss: a function of values
+    _supports_masking: bool | None = None
+    _last_losses: Any = ()
     changed: ClassVar[object] = object()  # a new one whenever training may change other weights than before
 
     def __init__(self, *, name: str | None = None, trainable: bool = True, dtype: Any = None,
-                 input_shape: Any = None, input_dim: int | None = None, batch_input_shape: Any = None, **unknown: Any):
-        options = [p for p in inspect.signature(type(self).__init__).parameters if p not in ("self", "kwargs")]
-        common = ["name", "trainable", "dtype", "input_shape", "input_dim", "batch_input_shape"]
-        refuse_unknown(type(self).__name__, unknown, options + common)
+                 activity_regularizer: Any = None, input_shape: Any = None, input_dim: int | None = None,
+                 batch_input_shape: Any = None, autocast: bool = True, **unknown: Any):
+        refuse_unknown(type(self).__name__, unknown, constructor_options(type(self)))
         if dtype is not None and DType.of(dtype).name != "f32":
             raise DTypeError(f"{type(self).__name__}(dtype={dtype!r}): layers compute in float32.")
         self.name = name or unique_name(snake_case(type(self).__name__))
         self.built = False
         self.made_at = _users_line()
         self.given_shape = _given_shape(input_shape, input_dim, batch_input_shape)
+        self.given_batch = None if batch_input_shape is None else batch_input_shape[0]
+        self.activity_regularizer = regularizers.get(activity_regularizer)
         self._trainable = bool(trainable)
         self._own: list[Variable] = []
         self._programs: dict[Any, Any] = {}
         self.calls: list[Call] = []  # on symbolic values, outside of any step
+
+    def __init_subclass__(cls, **kwargs: Any):
+        """A `build` makes weights in the layer's scope, whoever calls it, and then the layer is built."""
+        super().__init_subclass__(**kwargs)
+        build = vars(cls).get("build")
+        if build is None:
+            return
+
+        @functools.wraps(build)
+        def scoped(self: Layer, *args: Any, **shapes: Any) -> None:
+            with self._scope():
+                build(self, *args, **shapes)
+            self.built = True
+
+        cls.build = scoped  # type: ignore[method-assign]
 
     # What a subclass writes ---------------------------------------------------------------------------------
 
@@ -89,8 +113,15 @@ class Layer:
         raise NotImplementedError(f"{type(self).__name__} has no `call`: define call(self, inputs) with graphc.ops.")
 
     def add_weight(self, shape: Any = None, initializer: Any = None, dtype: Any = "float32", trainable: bool = True,
-                   name: str | None = None) -> Variable:
-        """Make a weight and return it; floats start from glorot_uniform, integers from zeros."""
+                   autocast: bool = True, regularizer: Any = None, constraint: Any = None, aggregation: str = "none",
+                   overwrite_with_gradient: bool = False, name: str | None = None) -> Variable:
+        """Make a weight and return it; floats start from glorot_uniform, integers from zeros.
+
+        A `regularizer` adds to the loss, a `constraint` is what each update ends with. `autocast`, `aggregation` and
+        `overwrite_with_gradient` are Keras's, for what graphc doesn't do.
+        """
+        if isinstance(shape, str):  # Keras 2 had the name first
+            name, shape, initializer = shape, initializer, None
         dims = (int(shape),) if isinstance(shape, int | np.integer) else tuple(int(d) for d in shape or ())
         given = DType.of(dtype or "float32")
         default = "glorot_uniform" if given.is_float else "zeros"
@@ -102,7 +133,8 @@ class Layer:
         taken = {v.name for v in self._own}
         base = name or "weight"
         final = next(n for n in (base, *(f"{base}_{i}" for i in range(1, len(taken) + 2))) if n not in taken)
-        variable = Variable(array, f"{current_origin() or self.name}/{final}", trainable)
+        variable = Variable(array, f"{current_origin() or self.name}/{final}", trainable,
+                            regularizers.get(regularizer), constraints.get(constraint))
         self._own.append(variable)
         Layer.changed = object()
         return variable
@@ -111,6 +143,8 @@ class Layer:
         """The constructor's arguments, read from the attributes of the same names."""
         common = set(constructor_options(Layer))
         own = {name: _plain(value) for name, value in config_of(self).items() if name not in common}
+        if self.activity_regularizer is not None:
+            own["activity_regularizer"] = _plain(self.activity_regularizer)
         return {"name": self.name, "trainable": self.trainable, "dtype": "float32"} | own
 
     @classmethod
@@ -183,56 +217,153 @@ class Layer:
 
     # Calls --------------------------------------------------------------------------------------------------
 
-    def __call__(self, inputs: Any, training: bool | None = None, **options: Any) -> Any:
-        if not is_symbolic(inputs):
-            from graphc.steps import run_now  # steps builds on layers
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """The results for symbolic values, or for arrays as arrays; the arguments are those of `call`.
 
-            return run_now(self, inputs, bool(training))
+        `training` and `mask` may be given to every layer; it is told what it has a parameter for.
+        """
         if current_trace() is None:
-            return record(self, inputs, options if training is None else {"training": training, **options})
-        path = current_origin()
-        with origin(f"{path}/{self.name}" if path else self.name):
-            return self.forward(inputs, training, **options)
+            if not any(map(is_symbolic, flat((args, options)))):
+                from graphc.immediate import run_now  # which builds on layers
 
-    def forward(self, inputs: Any, training: bool | None = None, **options: Any) -> Any:
+                return run_now(self, args, options)
+            return record(self, args, options)
+        with self._scope():
+            return self.forward(*args, **options)
+
+    def forward(self, *args: Any, **options: Any) -> Any:
         """Build where needed and call, adding this layer's name and the user's line to errors."""
         trace = current_trace()
         if trace is None:
-            with tracing(Trace(training=bool(training))):
-                return self.forward(inputs, training, **options)
+            with tracing(Trace(training=bool(options.get("training")))):
+                return self.forward(*args, **options)
+        args, options = mapped(_constant, (args, options))
+        token = _INSIDE.set(self)
         try:
-            self.ensure_built(inputs)
-            if "training" in inspect.signature(self.call).parameters:
-                options["training"] = trace.training if training is None else training
-            return self.call(inputs, **options)
+            call = Arguments(self, args, options)
+            self._check_inputs(call.first)
+            self.ensure_built(call)
+            with trace.told(call.resolve_training(trace)):
+                masks = call.resolve_masks(trace)
+                outputs = self.call(*call.bound.args, **call.bound.kwargs)
         except (ShapeError, DTypeError) as error:
             if getattr(error, "layer", None) is not None:
                 raise
             named = type(error)(f"The layer {self.name!r} ({type(self).__name__}, made at {self.made_at}) received "
-                                f"{_types(inputs)}: {error}")
+                                f"{_types((args, options))}: {error}")
             named.layer = self.name  # type: ignore[union-attr]
             raise named from error
+        finally:
+            _INSIDE.reset(token)
+        self._regularize(outputs)
+        trace.shapes[self] = mapped(lambda v: known_shape(v) if isinstance(v, Value) else None, outputs)
+        self._pass_masks(trace, call.first, outputs, masks)
+        return outputs
 
-    def ensure_built(self, inputs: Any) -> None:
+    @contextmanager
+    def _scope(self) -> Iterator[None]:
+        """Values and weights made inside belong to this layer."""
+        around, path = _INSIDE.get(), current_origin()
+        token = _INSIDE.set(self)
+        try:
+            if around is self or (around is None and self.scopeless):
+                yield
+            else:
+                with origin(f"{path}/{self.name}" if path else self.name):
+                    yield
+        finally:
+            _INSIDE.reset(token)
+
+    def ensure_built(self, call: Arguments) -> None:
         """Run `build` once; a build that fails leaves no weights behind."""
         if self.built:
             return
         try:
-            self.build([known_shape(v) for v in inputs] if isinstance(inputs, list | tuple) else known_shape(inputs))
+            self.build(**call.shapes_for(self.build))
         except Exception:
             self._own.clear()
             raise
         self.built = True
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
-        """The shape that `call` gives for inputs of a shape with None for unknown sizes."""
+    def _check_inputs(self, inputs: Any) -> None:
+        """Compare the first argument with the layer's `input_spec`, where it has one."""
+        if self.input_spec is not None:
+            self.input_spec.check(inputs)
+
+    # Losses and masks -----------------------------------------------------------------------------------------
+
+    def add_loss(self, loss: Any) -> None:
+        """Add a value, or several, to the loss of the model; of one with axes the sum. For a layer's `call`."""
+        trace = current_trace()
+        if trace is None:
+            raise ValueError(f"{self.name!r}.add_loss received {loss!r} outside of a layer's call. Call it in `call`, "
+                             "of a layer or of a subclass of Model.")
+        for value in flat(loss):
+            trace.losses.append(value if isinstance(value, Value) else f.constant(float(value), "f32"))
+
+    @property
+    def losses(self) -> list[Any]:
+        """What `add_loss` was given and the regularizers of the weights that are trained.
+
+        Symbolic in a step, for the whole of it; elsewhere numbers, of what the layer's last call with arrays added.
+        """
+        trace = current_trace()
+        regularized = [w for w in self.trainable_weights if w.regularizer is not None]
+        if trace is not None:
+            return [*trace.losses, *(w.regularizer(w) for w in regularized)]  # type: ignore[misc]
+        from graphc.immediate import penalty
+
+        return [*self._last_losses, *map(penalty, regularized)]
+
+    def _regularize(self, outputs: Any) -> None:
+        """Add the activity regularizer's loss, which is a mean over the batch."""
+        if self.activity_regularizer is None:
+            return
+        for value in flat(outputs):
+            loss = self.activity_regularizer(value)
+            self.add_loss(f.divide(loss, f.dimension(value.shape[0])) if value.ndim else loss)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """Which steps of the outputs count, from those of the inputs: the same ones."""
+        return mask
+
+    @property
+    def supports_masking(self) -> bool:
+        """Whether masks of the inputs pass to the outputs, through `compute_mask`.
+
+        Set it where they pass as they are; a class with a `compute_mask` of its own needn't.
+        """
+        own = type(self).compute_mask is not Layer.compute_mask
+        return own if self._supports_masking is None else self._supports_masking
+
+    @supports_masking.setter
+    def supports_masking(self, value: bool) -> None:
+        self._supports_masking = bool(value)
+
+    def _pass_masks(self, trace: Trace, inputs: Any, outputs: Any, masks: Any) -> None:
+        """Record the masks of the outputs; a layer that doesn't support masking drops them with a warning."""
+        given = parts_of(outputs)
+        if all(v in trace.masks for v in given):
+            return
+        if self.supports_masking:
+            for value, mask in zip(given, parts_of(self.compute_mask(inputs, masks)), strict=False):
+                if mask is not None and value not in trace.masks:
+                    trace.masks[value] = mask
+        elif any(m is not None for m in flat(masks)) and self not in _WARNED:
+            _WARNED.add(self)
+            warnings.warn(f"The layer {self.name!r} ({type(self).__name__}) received a mask, which it doesn't support: "
+                          "the layers after it won't see the mask.", stacklevel=2)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shape that `call` gives for inputs of a shape with None for unknown sizes, or nests of shapes."""
         from graphc.steps import symbolic_input
 
+        inputs = map_shapes(lambda shape: symbolic_input(shape, self.input_dtype or "f32"), input_shape)
         with tracing(Trace()):  # so that it isn't taken for a call in a functional model
-            return known_shape(self(symbolic_input(tuple(input_shape))))
+            return mapped(known_shape, self(inputs))
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_programs": {}}  # programs are compiled again where they are needed
+        return vars(self) | {"_programs": {}, "_last_losses": ()}  # programs are compiled again where they are needed
 
     @property
     def input(self) -> Any:
@@ -254,15 +385,22 @@ class Layer:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
 
 
-def is_symbolic(inputs: Any) -> bool:
-    """Whether a layer received values to build with, rather than arrays to run on."""
-    if isinstance(inputs, list | tuple):
-        return bool(inputs) and all(map(is_symbolic, inputs))
-    return isinstance(inputs, Value) and not (isinstance(inputs, Variable) and current_trace() is None)
+def is_symbolic(thing: Any) -> bool:
+    """Whether a layer received a value to build with, rather than an array to run on."""
+    if isinstance(thing, list | tuple):
+        return bool(thing) and all(map(is_symbolic, thing))
+    return isinstance(thing, Value) and not (isinstance(thing, Variable) and current_trace() is None)
 
 
-def _types(inputs: Any) -> str:
-    return " and ".join(str(v.type) for v in (inputs if isinstance(inputs, list | tuple) else [inputs]))
+def _constant(thing: Any) -> Any:
+    """An array among a layer's arguments as a value of the graph."""
+    if not isinstance(thing, np.ndarray):
+        return thing
+    return as_value(thing, "f32" if thing.dtype == np.float64 else None)
+
+
+def _types(arguments: Any) -> str:
+    return " and ".join(str(v.type) for v in flat(arguments) if isinstance(v, Value))
 
 
 def _layers_in(things: Any) -> Iterator[Layer]:
@@ -294,10 +432,10 @@ def _given_shape(input_shape: Any, input_dim: Any, batch_input_shape: Any) -> tu
 
 def _plain(value: Any) -> Any:
     """A configuration value made of plain Python values."""
-    if isinstance(value, Layer):
+    if hasattr(value, "get_config"):
         return describe(value)
-    if isinstance(value, initializers.Initializer) or not callable(value):
-        return initializers.serialize(value)
+    if not callable(value):
+        return value
     name = activations.serialize(value)
     return name if getattr(activations, name, None) is value else describe_function(value)
 

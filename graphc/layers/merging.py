@@ -19,6 +19,7 @@ __all__ = ["Add", "Average", "Concatenate", "Dot", "Maximum", "Minimum", "Multip
 class _Merge(Layer):
     """A layer of a list of values, of exactly `count` where that is set."""
 
+    supports_masking = True
     count: int | None = None
 
     def build(self, input_shape: Any) -> None:
@@ -37,6 +38,12 @@ class _Elementwise(_Merge):
     def merge(self, inputs: Sequence[Value]) -> Value:
         """The result for inputs of one rank."""
         raise NotImplementedError
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """Where any of the masks holds; none if an input has none, because then all of it counts."""
+        if mask is None or any(m is None for m in mask):
+            return None
+        return functools.reduce(f.logical_or, mask)
 
 
 class Add(_Elementwise):
@@ -119,6 +126,19 @@ class Concatenate(_Merge):
     def call(self, inputs: Sequence[Value]) -> Value:
         return f.concatenate(inputs, self.axis)
 
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """The masks side by side; along the features, where any of them holds."""
+        if mask is None or all(m is None for m in mask):
+            return None
+        whole = [f.full(x.shape, True, "bool") if m is None else f.broadcast(m, x.shape, range(m.ndim))
+                 for x, m in zip(inputs, mask, strict=True)]
+        return _any(f.concatenate(whole, self.axis))
+
+
+def _any(mask: Value) -> Value:
+    """Where a mask holds anywhere along its last axis."""
+    return f.greater(f.sum(f.cast(mask, "i32"), -1), 0)
+
 
 class Dot(_Merge):
     """The products of two inputs summed along one axis of each; `normalize` makes them cosines.
@@ -154,6 +174,10 @@ class Dot(_Merge):
         rest = (left + right).replace("n", "").replace("k", "")
         result = f.einsum(f"{left},{right}->n{rest}", x, y)
         return result if rest else f.expand_dims(result, 1)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """None: the result has no axis of the inputs' steps to speak of."""
+        return None
 
 
 def _letters(names: str, rank: int, summed: int) -> str:

@@ -8,11 +8,12 @@ from typing import Any
 from graphc.ir import functions as f
 from graphc.ir.graph import Value
 from graphc.ir.types import Shape
-from graphc.layers.convolution import check_axes, padding_mode
 from graphc.layers.layer import Layer
+from graphc.layers.spatial import Spatial
 from graphc.tracing import random_source
 
-__all__ = ["AlphaDropout", "GaussianDropout", "GaussianNoise", "SpatialDropout1D", "SpatialDropout2D"]
+__all__ = ["AlphaDropout", "GaussianDropout", "GaussianNoise", "SpatialDropout1D", "SpatialDropout2D",
+           "SpatialDropout3D"]
 
 # What self-normalizing networks have for minus infinity: G. Klambauer et al., 2017.
 _LEAST = -1.6732632423543772 * 1.0507009873554805
@@ -28,6 +29,8 @@ def normal(key: Value, shape: Shape, stream: int) -> Value:
 
 class _Noise(Layer):
     """A layer that changes its inputs in training, by numbers from its `seed` where it has one."""
+
+    supports_masking = True
 
     def __init__(self, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
@@ -113,22 +116,28 @@ class AlphaDropout(_RateNoise):
         return f.add(f.multiply(f.where(kept, inputs, _LEAST), scale), -scale * _LEAST * self.rate)
 
 
-class _SpatialDropout(_RateNoise):
+class _SpatialDropout(Spatial):
     """Dropout of whole channels."""
 
-    rank = 0
+    supports_masking = True
 
-    def build(self, input_shape: Any) -> None:
-        check_axes(type(self).__name__, input_shape, self.rank)
+    def __init__(self, rate: float, data_format: str | None = None, seed: int | None = None, **kwargs: Any):
+        super().__init__(data_format, **kwargs)
+        if not 0 <= rate <= 1:
+            raise ValueError(f"{type(self).__name__}(rate={rate!r}): the rate is a fraction from 0 to 1.")
+        self.rate, self.seed = rate, seed
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["trainable"]  # which Keras's constructors of these layers don't take
         return config
 
-    def disturb(self, inputs: Value, key: Value, stream: int) -> Value:
-        shape = (inputs.shape[0], *(1,) * self.rank, inputs.shape[-1])
-        return f.multiply(inputs, f.dropout(f.full(shape, 1.0), self.rate, key, stream))
+    def call(self, inputs: Value, training: bool = False) -> Value:
+        source = random_source(self.seed) if training and self.rate else None
+        if source is None:
+            return inputs
+        shape = tuple(n if a in (0, self.channel_axis) else 1 for a, n in enumerate(inputs.shape))
+        return f.multiply(inputs, f.dropout(f.full(shape, 1.0), self.rate, *source))
 
 
 class SpatialDropout1D(_SpatialDropout):
@@ -138,17 +147,27 @@ class SpatialDropout1D(_SpatialDropout):
     """
 
     rank = 1
+    formats = ("channels_last",)
+
+    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any):
+        super().__init__(rate, seed=seed, **kwargs)
 
 
 class SpatialDropout2D(_SpatialDropout):
     """In training a fraction `rate` of an image's channels becomes 0 and the others grow by 1 / (1 - rate).
 
     SpatialDropout2D(0.5)(f32[N,5,5,3]) -> f32[N,5,5,3]
+    SpatialDropout2D(0.5, data_format="channels_first")(f32[N,3,5,5]) -> f32[N,3,5,5]
     SpatialDropout2D(0.5)(f32[N,3]) -> ShapeError: SpatialDropout2D needs 4 axes
     """
 
     rank = 2
 
-    def __init__(self, rate: float, data_format: str | None = None, seed: int | None = None, **kwargs: Any):
-        super().__init__(rate, seed, **kwargs)
-        padding_mode("SpatialDropout2D", "valid", data_format)
+
+class SpatialDropout3D(_SpatialDropout):
+    """In training a fraction `rate` of a volume's channels becomes 0 and the others grow by 1 / (1 - rate).
+
+    SpatialDropout3D(0.5)(f32[N,4,5,5,3]) -> f32[N,4,5,5,3]
+    """
+
+    rank = 3

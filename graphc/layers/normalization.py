@@ -10,6 +10,7 @@ from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
 from graphc.layers.layer import Layer
+from graphc.layers.weights import add_weight, keep_options
 from graphc.variable import Variable
 
 __all__ = ["BatchNormalization", "GroupNormalization", "LayerNormalization", "RMSNormalization", "UnitNormalization",
@@ -34,13 +35,20 @@ def _others(axes: Sequence[int], rank: int) -> tuple[int, ...]:
     return tuple(a for a in range(rank) if a not in axes)
 
 
-def _moments(x: Value, kept: Sequence[int]) -> tuple[Value, Value]:
-    """The mean and the variance, divided by n, at each position along the kept axes."""
+def _moments(x: Value, kept: Sequence[int], mask: Value | None = None) -> tuple[Value, Value]:
+    """The mean and the variance, divided by n, at each position along the kept axes, where a mask holds."""
     axes = _others(kept, x.ndim)
-    mean = f.mean(x, axes)
+    mean = _mean(x, axes, mask)
     # A mean makes the sum of squares around it least, so the variance has no gradient through it.
     around = f.broadcast(f.stop_gradient(mean), x.shape, kept)
-    return mean, f.mean(f.square(f.subtract(x, around)), axes)
+    return mean, _mean(f.square(f.subtract(x, around)), axes, mask)
+
+
+def _mean(x: Value, axes: Sequence[int], mask: Value | None) -> Value:
+    if mask is None:
+        return f.mean(x, axes)
+    held = f.broadcast(mask, x.shape, range(mask.ndim))
+    return f.divide(f.sum(f.where(held, x, 0.0), axes), f.add(f.sum(f.cast(held, x.dtype), axes), 1e-7))
 
 
 def _scaled(x: Value, mean: Value, factor: Value, kept: Sequence[int]) -> Value:
@@ -51,18 +59,22 @@ def _scaled(x: Value, mean: Value, factor: Value, kept: Sequence[int]) -> Value:
 class _Normalization(Layer):
     """What layers with a learnt factor `gamma` and a learnt summand `beta` share."""
 
+    supports_masking = True
+
     def __init__(self, axis: Any = -1, epsilon: float = 1e-3, center: bool = True, scale: bool = True,
-                 beta_initializer: Any = "zeros", gamma_initializer: Any = "ones", **kwargs: Any):
+                 beta_initializer: Any = "zeros", gamma_initializer: Any = "ones", beta_regularizer: Any = None,
+                 gamma_regularizer: Any = None, beta_constraint: Any = None, gamma_constraint: Any = None,
+                 **kwargs: Any):
         super().__init__(**kwargs)
         self.axis = axis if isinstance(axis, int) else [int(a) for a in axis]
         self.epsilon, self.center, self.scale = float(epsilon), center, scale
-        self.beta_initializer = initializers.get(beta_initializer)
-        self.gamma_initializer = initializers.get(gamma_initializer)
+        keep_options(self, "beta", beta_initializer, beta_regularizer, beta_constraint)
+        keep_options(self, "gamma", gamma_initializer, gamma_regularizer, gamma_constraint)
 
     def build(self, input_shape: Any) -> None:
         shape = self.kept(input_shape)
-        self.gamma = self.add_weight(shape, self.gamma_initializer, name="gamma") if self.scale else None
-        self.beta = self.add_weight(shape, self.beta_initializer, name="beta") if self.center else None
+        self.gamma = add_weight(self, "gamma", shape) if self.scale else None
+        self.beta = add_weight(self, "beta", shape) if self.center else None
 
     def kept(self, input_shape: Any) -> tuple[int, ...]:
         """The extents of `axis`, one for each of which there is a factor."""
@@ -110,12 +122,15 @@ class BatchNormalization(_Normalization):
         self.moving_variance = self.add_weight(shape, self.moving_variance_initializer, trainable=False,
                                                name="moving_variance")
 
-    def call(self, inputs: Value, training: bool = False) -> Value:
+    def call(self, inputs: Value, training: bool = False, mask: Value | None = None) -> Value:
+        if mask is not None and mask.ndim != inputs.ndim - 1:
+            raise ShapeError(f"BatchNormalization needs a mask of {inputs.ndim - 1} axes, all but the last one, "
+                             f"received {mask.type}.")
         axes = normal_axes(self.axis, inputs.ndim)
         if not (training and self.trainable):
             factor = self._factor(self.moving_variance)
             return self._shifted(_scaled(inputs, self.moving_mean, factor, axes), self.beta)
-        mean, variance = _moments(inputs, axes)
+        mean, variance = _moments(inputs, axes, mask)
         self._move(self.moving_mean, mean)
         self._move(self.moving_variance, variance)
         # One factor and one summand for each channel: the gradients of gamma and the variance come from the factor's,
@@ -217,6 +232,8 @@ class UnitNormalization(Layer):
     UnitNormalization()(f32[N,3]) -> f32[N,3]
     UnitNormalization(axis=[1, 2])(f32[N,4,3]) -> f32[N,4,3]
     """
+
+    supports_masking = True
 
     def __init__(self, axis: Any = -1, **kwargs: Any):
         super().__init__(**kwargs)

@@ -6,38 +6,35 @@ from typing import Any
 
 from graphc.ir import functions as f
 from graphc.ir.graph import Value
-from graphc.layers.convolution import check_axes, extents, padding_mode
-from graphc.layers.layer import Layer
+from graphc.layers.spatial import Spatial, extents
+from graphc.names import choose
 
-__all__ = ["AveragePooling1D", "AveragePooling2D", "AvgPool1D", "AvgPool2D", "GlobalAveragePooling1D",
-           "GlobalAveragePooling2D", "GlobalAvgPool1D", "GlobalAvgPool2D", "GlobalMaxPool1D", "GlobalMaxPool2D",
-           "GlobalMaxPooling1D", "GlobalMaxPooling2D", "MaxPool1D", "MaxPool2D", "MaxPooling1D", "MaxPooling2D"]
+__all__ = ["AveragePooling1D", "AveragePooling2D", "AveragePooling3D", "AvgPool1D", "AvgPool2D", "AvgPool3D",
+           "GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D", "GlobalAvgPool1D",
+           "GlobalAvgPool2D", "GlobalAvgPool3D", "GlobalMaxPool1D", "GlobalMaxPool2D", "GlobalMaxPool3D",
+           "GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalMaxPooling3D", "MaxPool1D", "MaxPool2D", "MaxPool3D",
+           "MaxPooling1D", "MaxPooling2D", "MaxPooling3D"]
 
 
-class _Pooling(Layer):
+class _Pooling(Spatial):
     """What pooling of windows shares for every rank."""
-
-    rank = 0
 
     def __init__(self, pool_size: Any = 2, strides: Any = None, padding: str = "valid",
                  data_format: str | None = None, **kwargs: Any):
-        super().__init__(**kwargs)
+        super().__init__(data_format, **kwargs)
         owner = type(self).__name__
         self.pool_size = extents(owner, "pool_size", pool_size, self.rank)
         self.strides = self.pool_size if strides is None else extents(owner, "strides", strides, self.rank)
-        self.padding = padding_mode(owner, padding, data_format)
-
-    def build(self, input_shape: Any) -> None:
-        check_axes(type(self).__name__, input_shape, self.rank)
+        self.padding = choose("padding", str(padding), {"valid": "valid", "same": "same"})
 
 
 class _MaxPooling(_Pooling):
-    def call(self, inputs: Value) -> Value:
+    def compute(self, inputs: Value) -> Value:
         return f.max_pool(inputs, self.pool_size, self.strides, self.padding)
 
 
 class _AveragePooling(_Pooling):
-    def call(self, inputs: Value) -> Value:
+    def compute(self, inputs: Value) -> Value:
         return f.average_pool(inputs, self.pool_size, self.strides, self.padding)
 
 
@@ -62,6 +59,15 @@ class MaxPooling2D(_MaxPooling):
     rank = 2
 
 
+class MaxPooling3D(_MaxPooling):
+    """The largest value of each window of a volume.
+
+    MaxPooling3D()(f32[N,5,4,4,2]) -> f32[N,2,2,2,2]
+    """
+
+    rank = 3
+
+
 class AveragePooling1D(_AveragePooling):
     """The mean of each window of a sequence; padding does not count.
 
@@ -82,27 +88,30 @@ class AveragePooling2D(_AveragePooling):
     rank = 2
 
 
-class _GlobalPooling(Layer):
+class AveragePooling3D(_AveragePooling):
+    """The mean of each window of a volume; padding does not count.
+
+    AveragePooling3D(2, padding="same")(f32[N,5,4,4,2]) -> f32[N,3,2,2,2]
+    """
+
+    rank = 3
+
+
+class _GlobalPooling(Spatial):
     """What pooling of whole samples shares."""
 
-    rank = 0
-
     def __init__(self, data_format: str | None = None, keepdims: bool = False, **kwargs: Any):
-        super().__init__(**kwargs)
-        padding_mode(type(self).__name__, "valid", data_format)
+        super().__init__(data_format, **kwargs)
         self.keepdims = keepdims
-
-    def build(self, input_shape: Any) -> None:
-        check_axes(type(self).__name__, input_shape, self.rank)
 
 
 class _GlobalMaxPooling(_GlobalPooling):
-    def call(self, inputs: Value) -> Value:
+    def compute(self, inputs: Value) -> Value:
         return f.max(inputs, range(1, self.rank + 1), self.keepdims)
 
 
 class _GlobalAveragePooling(_GlobalPooling):
-    def call(self, inputs: Value) -> Value:
+    def compute(self, inputs: Value) -> Value:
         return f.mean(inputs, range(1, self.rank + 1), self.keepdims)
 
 
@@ -125,13 +134,33 @@ class GlobalMaxPooling2D(_GlobalMaxPooling):
     rank = 2
 
 
+class GlobalMaxPooling3D(_GlobalMaxPooling):
+    """The largest value of each channel of a volume.
+
+    GlobalMaxPooling3D()(f32[N,5,4,3,2]) -> f32[N,2]
+    """
+
+    rank = 3
+
+
 class GlobalAveragePooling1D(_GlobalAveragePooling):
-    """The mean of each channel of a sequence.
+    """The mean of each channel of a sequence; steps that a mask leaves out do not count.
 
     GlobalAveragePooling1D()(f32[N,5,3]) -> f32[N,3]
     """
 
     rank = 1
+    supports_masking = True
+
+    def call(self, inputs: Value, mask: Value | None = None) -> Value:
+        if mask is None:
+            return super().call(inputs)
+        counts = f.expand_dims(mask, -1)
+        total = f.sum(f.where(counts, self.channels_last(inputs), 0.0), 1, self.keepdims)
+        return self.channels_as_given(f.divide(total, f.sum(f.cast(counts, "f32"), 1, self.keepdims)))
+
+    def compute_mask(self, inputs: Value, mask: Value | None = None) -> None:
+        """No steps are left."""
 
 
 class GlobalAveragePooling2D(_GlobalAveragePooling):
@@ -145,6 +174,17 @@ class GlobalAveragePooling2D(_GlobalAveragePooling):
     rank = 2
 
 
-MaxPool1D, MaxPool2D, AvgPool1D, AvgPool2D = MaxPooling1D, MaxPooling2D, AveragePooling1D, AveragePooling2D
-GlobalMaxPool1D, GlobalMaxPool2D = GlobalMaxPooling1D, GlobalMaxPooling2D
-GlobalAvgPool1D, GlobalAvgPool2D = GlobalAveragePooling1D, GlobalAveragePooling2D
+class GlobalAveragePooling3D(_GlobalAveragePooling):
+    """The mean of each channel of a volume.
+
+    GlobalAveragePooling3D()(f32[N,5,4,3,2]) -> f32[N,2]
+    """
+
+    rank = 3
+
+
+MaxPool1D, MaxPool2D, MaxPool3D = MaxPooling1D, MaxPooling2D, MaxPooling3D
+AvgPool1D, AvgPool2D, AvgPool3D = AveragePooling1D, AveragePooling2D, AveragePooling3D
+GlobalMaxPool1D, GlobalMaxPool2D, GlobalMaxPool3D = GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D
+GlobalAvgPool1D, GlobalAvgPool2D, GlobalAvgPool3D = (GlobalAveragePooling1D, GlobalAveragePooling2D,
+                                                     GlobalAveragePooling3D)

@@ -10,14 +10,14 @@ import numpy as np
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
-from graphc.ir.types import Dim
-from graphc.layers.convolution import check_axes, extents, padding_mode
 from graphc.layers.core import positive
 from graphc.layers.layer import Layer
+from graphc.layers.resampling import INTERPOLATIONS, resized
+from graphc.layers.spatial import Spatial, extents
 from graphc.names import choose
 
-__all__ = ["Cropping1D", "Cropping2D", "Permute", "RepeatVector", "Reshape", "UpSampling1D", "UpSampling2D",
-           "ZeroPadding1D", "ZeroPadding2D", "linear_weights"]
+__all__ = ["Cropping1D", "Cropping2D", "Cropping3D", "Permute", "RepeatVector", "Reshape", "UpSampling1D",
+           "UpSampling2D", "UpSampling3D", "ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D"]
 
 
 class Reshape(Layer):
@@ -83,7 +83,7 @@ class RepeatVector(Layer):
 
 def _ends(owner: str, name: str, value: Any, rank: int) -> tuple[tuple[int, int], ...]:
     """How many elements at both ends of each spatial axis: one number, one for each axis, or a pair for each."""
-    given = (value,) * rank if isinstance(value, int | np.integer) else tuple(value)
+    given = (value,) * rank if isinstance(value, int | np.integer) else tuple(value) if rank > 1 else (value,)
     pairs = tuple((v, v) if isinstance(v, int | np.integer) else tuple(v) for v in given)
     if len(pairs) != rank or any(len(p) != 2 or not all(isinstance(n, int | np.integer) and n >= 0 for n in p)
                                  for p in pairs):
@@ -103,77 +103,89 @@ def _crop(x: Value, ends: Sequence[tuple[int, int]]) -> Value:
     return f.slice(x, (0, *(b for b, _ in ends), 0), shape)
 
 
-class ZeroPadding1D(Layer):
+class _ZeroPadding(Spatial):
+    """What padding shares for every rank."""
+
+    def __init__(self, padding: Any = 1, data_format: str | None = None, **kwargs: Any):
+        super().__init__(data_format, **kwargs)
+        self.ends = _ends(type(self).__name__, "padding", padding, self.rank)
+        self.padding = self.ends if self.rank > 1 else self.ends[0]
+
+    def compute(self, inputs: Value) -> Value:
+        return _pad(inputs, self.ends)
+
+
+class ZeroPadding1D(_ZeroPadding):
     """Zeros before and after each sequence.
 
     ZeroPadding1D((2, 0))(f32[N,4,3]) -> f32[N,6,3]
     """
 
-    def __init__(self, padding: Any = 1, data_format: str | None = None, **kwargs: Any):
-        super().__init__(**kwargs)
-        padding_mode("ZeroPadding1D", "valid", data_format)
-        (self.padding,) = _ends("ZeroPadding1D", "padding", padding if isinstance(padding, int) else (padding,), 1)
-
-    def build(self, input_shape: Any) -> None:
-        check_axes("ZeroPadding1D", input_shape, 1)
-
-    def call(self, inputs: Value) -> Value:
-        return _pad(inputs, [self.padding])
+    rank = 1
 
 
-class ZeroPadding2D(Layer):
+class ZeroPadding2D(_ZeroPadding):
     """Zeros around each image: `padding` is ((top, bottom), (left, right)), (rows, columns) or one number.
 
     ZeroPadding2D(((1, 0), (2, 3)))(f32[N,4,4,3]) -> f32[N,5,9,3]
     ZeroPadding2D((1, 2))(f32[N,4,4,3]) -> f32[N,6,8,3]
+    ZeroPadding2D((1, 2), data_format="channels_first")(f32[N,3,4,4]) -> f32[N,3,6,8]
     """
 
-    def __init__(self, padding: Any = (1, 1), data_format: str | None = None, **kwargs: Any):
-        super().__init__(**kwargs)
-        padding_mode("ZeroPadding2D", "valid", data_format)
-        self.padding = _ends("ZeroPadding2D", "padding", padding, 2)
-
-    def build(self, input_shape: Any) -> None:
-        check_axes("ZeroPadding2D", input_shape, 2)
-
-    def call(self, inputs: Value) -> Value:
-        return _pad(inputs, self.padding)
+    rank = 2
 
 
-class Cropping1D(Layer):
+class ZeroPadding3D(_ZeroPadding):
+    """Zeros around each volume: one number, one for each axis, or a pair for each.
+
+    ZeroPadding3D((1, 2, 0))(f32[N,4,4,5,2]) -> f32[N,6,8,5,2]
+    """
+
+    rank = 3
+
+
+class _Cropping(Spatial):
+    """What cropping shares for every rank."""
+
+    def __init__(self, cropping: Any = 1, data_format: str | None = None, **kwargs: Any):
+        super().__init__(data_format, **kwargs)
+        self.ends = _ends(type(self).__name__, "cropping", cropping, self.rank)
+        self.cropping = self.ends if self.rank > 1 else self.ends[0]
+
+    def compute(self, inputs: Value) -> Value:
+        return _crop(inputs, self.ends)
+
+
+class Cropping1D(_Cropping):
     """Each sequence without its first and last steps.
 
     Cropping1D((2, 0))(f32[N,5,3]) -> f32[N,3,3]
     Cropping1D(2)(f32[N,4,3]) -> ShapeError: leaves nothing
     """
 
-    def __init__(self, cropping: Any = (1, 1), **kwargs: Any):
-        super().__init__(**kwargs)
-        (self.cropping,) = _ends("Cropping1D", "cropping", cropping if isinstance(cropping, int) else (cropping,), 1)
-
-    def build(self, input_shape: Any) -> None:
-        check_axes("Cropping1D", input_shape, 1)
-
-    def call(self, inputs: Value) -> Value:
-        return _crop(inputs, [self.cropping])
+    rank = 1
+    formats = ("channels_last",)
 
 
-class Cropping2D(Layer):
+class Cropping2D(_Cropping):
     """Each image without its borders: `cropping` is ((top, bottom), (left, right)), (rows, columns) or one number.
 
     Cropping2D(((1, 0), (2, 1)))(f32[N,4,6,3]) -> f32[N,3,3,3]
     """
 
-    def __init__(self, cropping: Any = ((0, 0), (0, 0)), data_format: str | None = None, **kwargs: Any):
-        super().__init__(**kwargs)
-        padding_mode("Cropping2D", "valid", data_format)
-        self.cropping = _ends("Cropping2D", "cropping", cropping, 2)
+    rank = 2
 
-    def build(self, input_shape: Any) -> None:
-        check_axes("Cropping2D", input_shape, 2)
+    def __init__(self, cropping: Any = 0, data_format: str | None = None, **kwargs: Any):
+        super().__init__(cropping, data_format, **kwargs)
 
-    def call(self, inputs: Value) -> Value:
-        return _crop(inputs, self.cropping)
+
+class Cropping3D(_Cropping):
+    """Each volume without its borders: one number, one for each axis, or a pair for each.
+
+    Cropping3D(((1, 0), (2, 1), (0, 0)))(f32[N,4,6,3,2]) -> f32[N,3,3,3,2]
+    """
+
+    rank = 3
 
 
 # --------------------------------------------------------------------------------------------------------- upsampling
@@ -189,56 +201,57 @@ def _repeat(x: Value, size: Sequence[int]) -> Value:
     return f.reshape(f.broadcast(x, (*spread, x.shape[-1]), places), (*shape, x.shape[-1]))
 
 
-def linear_weights(places: Value, extent: int | Dim) -> Value:
-    """How much each of `extent` elements counts at places [..., 1] between them: 1 at its own, 0 from 1 off on."""
-    distance = f.absolute(f.subtract(places, f.iota((1, extent), (1,), "f32")))
-    return f.maximum(f.subtract(1.0, distance), 0.0)
-
-
-def _enlarging(extent: int | Dim, times: int) -> Value:
-    """The matrix [extent * times, extent] that interpolates linearly between the middles of elements."""
-    place = f.divide(f.add(f.iota((extent * times, 1), (0,), "f32"), 0.5), float(times))
-    last = f.subtract(f.dimension(extent), 1.0)
-    return linear_weights(f.clip(f.subtract(place, 0.5), 0.0, last), extent)
-
-
-class UpSampling1D(Layer):
+class UpSampling1D(Spatial):
     """Every step of a sequence `size` times.
 
     UpSampling1D(3)(f32[N,4,2]) -> f32[N,12,2]
     """
 
+    rank = 1
+    formats = ("channels_last",)
+
     def __init__(self, size: int = 2, **kwargs: Any):
         super().__init__(**kwargs)
         self.size = positive("UpSampling1D", "size", size)
 
-    def build(self, input_shape: Any) -> None:
-        check_axes("UpSampling1D", input_shape, 1)
-
-    def call(self, inputs: Value) -> Value:
+    def compute(self, inputs: Value) -> Value:
         return _repeat(inputs, (self.size,))
 
 
-class UpSampling2D(Layer):
-    """Images enlarged by whole numbers; `interpolation` is 'nearest' or 'bilinear'.
+class UpSampling2D(Spatial):
+    """Images enlarged by whole numbers; `interpolation` is 'nearest', 'bilinear', 'bicubic', 'lanczos3' or 'lanczos5'.
 
     UpSampling2D((2, 3))(f32[N,4,5,2]) -> f32[N,8,15,2]
     UpSampling2D(2, interpolation="bilinear")(f32[N,4,5,2]) -> f32[N,8,10,2]
     UpSampling2D()(f32[N,4,5]) -> ShapeError: UpSampling2D needs 4 axes
     """
 
+    rank = 2
+
     def __init__(self, size: Any = (2, 2), data_format: str | None = None, interpolation: str = "nearest",
                  **kwargs: Any):
-        super().__init__(**kwargs)
-        padding_mode("UpSampling2D", "valid", data_format)
+        super().__init__(data_format, **kwargs)
         self.size = extents("UpSampling2D", "size", size, 2)
-        self.interpolation = choose("interpolation", interpolation, {m: m for m in ("nearest", "bilinear")})
+        self.interpolation = choose("interpolation", interpolation, INTERPOLATIONS)
 
-    def build(self, input_shape: Any) -> None:
-        check_axes("UpSampling2D", input_shape, 2)
-
-    def call(self, inputs: Value) -> Value:
+    def compute(self, inputs: Value) -> Value:
         if self.interpolation == "nearest":
             return _repeat(inputs, self.size)
-        rows, columns = map(_enlarging, inputs.shape[1:3], self.size)
-        return f.einsum("nhvc,wv->nhwc", f.einsum("nuvc,hu->nhvc", inputs, rows), columns)
+        height, width = (n * times for n, times in zip(inputs.shape[1:3], self.size, strict=True))
+        return resized(inputs, height, width, self.interpolation)
+
+
+class UpSampling3D(Spatial):
+    """Every element of a volume `size` times along each axis.
+
+    UpSampling3D((1, 2, 3))(f32[N,4,5,2,3]) -> f32[N,4,10,6,3]
+    """
+
+    rank = 3
+
+    def __init__(self, size: Any = (2, 2, 2), data_format: str | None = None, **kwargs: Any):
+        super().__init__(data_format, **kwargs)
+        self.size = extents("UpSampling3D", "size", size, 3)
+
+    def compute(self, inputs: Value) -> Value:
+        return _repeat(inputs, self.size)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.backend import image_data_format
+from graphc.config import image_data_format
 from graphc.eager import Array, op
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.backend import floatx
+from graphc.config import floatx
 from graphc.eager import Array, Arrays, Number, as_array, op
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError

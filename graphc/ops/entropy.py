@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphc.backend import epsilon
+from graphc.config import epsilon
 from graphc.eager import Array, op
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from graphc import activations
-from graphc.backend import epsilon as least_divisor
-from graphc.backend import floatx
+from graphc.config import epsilon as least_divisor
+from graphc.config import floatx
 from graphc.eager import Array, Number, op
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError

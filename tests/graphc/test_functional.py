@@ -61,7 +61,7 @@ def test_a_functional_model_trains_as_the_same_model_written_as_a_class():
 
 def test_layers_names_shapes_and_summary(capsys):
     model = residual()
-    assert [layer.name for layer in model.layers] == ["first", "second", "sum", "flat", "drop", "last"]
+    assert [layer.name for layer in model.layers] == ["image", "first", "second", "sum", "flat", "drop", "last"]
     assert [w.path for w in model.weights][:2] == ["first/kernel", "first/bias"]
     assert model.input_shape == (None, 8, 8, 3) and model.output_shape == (None, 3)
     assert model.count_params() == 112 + 148 + 771

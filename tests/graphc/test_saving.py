@@ -349,10 +349,10 @@ def test_other_endings(name, tmp_path):
 # ------------------------------------------------------------------------------------------------ compile information
 
 @pytest.mark.parametrize(("key", "value", "message"), [
-    ("optimizer", {"class_name": "Nadam", "config": {}}, "no optimizer class 'Nadam'"),
+    ("optimizer", {"class_name": "Muon", "config": {}}, "no optimizer class 'Muon'"),
     ("optimizer", {"class_name": "Adam", "config": {"learning_rate": {"class_name": "CosineDecay", "config": {}}}},
      "CosineDecay"),
-    ("optimizer", {"class_name": "Adam", "config": {"use_ema": True}}, "use_ema=True; graphc's has only"),
+    ("optimizer", {"class_name": "Adam", "config": {"horizon": 3}}, "horizon=3; graphc's has no such option"),
     ("loss", "hubber", "hubber"), ("loss", {"a": "mse"}, "describes no loss"), ("metrics", ["mse", 5], "metric"),
     ("loss_weights", [1.0], "loss_weights"),
 ])
@@ -394,7 +394,7 @@ def change_class(**changes):
     (change_layer(units=0), r"units must be a positive integer.*layer 'dense'"),
     (change_layer(activation="rleu"), "Did you mean 'relu'"),
     (change_layer(kernel_initializer={"class_name": "Spiral", "config": {}}),
-     r"no initializer or layer class 'Spiral'.*\(in the layer 'dense' \(Dense\)\)"),
+     r"no initializer, layer or schedule class 'Spiral'.*\(in the layer 'dense' \(Dense\)\)"),
     (change_layer(dtype={"class_name": "DTypePolicy", "config": {"name": "mixed_float16"}}), "mixed_float16"),
     (change_layer(name=["dense"]), "expected an object, and a text as its name"),
     (change_layer(units=10**12), r"asks for a weight of shape \[3, 1000000000000\], more than model.weights.h5 holds"),

@@ -1,0 +1,124 @@
+"""Functional models as Keras 3 describes them, and back: each layer with its calls, whose values say where they come from.
+
+A value is `{"class_name": "__keras_tensor__", "config": {..., "keras_history": [layer, call, place]}}`: what the layer of
+that name gave, in which of its calls, and which of several results it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from graphc.configs import describe
+from graphc.functional import Call
+from graphc.functional_model import Functional
+from graphc.ir.graph import Value
+from graphc.layers.core import InputLayer
+from graphc.layers.layer import Layer, known_shape
+from graphc.nests import flat, is_nested, mapped, parts_of
+
+__all__ = ["describe_functional", "functional_from"]
+
+History = tuple[str, int, int]
+
+
+def describe_functional(model: Functional) -> dict[str, Any]:
+    """The configuration of a functional model; ValueError where it computes outside of layers, with operators say."""
+    places: dict[Value, History] = {}
+    calls: dict[Layer, list[Call]] = {layer: [] for layer in model.layers}
+    for value in model.inputs:
+        if value.layer is None:
+            raise ValueError(f"The model {model.name!r} begins at a result of the layer {value.call.layer.name!r}, and "
+                             "can't be described. Begin at an Input.")
+        places[value] = (value.layer.name, 0, 0)
+    for call in model.calls_inside:
+        calls[call.layer].append(call)
+        for i, value in enumerate(flat(call.outputs)):
+            places[value] = (call.layer.name, len(calls[call.layer]) - 1, i)
+
+    def place(value: Value) -> list[Any]:
+        if value not in places:
+            raise ValueError(f"The model {model.name!r} computes {value!r} outside of layers, which can't be written down: "
+                             "use layers such as Add or Lambda, or write its weights only, with save_weights.")
+        return list(places[value])
+
+    def written(thing: Any) -> Any:
+        if not isinstance(thing, Value):
+            return thing
+        return {"class_name": "__keras_tensor__", "config": {
+            "shape": list(known_shape(thing)), "dtype": thing.dtype.numpy.name, "keras_history": place(thing)}}
+
+    layers = [describe(layer) | {"name": layer.name, "inbound_nodes": [
+        {"args": mapped(written, list(c.args)), "kwargs": mapped(written, dict(c.options))} for c in calls[layer]]}
+        for layer in model.layers]
+    return {"name": model.name, "trainable": model.trainable, "layers": layers,
+            "input_layers": mapped(place, model.input), "output_layers": mapped(place, model.output)}
+
+
+def functional_from(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Functional:
+    """The functional model of a configuration; ValueError where that says something impossible."""
+    from graphc.serialization import deserialize  # serialization builds on models
+
+    given: dict[History, Value] = {}
+    waiting: list[tuple[Layer, int, Any]] = []
+    for described in config["layers"]:
+        layer = deserialize(described, "layer", custom_objects)
+        if isinstance(layer, InputLayer):
+            given[layer.name, 0, 0] = layer.placeholder()
+        else:
+            waiting += [(layer, i, node) for i, node in enumerate(described.get("inbound_nodes", ()))]
+    while waiting:
+        later = []
+        for layer, i, node in waiting:
+            args, options = node["args"], {n: v for n, v in node["kwargs"].items() if v is not None}
+            if all(h in given for h in _histories((args, options))):
+                results = layer(*_read(args, given), **_read(options, given))
+                given.update(((layer.name, i, k), value) for k, value in enumerate(flat(results)))
+            else:
+                later.append((layer, i, node))
+        if len(later) == len(waiting):
+            raise ValueError(f"The model {config.get('name')!r} calls the layer {later[0][0].name!r} on values that no "
+                             "layer gives.")
+        waiting = later
+    inputs, outputs = (_ends(config[name], given) for name in ("input_layers", "output_layers"))
+    return Functional(inputs, outputs, name=config.get("name"), trainable=config.get("trainable", True))
+
+
+def _is_value(thing: Any) -> bool:
+    return isinstance(thing, Mapping) and thing.get("class_name") == "__keras_tensor__"
+
+
+def _history(thing: Mapping[str, Any]) -> History:
+    name, call, place = thing["config"]["keras_history"]
+    return str(name), int(call), int(place)
+
+
+def _histories(thing: Any) -> list[History]:
+    """Where all values in written arguments come from."""
+    if _is_value(thing):
+        return [_history(thing)]
+    return [h for part in parts_of(thing) for h in _histories(part)] if is_nested(thing) else []
+
+
+def _read(thing: Any, given: Mapping[History, Value]) -> Any:
+    """Arguments with the values that they speak of."""
+    if _is_value(thing):
+        return given[_history(thing)]
+    if isinstance(thing, Mapping):
+        return {name: _read(part, given) for name, part in thing.items()}
+    return [_read(part, given) for part in thing] if isinstance(thing, list | tuple) else thing
+
+
+def _ends(thing: Any, given: Mapping[History, Value]) -> Any:
+    """The inputs or outputs of a model in their structure."""
+    if isinstance(thing, Mapping):
+        return {name: _ends(part, given) for name, part in thing.items()}
+    if len(thing) == 3 and isinstance(thing[0], str):
+        return _found(tuple(thing), given)
+    return type(thing)(_ends(part, given) for part in thing)
+
+
+def _found(history: Any, given: Mapping[History, Value]) -> Value:
+    if history not in given:
+        raise ValueError(f"A functional model ends at {list(history)}, which no layer gives.")
+    return given[history]

@@ -1,0 +1,168 @@
+"""Functional models: `Model(inputs, outputs)`. https://keras.io/guides/functional_api/"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from graphc.functional import Call, Placeholder, batch_before, calls_before, run
+from graphc.ir import functions as f
+from graphc.ir.graph import Value
+from graphc.ir.traverse import postorder
+from graphc.layers.layer import Layer, known_shape
+from graphc.model import Model
+from graphc.nests import flat, mapped, parts_of, structured
+from graphc.ports import Port, by_port, ports
+from graphc.tracing import current_trace
+
+__all__ = ["Functional"]
+
+
+class Functional(Model):
+    """The layers between symbolic inputs and symbolic outputs, each a value or a list, tuple or dict of them.
+
+    The calls that lead from the one to the other are made again in each step. A layer that is called several times
+    has one set of weights. Data for several inputs are given in their structure, or by their names; what `predict`
+    returns has the structure of the outputs.
+    """
+
+    def __init__(self, inputs: Any, outputs: Any, name: str | None = None, trainable: bool = True, **kwargs: Any):
+        super().__init__(name=name, **kwargs)
+        inputs, outputs = _alone(inputs), _alone(outputs)
+        self.inputs, self.outputs = list(flat(inputs)), list(flat(outputs))
+        for what, values in (("inputs", self.inputs), ("outputs", self.outputs)):
+            for value in values:
+                if not isinstance(value, Value) or (what == "inputs" and not isinstance(value, Placeholder)):
+                    raise TypeError(f"Model({what}): expected what Input or a layer gave, received {value!r}.")
+            if not values:
+                raise ValueError(f"Model({what}): expected at least one, received {values}.")
+        if len(set(self.inputs)) < len(self.inputs):
+            raise ValueError(f"The model {self.name!r} has the same input twice.")
+        found, self.calls_inside = calls_before(self.outputs, self.inputs)
+        given = set(self.inputs)
+        missing = [v.name for v in found if v not in given]
+        if missing:
+            raise ValueError(f"The outputs of the model {self.name!r} depend on the input {missing[0]!r}: give it in "
+                             "`inputs`.")
+        self._layers = _in_order(self.inputs, self.outputs)
+        names = Counter(layer.name for layer in self._layers)
+        taken = next((name for name, count in names.items() if count > 1), None)
+        if taken is not None:
+            raise ValueError(f"The model {self.name!r} has two layers named {taken!r}: give them other names.")
+        self._inputs_given, self._outputs_given = inputs, outputs
+        self.takes = mapped(lambda v: Port(v.name, known_shape(v)[1:], str(v.dtype), batch_before([v])), inputs)
+        gives = self._outputs_of(outputs)
+        if not isinstance(outputs, dict):
+            named = zip(flat(gives), map(_maker, self.outputs), strict=True)
+            gives = structured(gives, (Port(maker or p.name, p.shape, p.dtype) for p, maker in named))
+        self.gives = gives
+        self.built = True
+        if not trainable:
+            self.trainable = False
+
+    def build(self, input_shape: Any = None) -> None:
+        """Nothing is left to build."""
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Make the calls between the inputs and the outputs again."""
+        given = by_port(inputs, self.takes, f"{self.name!r} received", "input")
+        values = [f.cast(v, p.dtype) for v, p in zip(given, ports(self.takes), strict=True)]
+        trace = current_trace()
+        if mask is not None and trace is not None:
+            trace.masks.update((v, m) for v, m in zip(values, parts_of(mask), strict=True) if m is not None)
+        elif trace is not None:
+            trace.masks.update((v, trace.masks[g]) for v, g in zip(values, given, strict=True) if g in trace.masks)
+        return run(self._outputs_given, dict(zip(self.inputs, values, strict=True)), training)
+
+    def sublayers(self) -> list[Layer]:
+        inside = super().sublayers() if type(self) is not Functional else []  # of a user's subclass
+        return list(dict.fromkeys([*self._layers, *inside]))
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The inputs and layers inside, those that others depend on first."""
+        return self.sublayers()
+
+    @property
+    def input(self) -> Any:
+        """The symbolic inputs in the structure in which the model received them."""
+        return self._inputs_given
+
+    @property
+    def output(self) -> Any:
+        """The symbolic outputs in the structure in which the model received them."""
+        return self._outputs_given
+
+    def _output_layer(self, index: int) -> str:
+        return _maker(self.outputs[index]) or self.output_names[index]
+
+    def described_layers(self) -> list[tuple[Layer, Any]]:
+        shapes: dict[Layer, Any] = {v.layer: known_shape(v) for v in self.inputs if v.layer is not None}
+        shapes |= {c.layer: mapped(known_shape, c.outputs) for c in self.calls_inside}
+        return [(layer, shapes.get(layer)) for layer in self.layers]
+
+    def get_config(self) -> dict[str, Any]:
+        """The layers with the calls that connect them, in Keras's form."""
+        from graphc.functional_config import describe_functional  # which builds on models
+
+        return describe_functional(self)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Functional:
+        """A model from what `get_config` returned; `custom_objects` are the user's own classes by name."""
+        from graphc.functional_config import functional_from
+
+        return functional_from(config, custom_objects)
+
+
+def _alone(nest: Any) -> Any:
+    """The value itself for a list of one."""
+    return nest[0] if isinstance(nest, list | tuple) and len(nest) == 1 and isinstance(nest[0], Value) else nest
+
+
+def _maker(value: Any) -> str | None:
+    """The layer that a value comes from."""
+    if not isinstance(value, Placeholder):
+        return None
+    return value.call.layer.name if value.call is not None else value.name
+
+
+def _in_order(inputs: list[Any], outputs: list[Value]) -> list[Layer]:
+    """The layers as Keras orders them: by how far they are from the outputs, then as a walk from there meets them."""
+    given, depths, met = set(inputs), {}, {}
+
+    def reads(value: Value) -> list[Value]:
+        if value in given:
+            return []
+        return value.call.values if isinstance(value, Placeholder) and value.call else list(value.operands)
+
+    def walk(value: Value) -> None:  # which layers are met first
+        stack = [value]
+        while stack:
+            at = stack.pop()
+            if at in met:
+                continue
+            met[at] = len(met)
+            stack += reversed(reads(at))
+
+    for output in outputs:
+        walk(output)
+    nodes: dict[Any, int] = {}
+    layer_depths: dict[Layer, int] = {}
+    first: dict[Layer, int] = {}
+    for value in reversed(postorder(outputs, reads)):
+        call: Call | None = value.call if isinstance(value, Placeholder) and value not in given else None
+        depth = max(nodes.get(call, 0) if call is not None else 0, depths.get(value, 0))
+        layer = call.layer if call is not None else getattr(value, "layer", None)
+        if layer is not None:
+            depth = max(depth, layer_depths.get(layer, 0))
+            layer_depths[layer] = depth
+            first[layer] = min(first.get(layer, met[value]), met[value])
+        if call is not None:
+            nodes[call] = depth
+        for operand in reads(value):
+            depths[operand] = max(depths.get(operand, 0), depth + 1)
+    for value in inputs:
+        if value.layer is not None and value.layer not in layer_depths:  # one that no output depends on
+            layer_depths[value.layer], first[value.layer] = 0, -1
+    return sorted(layer_depths, key=lambda layer: (-layer_depths[layer], first[layer]))

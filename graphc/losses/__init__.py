@@ -1,0 +1,80 @@
+"""Losses as graph builders: values in, values out. https://keras.io/api/losses/
+
+A function gives one loss for each sample (the mean over its last axis); a class adds the options and the
+reduction to one number, by default the mean over all of them. Both take arrays, too, and give arrays then.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphc.configs import describe, describe_function
+from graphc.ir.graph import Value
+from graphc.losses import hinge as _hinge
+from graphc.losses import probabilistic as _probabilistic
+from graphc.losses import regression as _regression
+from graphc.losses.hinge import *  # noqa: F403
+from graphc.losses.loss import Loss, LossFunctionWrapper, Reduction
+from graphc.losses.probabilistic import *  # noqa: F403
+from graphc.losses.regression import *  # noqa: F403
+from graphc.names import choose
+
+_PUBLIC = {name: getattr(module, name) for module in (_regression, _hinge, _probabilistic)
+           for name in module.__all__ if name not in ("Crossentropy", "cosine")}
+_CLASSES = {name: c for name, c in _PUBLIC.items() if isinstance(c, type)}
+_FUNCTIONS: dict[Any, type[LossFunctionWrapper]] = {c.function: c for c in _CLASSES.values()}
+# Short names and those of older versions of Keras, as functions and as strings.
+_ALIASES = {
+    "mse": "mean_squared_error", "mae": "mean_absolute_error", "mape": "mean_absolute_percentage_error",
+    "msle": "mean_squared_logarithmic_error", "bce": "binary_crossentropy", "kld": "kl_divergence",
+    "kullback_leibler_divergence": "kl_divergence", "logcosh": "log_cosh", "huber_loss": "huber",
+    "cosine_proximity": "cosine_similarity",
+}
+_ALIASES |= {name.upper(): known for name, known in _ALIASES.items() if len(name) <= 4}
+globals().update({name: _PUBLIC[known] for name, known in _ALIASES.items()})
+
+__all__ = ["Loss", "Reduction", "deserialize", "get", "serialize",
+           *sorted(_PUBLIC), *sorted(_ALIASES)]
+
+_BY_NAME: dict[str, type[Loss]] = (_CLASSES | {fn.__name__: c for fn, c in _FUNCTIONS.items()}
+                                   | {name: _FUNCTIONS[_PUBLIC[known]] for name, known in _ALIASES.items()}
+                                   | {"crossentropy": _probabilistic.Crossentropy, "ce": _probabilistic.Crossentropy})
+
+
+class _Wrapped(Loss):
+    """A loss function of the user's."""
+
+    def __init__(self, function: Any):
+        super().__init__(getattr(function, "__name__", "loss"))
+        self.function = function
+
+    def call(self, y_true: Value, y_pred: Value) -> Value:
+        return self.function(y_true, y_pred)
+
+
+def get(identifier: Any) -> Loss:
+    """The loss for a name, a Loss, a class, a config, or a function of (y_true, y_pred) that gives one loss per sample.
+
+    Raises ValueError for an unknown name, TypeError for anything else.
+    """
+    if isinstance(identifier, Loss):
+        return identifier
+    if isinstance(identifier, str):
+        return choose("loss", identifier, _BY_NAME)()
+    if isinstance(identifier, dict) and "class_name" in identifier:
+        return choose("loss", str(identifier["class_name"]), _BY_NAME)(**identifier.get("config", {}))
+    if isinstance(identifier, type) and issubclass(identifier, Loss):
+        return identifier()
+    if callable(identifier):
+        return _FUNCTIONS[identifier]() if identifier in _FUNCTIONS else _Wrapped(identifier)
+    raise TypeError(f"A loss is a name, a Loss or a function of (y_true, y_pred), received {identifier!r}.")
+
+
+deserialize = get
+
+
+def serialize(loss: Loss) -> Any:
+    """The class name and arguments of a loss, or the name of a function of the user's."""
+    if isinstance(loss, _Wrapped):
+        return describe_function(loss.function)
+    return "crossentropy" if isinstance(loss, _probabilistic.Crossentropy) else describe(loss)

@@ -1,0 +1,258 @@
+"""The base of all models: a layer that can be trained. https://keras.io/api/models/model/"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from graphc.data import raw_array
+from graphc.functional import is_placed
+from graphc.ir.errors import ShapeError
+from graphc.ir.graph import Value
+from graphc.ir.types import dim
+from graphc.layers.arguments import Arguments, map_shapes
+from graphc.layers.layer import Layer, is_symbolic, known_shape
+from graphc.nests import flat, is_nested, mapped, structured
+from graphc.ports import Port, batch_of, ports
+from graphc.steps import new_random_key, symbolic_inputs
+from graphc.summary import plain, summary_lines
+from graphc.tracing import Trace, current_trace, tracing
+from graphc.training import Trainer
+
+__all__ = ["Model"]
+
+Shape = tuple[int | None, ...]
+
+
+class Model(Trainer, Layer):
+    """A layer that can be trained. Subclass it, hold layers in attributes, and write `call(self, inputs)`.
+
+    `call` may also have the parameters `training` and `mask`. Inputs and outputs are values, or lists, tuples and dicts
+    of them. `Model(inputs, outputs)` is a functional model.
+    """
+
+    keras_module = "keras"
+    scopeless = True
+    _opening = False
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """`Model(inputs, outputs)` is a functional model, and so is a subclass that is given both."""
+        from graphc.functional_model import Functional  # which builds on models
+
+        if cls is Model and (args or kwargs.keys() & {"inputs", "outputs"}):
+            return super().__new__(Functional)
+        ends = list(flat(args[:2] if len(args) > 1 else [kwargs.get("inputs"), kwargs.get("outputs")]))
+        if not issubclass(cls, Functional) and ends and all(map(is_placed, ends)):
+            return super().__new__(_functional_subclass(cls))
+        return super().__new__(cls)
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.random_key = new_random_key()
+
+    def call(self, inputs: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} has no `call`: define call(self, inputs), or use Sequential.")
+
+    # Building -----------------------------------------------------------------------------------------------
+
+    def build(self, input_shape: Any = None) -> None:
+        """Make all weights for inputs of this shape, the batch first: `model.build((None, 784))`.
+
+        Of several inputs a list or dict of shapes.
+        """
+        if input_shape is None:
+            raise ValueError(f"The model {self.name!r}: build needs an input shape, such as (None, 784).")
+        names = iter(f"input_{i}" for i in range(1, 1000))
+
+        def port(shape: Shape) -> Port:
+            if not shape:
+                raise ShapeError(f"The model {self.name!r}: build received the shape (), expected the batch first, as "
+                                 "(None, 784).")
+            return Port(next(names), shape[1:], self.input_dtype or "f32", shape[0])
+
+        self._open(_named(map_shapes(port, input_shape)))
+
+    def _open(self, takes: Any) -> None:
+        """Make all weights, and find out what the model gives, for inputs of these ports."""
+        before, self.takes, self._opening = self.takes, takes, True
+        try:
+            inputs = symbolic_inputs(self)
+            around = current_trace()
+            with tracing(Trace(batch=around.batch if around else batch_of(takes))):
+                result = self.forward(inputs)
+            self.gives = self._outputs_of(result)
+            self.built = True
+        except BaseException:
+            self.takes = before
+            raise
+        finally:
+            self._opening = False
+
+    def _outputs_of(self, result: Any) -> Any:
+        """The ports of results; of a dict they are named by its keys."""
+        values = list(flat(result))
+        for value in values:
+            if not isinstance(value, Value) or not value.ndim or value.shape[0] != dim("N"):
+                raise ShapeError(f"The model {self.name!r} gives {getattr(value, 'type', value)!r}, expected one row "
+                                 "for each of the N rows of its input.")
+        names = iter([f"output_{i}" for i in range(1, len(values) + 1)])
+        return _named(mapped(lambda v: Port(next(names), known_shape(v)[1:], str(v.dtype)), result))
+
+    def ensure_built(self, call: Arguments) -> None:
+        if self._opening or (self.built and self.takes is not None):
+            return
+        if not self.built and type(self).build is not Model.build and not issubclass(type(self), _known_kinds()):
+            super().ensure_built(call)  # a `build` of the user's
+        if self.takes is None and set(call.tensors) <= {next(iter(call.bound.arguments)), "mask"}:
+            self._open(_named(mapped(lambda v: Port("x", known_shape(v)[1:], str(v.dtype)), call.first)))
+        self.built = True
+
+    def _settle(self, x: Any, who: str) -> None:
+        """Build for data, which say what the model takes."""
+        def port(name: str, data: Any) -> Port:
+            array = raw_array(data, who)
+            if not array.ndim:
+                raise ShapeError(f"{who} a single number, expected an array whose first axis counts the samples.")
+            shape = array.shape[1:] or (1,)
+            return Port(name, shape, self.input_dtype or _kept(array.dtype))
+
+        if isinstance(x, dict):
+            takes: Any = {name: port(name, part) for name, part in x.items()}
+        elif isinstance(x, list | tuple) and x and all(hasattr(part, "shape") and len(part.shape) for part in x):
+            takes = type(x)([port(f"input_{i}", part) for i, part in enumerate(x, 1)])
+            takes = takes[0] if len(takes) == 1 else takes
+        else:
+            takes = port("input_1", x)
+        if not self.built and type(self).build is not Model.build and not issubclass(type(self), _known_kinds()):
+            self.build(mapped(lambda p: p.batch_shape, takes))  # a `build` of the user's
+        if self.takes is None:
+            self._open(takes)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """The outputs for arrays as arrays, without dropout and the like unless `training` is True."""
+        if self.takes is not None and args and current_trace() is None and not any(map(is_symbolic, flat(args[0]))):
+            given = self._inputs("call", args[0])
+            args = (structured(self.takes, given), *args[1:])
+        return super().__call__(*args, **options)
+
+    # What it is ---------------------------------------------------------------------------------------------
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers inside."""
+        return self.sublayers()
+
+    @property
+    def input_shape(self) -> Any:
+        """The shape of the input with None for the batch, where it is known; of several in their structure."""
+        return None if self.takes is None else mapped(lambda p: p.batch_shape, self.takes)
+
+    @property
+    def output_shape(self) -> Any:
+        """The shape of the output with None for the batch, where it is known; of several in their structure."""
+        return None if self.gives is None else mapped(lambda p: p.batch_shape, self.gives)
+
+    @property
+    def input_names(self) -> list[str]:
+        """The names by which data for inputs are given in a dict."""
+        return [] if self.takes is None else [p.name for p in ports(self.takes)]
+
+    @property
+    def output_names(self) -> list[str]:
+        """The names by which `compile` and labels may speak of outputs."""
+        return [] if self.gives is None else [p.name for p in ports(self.gives)]
+
+    def _output_layer(self, index: int) -> str:
+        """The layer that gives an output, for messages."""
+        if is_nested(self.gives):
+            return ports(self.gives)[index].name
+        return self.layers[-1].name if self.layers else self.name
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """The layer of that name or index."""
+        if index is not None:
+            if not -len(self.layers) <= index < len(self.layers):
+                raise ValueError(f"get_layer(index={index}): the model has {len(self.layers)} layers.")
+            return self.layers[index]
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        names = ", ".join(layer.name for layer in self.layers)
+        raise ValueError(f"get_layer({name!r}): no such layer. Layers: {names}.")
+
+    def described_layers(self) -> list[tuple[Layer, Any]]:
+        """Each layer with its output shape, or a nest of shapes, where that is known."""
+        shapes: dict[Layer, Any] = {}
+        if self.takes is not None:
+            with tracing(Trace(True, self.random_key)) as trace:
+                self.forward(symbolic_inputs(self))
+            shapes = trace.shapes
+        return [(layer, shapes.get(layer)) for layer in self.layers]
+
+    def summary(self, line_length: int | None = None, positions: Sequence[float] | None = None,
+                print_fn: Callable[[str], Any] | None = None, expand_nested: bool = False,
+                show_trainable: bool = False, layer_range: Sequence[str] | None = None) -> None:
+        """Print the layers, their output shapes and their numbers of parameters; `print_fn` receives the whole text.
+
+        Of a functional model that isn't a mere chain, also what each layer is connected to. The table is `line_length`
+        wide, by default 88 (100 with connections) or as wide as the terminal; its columns end at `positions`, parts of
+        that. `expand_nested` shows the layers of inner models, `show_trainable` which layers are trained,
+        `layer_range` a part: regular expressions for the names of the first and the last layer.
+        """
+        text = "\n".join(summary_lines(self, line_length, positions, expand_nested, show_trainable, layer_range))
+        try:
+            (print_fn or print)(text)
+        except UnicodeEncodeError:  # a terminal or file without the characters of tables
+            (print_fn or print)(plain(text))
+
+    # Files --------------------------------------------------------------------------------------------------
+
+    def save(self, filepath: Any, overwrite: bool = True) -> None:
+        """Write architecture, weights and training state to a `.keras` file, which Keras 3 reads too."""
+        from graphc.saving import save_model  # saving builds on models
+
+        save_model(self, filepath, overwrite)
+
+    def save_weights(self, filepath: Any, overwrite: bool = True) -> None:
+        """Write the weights, and the optimizer's state, to a `.weights.h5` file."""
+        from graphc.saving import save_weights
+
+        save_weights(self, filepath, overwrite)
+
+    def load_weights(self, filepath: Any) -> None:
+        """Read the weights, and the optimizer's state, from a `.weights.h5` file; all of them fit, or none changes."""
+        from graphc.saving import load_weights
+
+        load_weights(self, filepath)
+
+
+def _kept(dtype: np.dtype) -> str:
+    """What data of a dtype become where nothing else is said: floats f32, integers stay integers."""
+    return {"b": "bool", "f": "f32"}.get(dtype.kind, "u8" if dtype == np.uint8 else "i32")
+
+
+def _named(nest: Any) -> Any:
+    """Ports with the keys of a dict as their names."""
+    if isinstance(nest, dict):
+        return {key: replace(p, name=key) if isinstance(p, Port) else p for key, p in nest.items()}
+    return nest
+
+
+@functools.cache
+def _known_kinds() -> tuple[type, ...]:
+    from graphc.functional_model import Functional
+    from graphc.sequential import Sequential
+
+    return Functional, Sequential
+
+
+@functools.cache
+def _functional_subclass(cls: type) -> type:
+    """A user's subclass of Model as a functional model: `MyModel(inputs, outputs)` keeps its methods."""
+    from graphc.functional_model import Functional
+
+    return type(cls.__name__, (cls, Functional), {"__module__": cls.__module__})

@@ -1,0 +1,101 @@
+"""The inputs and outputs of a model: names, shapes and dtypes, and data matched with them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from graphc.ir.errors import ShapeError
+from graphc.nests import flat, is_nested
+
+__all__ = ["Port", "batch_of", "by_port", "labels_of", "ports"]
+
+Shape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output of a model. The shape is that of one sample, with None for unknown sizes.
+
+    `batch` is the number of samples where that is fixed.
+    """
+
+    name: str
+    shape: Shape
+    dtype: str = "f32"
+    batch: int | None = None
+
+    @property
+    def batch_shape(self) -> Shape:
+        """The shape as Keras writes it, with None for the batch where it isn't fixed."""
+        return (self.batch, *self.shape)
+
+
+def ports(nest: Any) -> list[Port]:
+    """All ports in their order; the names of several are made different."""
+    found = list(flat(nest))
+    taken: list[str] = []
+    for port in found:
+        same = sum(name == port.name for name in (p.name for p in found[:len(taken)]))
+        taken.append(f"{port.name}_{same}" if same else port.name)
+    return [replace(p, name=name) for name, p in zip(taken, found, strict=True)]
+
+
+def batch_of(nest: Any) -> int | None:
+    """The number of samples that ports have, where one of them fixes it."""
+    return next((p.batch for p in flat(nest) if p.batch is not None), None)
+
+
+def labels_of(prefix: str, nest: Any) -> list[str]:
+    """The labels that graphs have for ports: `x`, or of several `x.name`."""
+    found = ports(nest)
+    if len(found) == 1:
+        return [prefix]
+    return [f"{prefix}.{re.sub(r'[^A-Za-z0-9_.]', '_', p.name)}" for p in found]
+
+
+def by_port(data: Any, nest: Any, who: str, what: str, missing: bool = False) -> list[Any]:
+    """What a caller gave for each port: in the structure of the model, by the ports' names, or one after the other.
+
+    `who` begins messages, as in "fit of 'model' received as x", `what` is the kind of port. With `missing` a port may
+    be left out, and is None.
+    """
+    own = ports(nest)
+    names = [p.name for p in own]
+    if not is_nested(data):
+        if len(own) != 1:
+            raise ShapeError(f"{who} {_short(data)}, expected a list of {len(own)} {what}s, or a dict of them: "
+                             f"{', '.join(map(repr, names))}.")
+        return [data]
+    if isinstance(data, Mapping):
+        return list(_by_name(data, nest, names, who, what, missing))
+    if isinstance(nest, list | tuple) and any(map(is_nested, nest)) and len(nest) == len(data):
+        return [part for d, n in zip(data, nest, strict=True) for part in by_port(d, n, who, what, missing)]
+    if len(data) != len(own):
+        raise ShapeError(f"{who} {len(data)} arrays, expected {len(own)}, one for each {what}: "
+                         f"{', '.join(map(repr, names))}.")
+    return list(data)
+
+
+def _by_name(data: Mapping[str, Any], nest: Any, names: Sequence[str], who: str, what: str,
+             missing: bool) -> Iterator[Any]:
+    """The parts of a dict by the names of the ports, or by the keys of the model's own dict."""
+    if isinstance(nest, Mapping) and any(map(is_nested, nest.values())):
+        for key, part in nest.items():
+            yield from by_port(data[key], part, who, what, missing)
+        return
+    keys = list(nest) if isinstance(nest, Mapping) else names
+    for key, name in zip(keys, names, strict=True):
+        if key not in data and name not in data and not missing:
+            raise ValueError(f"{who} a dict of {', '.join(map(repr, data))}, expected the {what}s "
+                             f"{', '.join(map(repr, keys))}: {key!r} is missing.")
+        yield data.get(key, data.get(name))
+
+
+def _short(data: Any) -> str:
+    shape = getattr(data, "shape", None)
+    return f"one array of shape {list(shape)}" if shape is not None else f"{type(data).__name__}"
+
+

@@ -1,0 +1,155 @@
+"""Sources that give batches one after the other: generators and other iterables, loaders, PyDatasets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+
+from graphc.data import Batches, Pace, ready
+from graphc.sources.background import background
+from graphc.sources.pydataset import PyDataset, fetched
+from graphc.sources.structure import plain
+
+__all__ = ["Stream", "is_stream", "unpack"]
+
+Arrays = tuple[np.ndarray, ...]
+_KINDS = "x, (x,), (x, y) or (x, y, sample_weight)"
+
+
+def is_stream(x: Any) -> bool:
+    """Whether something gives batches: a PyDataset, an iterator, or an iterable that is not an array of any kind."""
+    if isinstance(x, PyDataset) or hasattr(x, "__next__"):
+        return True
+    if x is None or isinstance(x, list | tuple | dict | str | bytes):
+        return False
+    if any(hasattr(x, name) for name in ("shape", "__array__", "iloc", "keys")):
+        return False
+    return hasattr(x, "__iter__") or (hasattr(x, "__getitem__") and hasattr(x, "__len__"))
+
+
+def unpack(batch: Any, who: str) -> tuple[Any, Any, Any]:
+    """The inputs, labels and weights of one batch as generators and validation_data give it."""
+    if not isinstance(batch, list | tuple):
+        return batch, None, None
+    if not 1 <= len(batch) <= 3:
+        raise ValueError(f"{who} a {type(batch).__name__} of {len(batch)} items, expected {_KINDS}. Put several inputs "
+                         "or outputs of a model into a list, tuple or dict of their own.")
+    x, y, weights = *batch, *[None] * (3 - len(batch))
+    return x, y, weights
+
+
+class Stream:
+    """Batches from an iterable; the next one is fetched and converted while the step of this one runs.
+
+    `flatten` makes the arrays of a program from the inputs, labels and weights of a batch. An iterator goes on where
+    the last epoch has left it, anything else starts again once it is through.
+    """
+
+    varies = True  # batches may need different programs
+
+    def __init__(self, data: Any, flatten: Callable[[Any, Any, Any], Arrays], who: str, shuffle: Any = False):
+        self.data, self.flatten, self.who, self.shuffle = data, flatten, who, shuffle
+        self.once = hasattr(data, "__next__")
+        self.batches = _length(data)
+        self.dtypes: list[np.dtype] | None = None
+        self.exhausted = False
+        self._iterator: Iterator[Any] | None = None  # of the present pass
+        self._started: Any = None  # the same without a batch that was looked at
+        self._passed = 0  # batches of the pass in epochs that are over
+        self.made: Any = (None,)  # what was made for it, and what it depends on
+        self._first: Arrays | None = None
+        self._pace = Pace()
+
+    def first(self) -> Arrays:
+        """The arrays of the first batch, which tell what kind of program they need; it is not lost."""
+        if self._first is None:
+            self._first = self._arrays(self._look())
+        return self._first
+
+    def _look(self) -> Any:
+        """The batch that comes first."""
+        if isinstance(self.data, PyDataset):
+            if self.batches == 0:
+                raise self._empty()
+            return self.data[0]  # so `on_epoch_begin` comes before anything of the epoch
+        iterator = self._start()
+        try:
+            batch = next(iterator)
+        except StopIteration:
+            raise self._empty() from None
+        self._iterator = chain([batch], iterator)
+        return batch
+
+    def epoch(self, steps: int | None = None, skip: int = 0) -> Iterator[Batches]:
+        """The next `steps` batches, but for the first `skip`; without a number those that are left in the pass."""
+        iterator = self._go_on()
+        data = self.data if isinstance(self.data, PyDataset) else None
+        if data is not None:
+            data.on_epoch_begin()
+        taken = skip
+        bounded = islice(iterator, skip, steps)
+        with closing(background(map(self._prepared, bounded))) as made:  # type: ignore[type-var]
+            for arrays in made:
+                taken += 1
+                yield Batches(arrays, max(1, len(arrays[0])), None, self._pace)
+        self._passed += taken
+        if steps is None or taken < steps:
+            self.exhausted = self.once
+            self.restart()
+        if data is not None:
+            data.on_epoch_end()
+
+    def restart(self) -> None:
+        """Begin again with the next epoch where that is possible."""
+        if not self.once and self._passed:
+            self.close()
+
+    def close(self) -> None:
+        """End the workers of a pass."""
+        if isinstance(self.data, PyDataset) and self._started is not None:
+            with suppress(ValueError):  # its thread has not come back from fetching
+                self._started.close()
+        self._iterator = self._started = None
+
+    def _go_on(self) -> Iterator[Any]:
+        """The iterator of the present pass, or of a new one where that is through."""
+        iterator = self._iterator
+        if iterator is not None and self._passed and not self.once and not isinstance(self.data, PyDataset):
+            batch = next(iterator, None)
+            iterator = None if batch is None else chain([batch], iterator)
+        if iterator is None or (not self.once and self._passed == self.batches):
+            iterator = self._start()
+        self._iterator = iterator
+        return iterator
+
+    def _start(self) -> Iterator[Any]:
+        self.close()
+        self._passed = 0
+        self._started = fetched(self.data, self.shuffle) if isinstance(self.data, PyDataset) else iter(self.data)
+        return self._started
+
+    def _prepared(self, batch: Any) -> Arrays:
+        arrays = self._arrays(batch)
+        if self.dtypes is None or len(self.dtypes) != len(arrays):
+            return arrays
+        return tuple(map(ready, arrays, self.dtypes))
+
+    def _arrays(self, batch: Any) -> Arrays:
+        return self.flatten(*unpack(plain(batch), self.who))
+
+    def _empty(self) -> ValueError:
+        return ValueError(f"{self.who} no batch: a generator or data set must give at least one.")
+
+
+def _length(data: Any) -> int | None:
+    """The number of batches where it is known."""
+    if isinstance(data, PyDataset):
+        return data.num_batches
+    try:
+        return len(data)
+    except (TypeError, NotImplementedError, AttributeError):
+        return None

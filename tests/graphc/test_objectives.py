@@ -1,0 +1,89 @@
+"""Losses, metrics, optimizers and schedules against the numbers of real Keras (tests/fixtures/objectives.npz)."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import graphc
+from graphc.variable import Variable
+
+_PATH = Path(__file__).parents[1] / "fixtures" / "cases_objectives.py"
+_spec = importlib.util.spec_from_file_location("cases_objectives", _PATH)
+cases = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(cases)
+
+
+@pytest.fixture(scope="module")
+def expected():
+    with np.load(_PATH.with_name("objectives.npz")) as arrays:
+        return dict(arrays)
+
+
+def close(parts, want, rtol=1e-5, atol=1e-6):
+    np.testing.assert_allclose(np.concatenate([np.ravel(p) for p in parts]), want, rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("name", cases.loss_cases())
+def test_loss(name, expected):
+    make, kind = cases.loss_cases()[name]
+    y, p, weights, mask = cases.sequence_data(kind)
+    parts = []
+    for reduction in cases.REDUCTIONS:
+        loss = make(graphc.losses, reduction=reduction)
+        for w, m in ((None, None), (weights, None), (None, mask), (weights, mask)):
+            if name not in cases.SCALAR_LOSSES or (w is None and m is None):
+                parts.append(loss(y, p, sample_weight=w, mask=m))
+    close(parts, expected[f"loss.{name}"])
+    again = type(loss).from_config(loss.get_config())
+    np.testing.assert_array_equal(again(y, p), loss(y, p))
+
+
+@pytest.mark.parametrize("name", cases.metric_cases())
+def test_metric(name, expected):
+    make, kind = cases.metric_cases()[name]
+    metric, parts = make(graphc.metrics), []
+    for y, p, _ in cases.metric_batches(kind):
+        metric.update_state(y, p)
+        parts.append(metric.result())
+    metric.reset_state()
+    for y, p, w in cases.metric_batches(kind):
+        if name not in cases.UNWEIGHTED:
+            metric.update_state(y, p, sample_weight=w)
+    parts.append(metric.result())
+    want = expected[f"metric.{name}"]
+    close(parts, want)
+    again = type(metric).from_config(metric.get_config())
+    for y, p, _ in cases.metric_batches(kind):
+        again.update_state(y, p)
+    last = np.ravel(again.result())
+    np.testing.assert_allclose(last, want[len(want) - 2 * len(last):len(want) - len(last)], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", cases.optimizer_cases())
+def test_optimizer(name, expected):
+    variables = [Variable(a, n) for a, n in zip(cases.optimizer_start(), ("kernel", "bias"), strict=True)]
+    if name == "constraint":
+        variables[0] = Variable(variables[0].array, "kernel", constraint=graphc.constraints.NonNeg())
+    optimizer, parts = cases.optimizer_cases()[name](graphc.optimizers), []
+    optimizer = type(optimizer).from_config(optimizer.get_config())
+    for i, gradients in enumerate(cases.optimizer_gradients()):
+        optimizer.apply(gradients, variables)
+        if i in (0, cases.STEPS - 1):
+            parts += [v.numpy() for v in variables]
+    parts += [v.numpy() for v in optimizer.variables]
+    optimizer.finalize_variable_values(variables)
+    parts += [v.numpy() for v in variables]
+    close(parts, expected[f"optimizer.{name}"], rtol=2e-5)
+    assert int(optimizer.iterations) == cases.STEPS // (optimizer.gradient_accumulation_steps or 1)
+
+
+@pytest.mark.parametrize("name", cases.schedule_cases())
+def test_schedule(name, expected):
+    schedule = cases.schedule_cases()[name](graphc.optimizers.schedules)
+    close([schedule(step) for step in cases.SCHEDULE_STEPS], expected[f"schedule.{name}"], atol=1e-7)
+    again = type(schedule).from_config(schedule.get_config())
+    assert again(7) == schedule(7)
