@@ -222,19 +222,6 @@ def test_old_functions():
     assert K.switch(True, 1.0, 2.0) == 1 and K.epsilon() == 1e-7 and K.image_data_format() == "channels_last"
 
 
-def test_settings():
-    try:
-        K.set_floatx("float64")
-        assert ops.dtype(ops.zeros(2)) == "float64"
-        K.set_image_data_format("channels_first")
-        assert ops.max_pool(np.ones((1, 3, 4, 4), np.float32), 2).shape == (1, 3, 2, 2)
-    finally:
-        K.set_floatx("float32")
-        K.set_image_data_format("channels_last")
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        K.set_epsilon(2)
-
-
 def test_rearrange():
     a = np.arange(24).reshape(2, 12)
     assert np.array_equal(ops.rearrange(a, "b (h w) -> w b h", h=3), a.reshape(2, 3, 4).transpose(2, 0, 1))
