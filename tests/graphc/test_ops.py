@@ -125,7 +125,7 @@ def test_numbers_take_the_other_dtype_and_have_keras_dtypes_alone():
 @pytest.mark.parametrize(("call", "words"), [
     (lambda: ops.add(x), "add(x1, x2): missing a required argument: 'x2'"),
     (lambda: ops.mean(x, axis=5), "axis 5 is out of range"),
-    (lambda: ops.unique(x), "the size of its result depends on them"),
+    (lambda: ops.unique(x), "what it gives depends on them"),
     (lambda: ops.svd(x), "is computed of arrays only"),
     (lambda: ops.while_loop(lambda v: ops.sum(v) < 1, lambda v: v, x), "Give maximum_iterations"),
     (lambda: x[:3], "axis of unknown size N"),

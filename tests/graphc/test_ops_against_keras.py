@@ -91,8 +91,9 @@ def symbolic(i, wide=False):
     return function(name)(*args, **kwargs), arrays
 
 
+# their sizes depend on numbers, or they have no gradient
 OF_ARRAYS = {"cholesky", "pinv", "slogdet", "logdet", "matrix_rank", "solve_triangular", "lu_factor", "unique",
-             "histogram", "segment_max", "bincount"}  # their sizes depend on numbers, or they have no gradient
+             "histogram", "segment_max", "bincount", "gcd", "lcm", "i0", "nextafter"}
 
 
 def of_arrays(i):
