@@ -15,7 +15,7 @@ from graphc.ops.reductions import logsumexp
 
 __all__ = [
     "cdist", "erf", "erfc", "erfinv", "extract_sequences", "fft", "fft2", "ifft2", "in_top_k", "irfft", "logsumexp",
-    "rfft", "rsqrt", "segment_max", "segment_min", "segment_prod", "segment_sum", "segments", "top_k",
+    "rfft", "rsqrt", "segment_max", "segment_min", "segment_prod", "segment_sum", "top_k",
 ]
 
 
@@ -187,17 +187,20 @@ def _fft(real: Array, imag: Array, axes: tuple[int, ...], sign: float) -> Any:
 
 def fft(x: Any) -> Any:
     """The discrete Fourier transform along the last axis, of a pair of real and imaginary parts."""
-    return _fft(*x, (-1,), -1.0)
+    real, imag = x
+    return _fft(real, imag, (-1,), -1.0)
 
 
 def fft2(x: Any) -> Any:
     """The discrete Fourier transform along the last two axes, of a pair of real and imaginary parts."""
-    return _fft(*x, (-1, -2), -1.0)
+    real, imag = x
+    return _fft(real, imag, (-1, -2), -1.0)
 
 
 def ifft2(x: Any) -> Any:
     """The inverse of `fft2`."""
-    real, imag = _fft(*x, (-1, -2), 1.0)
+    real, imag = x
+    real, imag = _fft(real, imag, (-1, -2), 1.0)
     count = real.shape[-1] * real.shape[-2]
     return real / count, imag / count
 
@@ -234,6 +237,7 @@ def _irfft(real: Array, imag: Array, length: int | None) -> Array:
 
 def irfft(x: Any, fft_length: int | None = None) -> Any:
     """The inverse of `rfft`, of a pair of real and imaginary parts."""
-    return _irfft(*x, fft_length)
+    real, imag = x
+    return _irfft(real, imag, fft_length)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -262,8 +263,8 @@ def _split(x: Value, where: Any, axis: int) -> list[Value]:
     cuts = [0, *(int(c) for c in as_array(where)), n]
     if isinstance(n, int):  # counted from the end where negative, and never beyond it
         cuts = [builtins.slice(c, None).indices(n)[0] for c in cuts[:-1]] + [n]
-        return [_part(x, axis, a, builtins.max(b - a, 0)) for a, b in zip(cuts, cuts[1:], strict=False)]
-    return [_part(x, axis, a, b - a) for a, b in zip(cuts, cuts[1:], strict=False)]
+        return [_part(x, axis, a, builtins.max(b - a, 0)) for a, b in itertools.pairwise(cuts)]
+    return [_part(x, axis, a, b - a) for a, b in itertools.pairwise(cuts)]
 
 
 @op

@@ -413,11 +413,12 @@ def dot_product_attention(query: Array, key: Array, value: Array, bias: Array | 
     if query.ndim != 4 or key.ndim != 4 or value.ndim != 4:
         raise ShapeError(f"dot_product_attention needs [N, T, heads, size] of each, received {query.type}, {key.type} "
                          f"and {value.type}.")
-    n, t, heads, size = query.shape
+    t, heads, size = query.shape[1:]
     s, served = key.shape[1:3]
     if heads != served:
         if not (isinstance(heads, int) and isinstance(served, int)) or heads % served:
             raise ShapeError(f"{heads} heads of queries can't share {served} heads of keys.")
+
         def spread(x: Value) -> Value:
             shape = (*x.shape[:3], heads // served, x.shape[3])
             return f.reshape(f.broadcast(x, shape, (0, 1, 2, 4)), (*x.shape[:2], heads, x.shape[3]))
