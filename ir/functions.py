@@ -296,7 +296,7 @@ def getitem(x: Value, key: Any) -> Value:
         raise ShapeError(f"{x.type} has {x.ndim} axes, received {taken} indices: {key!r}.")
     if not builtins.any(k is Ellipsis for k in keys):
         keys.append(Ellipsis)
-    at = [i for i, k in enumerate(keys) if k is Ellipsis][0]
+    at = next(i for i, k in enumerate(keys) if k is Ellipsis)
     keys[at:at + 1] = [builtins.slice(None)] * (x.ndim - taken)
     axis, start, shape, result, steps, flips, arrays = 0, [], [], [], [], [], []
     for k in keys:

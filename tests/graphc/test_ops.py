@@ -90,7 +90,7 @@ def test_arrays_in_a_graph_are_constants():
     (state,) = graph_of({"y": first, "z": second}).state
     assert isinstance(state, Variable) and not state.trainable
     assert not graph_of({"y": x + np.ones(4)}).state  # equal numbers need no array
-    np.testing.assert_allclose(_run(ops.add(x, [1, 2, 3, 4])), ROWS + [1, 2, 3, 4])
+    np.testing.assert_allclose(_run(ops.add(x, [1, 2, 3, 4])), ROWS + np.array([1, 2, 3, 4]))
 
 
 def test_a_layer_with_a_constant_trains_natively():
@@ -181,7 +181,7 @@ def test_a_seed_repeats_and_a_generator_moves_on():
 def test_distributions():
     n = 20_000
     unit, normal, cut = (g((n,), seed=5) for g in (random.uniform, random.normal, random.truncated_normal))
-    assert 0 <= unit.min() and unit.max() < 1 and abs(unit.mean() - 0.5) < 0.01
+    assert unit.min() >= 0 and unit.max() < 1 and abs(unit.mean() - 0.5) < 0.01
     assert abs(normal.mean()) < 0.03 and abs(normal.std() - 1) < 0.03
     assert np.abs(cut).max() <= 2 and abs(cut.std() - 0.8796) < 0.02
     whole = random.randint((n,), -2, 3, seed=5)
