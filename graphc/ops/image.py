@@ -31,26 +31,26 @@ def _known(x: Value, name: str) -> tuple[int, int]:
 
 # --------------------------------------------------------------------------------------------------- resizing
 
-def _weights(before: int, after: int, method: str, antialias: bool) -> np.ndarray:
-    """The matrix that resamples an axis: pixels are squares, whose centres lie half a pixel inside."""
-    scale = before / after
-    centres = (np.arange(after) + 0.5) * scale
+def _taps(before: int, after: int, method: str) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    """Positions and weights of the pixels that each new one is made of: pixels are squares around their centres."""
+    centres = (np.arange(after) + 0.5) * (before / after)
     if method == "nearest":
-        chosen = np.minimum(np.floor(centres).astype(int), before - 1)
-        return np.equal.outer(np.arange(before), chosen).astype(np.float32)
+        return [(np.minimum(centres.astype(np.int32), before - 1), None)]
     radius, kernel = _KERNELS[method]
+    first = np.floor(centres - 0.5).astype(np.int32) - (radius - 1)
+    places = [first + tap for tap in range(2 * radius)]
+    return [(np.clip(p, 0, before - 1), kernel(np.abs(p + 0.5 - centres)).astype(np.float32)) for p in places]
+
+
+def _matrix(before: int, after: int, method: str, antialias: bool) -> np.ndarray:
+    """The weight of each pixel in each new one, where many take part; smaller images blur with `antialias`."""
+    radius, kernel = _KERNELS[method]
+    scale = before / after
     stretch = max(scale, 1.0) if antialias else 1.0
-    away = (np.arange(before)[:, None] + 0.5 - centres[None, :]) / stretch
-    if antialias or method.startswith("lanczos"):
-        weights = kernel(np.abs(away)) * (np.abs(away) < radius)
-        return (weights / weights.sum(0)).astype(np.float32)
-    # pixels beyond the edge are those at the edge
-    weights = np.zeros((before, after))
-    first = np.floor(centres - 0.5).astype(int) - (radius - 1)
-    for tap in range(2 * radius):
-        place = first + tap
-        np.add.at(weights, (np.clip(place, 0, before - 1), np.arange(after)), kernel(np.abs(place + 0.5 - centres)))
-    return weights.astype(np.float32)
+    centres = (np.arange(after) + 0.5) * scale
+    away = np.abs(np.arange(before)[:, None] + 0.5 - centres[None, :]) / stretch
+    weights = kernel(away) * (away < radius)
+    return (weights / weights.sum(0)).astype(np.float32)
 
 
 def _cubic(t: np.ndarray, a: float = -0.75) -> np.ndarray:
@@ -71,19 +71,24 @@ _KERNELS: dict[str, tuple[int, Any]] = {
 
 
 def _resized(x: Value, size: tuple[int, int], method: str, antialias: bool) -> Value:
-    """Images with other heights and widths: each axis is a product with a matrix, or a choice of pixels."""
+    """Images of other heights and widths, one axis after the other."""
+    letters = "nhwc"[4 - x.ndim:]
     for axis, after in ((x.ndim - 3, size[0]), (x.ndim - 2, size[1])):
         before = int(x.shape[axis])  # type: ignore[arg-type]
         if before == after:
             continue
-        weights = _weights(before, after, method, antialias)
-        if method == "nearest":
-            x = f.take(x, f.lifted(weights.argmax(0).astype(np.int32)), axis)
-        else:
-            letters = "nhwc"[4 - x.ndim:]
-            source = letters[axis]
-            x = f.einsum(f"{letters},{source}z->{letters.replace(source, 'z')}", x,
-                         f.cast(f.lifted(weights), x.dtype))
+        if method != "nearest" and (antialias or method.startswith("lanczos")):
+            weights = f.cast(f.lifted(_matrix(before, after, method, antialias)), x.dtype)
+            x = f.einsum(f"{letters},{letters[axis]}z->{letters.replace(letters[axis], 'z')}", x, weights)
+            continue
+        total = None
+        for places, shares in _taps(before, after, method):
+            part = f.take(x, f.lifted(places), axis)
+            if shares is not None:
+                part = part * f.reshape(f.lifted(shares), (after, *(1,) * (x.ndim - 1 - axis)))
+            total = part if total is None else total + part
+        assert total is not None
+        x = f.cast(total, x.dtype)
     return x
 
 
