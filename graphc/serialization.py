@@ -16,6 +16,7 @@ from graphc import activations, constraints, initializers, layers, losses, metri
 from graphc.configs import constructor_options
 from graphc.ir.graph import current_origin, origin
 from graphc.models import Functional, Sequential
+from graphc.registry import get_custom_objects
 
 __all__ = ["deserialize"]
 
@@ -62,7 +63,7 @@ def deserialize(described: Any, kind: str, custom_objects: Mapping[str, Any] | N
     `kind` is a key of _KINDS. Raises ValueError for a class or an option that graphc doesn't have; constructors may
     raise theirs.
     """
-    custom = custom_objects or {}
+    custom = get_custom_objects() | dict(custom_objects or {})
     if isinstance(described, str):
         return custom.get(described, described)
     name, config = _parts(described, kind)
@@ -70,7 +71,8 @@ def deserialize(described: Any, kind: str, custom_objects: Mapping[str, Any] | N
         raise ValueError("It has the bytecode of a lambda, which is never run. Define the function with `def`, save "
                          "the model again, and pass the function by its name: custom_objects={'name': function}.")
     if name == "function" and isinstance(config, str):
-        return _function(config, custom)
+        registered = described.get("registered_name")
+        return _function(registered if isinstance(registered, str) and registered in custom else config, custom)
     if not isinstance(config, dict) or not isinstance(config.get("name"), str | None):
         raise ValueError(f"The {kind} {name!r} has the config {_short(config)}, expected an object, and a text as its "
                          "name.")
