@@ -114,6 +114,8 @@ def _short(value: Any) -> str:
 
 def _value(value: Any, custom: Mapping[str, Any]) -> Any:
     """An option's value: objects inside are dtypes, functions, initializers, layers or schedules."""
+    if isinstance(value, list):
+        return [_value(part, custom) for part in value]
     if not isinstance(value, dict) or "class_name" not in value:
         return value
     return _dtype(value) or deserialize(value, "initializer, layer or schedule", custom)

@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from test_sequences import results, sequence_cases
+from test_sequences import FIXTURES, in_a_row, results, sequence_cases
 
 import graphc
 from graphc import layers
@@ -107,7 +107,7 @@ def test_stateful_model_as_keras(cases):
              model.predict(x[8:16], batch_size=8, verbose=0)]
     model.layers[0].reset_state()
     found += [model.predict(x[:8], batch_size=8, verbose=0), *model.layers[0].states]
-    np.testing.assert_allclose(np.concatenate([np.ravel(a) for a in found]), results()["stateful"], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(in_a_row(found), results()["stateful"], rtol=1e-5, atol=1e-5)
 
 
 def test_states_survive_until_they_are_reset(x):
@@ -142,7 +142,7 @@ def test_stateful_layers_around_and_in_functional_models(x):
     both.reset_state()
     model.layers[-1].reset_state()
     np.testing.assert_allclose(model.predict(x, verbose=0), first, rtol=1e-5)
-    with pytest.raises(ValueError, match=r"batch of 3 rows, expected 4: the stateful layer 'bidirectional|forward_lstm'"):
+    with pytest.raises(ValueError, match="batch of 3 rows, expected 4: the stateful layer 'forward_lstm'"):
         model.predict(x[:3], verbose=0)
     directly = layers.SimpleRNN(2, stateful=True)
     assert np.abs(directly(x) - directly(x)).max() > 1e-5
@@ -238,6 +238,12 @@ def test_files_keep_recurrent_models(x, tmp_path):
     model.save(tmp_path / "model.keras")
     again = graphc.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(again.predict(x, verbose=0), model.predict(x, verbose=0))
+
+
+def test_a_file_of_keras():
+    model = graphc.models.load_model(FIXTURES / "sequences.keras")
+    ids, _ = sequence_cases.step_data("file", (6,), True)
+    np.testing.assert_allclose(model.predict(ids, verbose=0), results()["saved"], rtol=1e-5, atol=1e-5)
 
 
 # ------------------------------------------------------------------------------------------------------------- errors
