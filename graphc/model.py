@@ -193,6 +193,13 @@ class Model(Trainer, Layer):
             shapes = trace.shapes
         return [(layer, shapes.get(layer)) for layer in self.layers]
 
+    def reset_states(self) -> None:
+        """Give all stateful layers inside their first states, as models of Keras 2 do."""
+        for layer in self.sublayers():
+            reset = getattr(layer, "reset_states", None)
+            if reset is not None and (isinstance(layer, Model) or layer.stateful):
+                reset()
+
     def summary(self, line_length: int | None = None, positions: Sequence[float] | None = None,
                 print_fn: Callable[[str], Any] | None = None, expand_nested: bool = False,
                 show_trainable: bool = False, layer_range: Sequence[str] | None = None) -> None:

@@ -142,6 +142,8 @@ def test_stateful_layers_around_and_in_functional_models(x):
     both.reset_state()
     model.layers[-1].reset_state()
     np.testing.assert_allclose(model.predict(x, verbose=0), first, rtol=1e-5)
+    graphc.Sequential([model, layers.Dense(1)]).reset_states()
+    np.testing.assert_allclose(model.predict(x, verbose=0), first, rtol=1e-5)
     with pytest.raises(ValueError, match="batch of 3 rows, expected 4: the stateful layer 'forward_lstm'"):
         model.predict(x[:3], verbose=0)
     directly = layers.SimpleRNN(2, stateful=True)
