@@ -197,7 +197,7 @@ class Model(Trainer, Layer):
         """Give all stateful layers inside their first states, as models of Keras 2 do."""
         for layer in self.sublayers():
             reset = getattr(layer, "reset_states", None)
-            if reset is not None and (isinstance(layer, Model) or layer.stateful):
+            if reset is not None and (isinstance(layer, Model) or getattr(layer, "stateful", False)):
                 reset()
 
     def summary(self, line_length: int | None = None, positions: Sequence[float] | None = None,

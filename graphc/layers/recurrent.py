@@ -85,17 +85,17 @@ class RNN(Layer):
             if batch is None:
                 raise ShapeError(f"{type(self).__name__}(stateful=True) needs a batch of a fixed size: give "
                                  "Input(batch_shape=...), or batch_input_shape to the first layer.")
-            states = flat(first_states(self.cell, batch))
+            shapes: list[Any] = [state.shape for state in flat(first_states(self.cell, batch))]
             path = f"{current_origin() or self.name}/rnn_state"
-            self.states = [Variable(np.zeros(s.shape, np.float32), f"{path}_{i}", trainable=False)
-                           for i, s in enumerate(states)]
+            self.states = [Variable(np.zeros(shape, np.float32), f"{path}_{i}", trainable=False)
+                           for i, shape in enumerate(shapes)]
 
     def reset_state(self, states: Any = None) -> None:
         """Give a stateful layer new states: zeros, or arrays for each of its states."""
         if not self.stateful:
             raise AttributeError(f"{self.name!r}.reset_state: only a layer with stateful=True keeps states.")
         own = self.states or []
-        new = [np.zeros(v.shape, np.float32) for v in own] if states is None else list(flat(states))
+        new = [np.zeros_like(v.array) for v in own] if states is None else list(flat(states))
         if len(new) != len(own):
             raise ShapeError(f"{self.name!r}.reset_state received {len(new)} states, expected {len(own)}.")
         for variable, array in zip(own, new, strict=True):
@@ -124,8 +124,8 @@ class RNN(Layer):
         """The states to begin with, in the cell's structure."""
         states = self.get_initial_state(x.shape[0])
         expected = list(flat(states))
-        if given is None and self.stateful:
-            limit_batch(self.states[0].shape[0], self)
+        if given is None and self.states:
+            limit_batch(len(self.states[0]), self)
             given = [_rows(state, x.shape[0]) for state in self.states]
         if given is None:
             return states
