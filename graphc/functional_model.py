@@ -107,13 +107,6 @@ class Functional(Model):
 
         return describe_functional(self)
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Functional:
-        """A model from what `get_config` returned; `custom_objects` are the user's own classes by name."""
-        from graphc.functional_config import functional_from
-
-        return functional_from(config, custom_objects)
-
 
 def _alone(nest: Any) -> Any:
     """The value itself for a list of one."""

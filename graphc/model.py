@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from graphc.data import raw_array
 from graphc.functional import is_placed
 from graphc.ir.errors import ShapeError
@@ -17,7 +15,7 @@ from graphc.ir.types import dim
 from graphc.layers.arguments import Arguments, map_shapes
 from graphc.layers.layer import Layer, is_symbolic, known_shape
 from graphc.nests import flat, is_nested, mapped, structured
-from graphc.ports import Port, batch_of, ports
+from graphc.ports import Port, batch_of, kept, ports
 from graphc.steps import new_random_key, symbolic_inputs
 from graphc.summary import plain, summary_lines
 from graphc.tracing import Trace, current_trace, tracing
@@ -118,7 +116,7 @@ class Model(Trainer, Layer):
             if not array.ndim:
                 raise ShapeError(f"{who} a single number, expected an array whose first axis counts the samples.")
             shape = array.shape[1:] or (1,)
-            return Port(name, shape, self.input_dtype or _kept(array.dtype))
+            return Port(name, shape, self.input_dtype or kept(array.dtype))
 
         if isinstance(x, dict):
             takes: Any = {name: port(name, part) for name, part in x.items()}
@@ -138,6 +136,15 @@ class Model(Trainer, Layer):
             given = self._inputs("call", args[0])
             args = (structured(self.takes, given), *args[1:])
         return super().__call__(*args, **options)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """A model from what `get_config` returned; `custom_objects` are the user's own classes by name."""
+        if "input_layers" not in config:
+            return super().from_config(config)
+        from graphc.functional_config import functional_from  # which builds on models
+
+        return functional_from(config, custom_objects, cls)
 
     # What it is ---------------------------------------------------------------------------------------------
 
@@ -235,11 +242,6 @@ class Model(Trainer, Layer):
         from graphc.saving import load_weights
 
         load_weights(self, filepath)
-
-
-def _kept(dtype: np.dtype) -> str:
-    """What data of a dtype become where nothing else is said: floats f32, integers stay integers."""
-    return {"b": "bool", "f": "f32"}.get(dtype.kind, "u8" if dtype == np.uint8 else "i32")
 
 
 def _named(nest: Any) -> Any:

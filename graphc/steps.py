@@ -21,8 +21,8 @@ from graphc.runtime import compile as compile_graph
 from graphc.tracing import Trace, tracing
 from graphc.variable import Variable
 
-__all__ = ["Averages", "Feed", "Step", "bind", "graph_of", "new_random_key", "symbolic_input", "symbolic_inputs",
-           "trace_step"]
+__all__ = ["Averages", "Feed", "Step", "bind", "finished", "graph_of", "new_random_key", "symbolic_input",
+           "symbolic_inputs", "trace_step"]
 
 
 def symbolic_input(shape: Sequence[int | None], dtype: Any = "f32", label: str = "x") -> Value:
@@ -40,14 +40,16 @@ def new_random_key() -> Variable:
 class Step:
     """A graph with what its outputs say: losses, each the mean of a batch, then the numbers of each metric.
 
-    `names` are those of the results, the losses first. `metrics` are the metrics with how many outputs each has. Where
-    `last` is set the outputs are the results of a user's own step: the last batch's count.
+    `names` are those of the results, the losses first. `metrics` are the metrics with how many outputs each has. A step
+    of the user's own has results of which the last batch's counts in place of losses, and all names in its order in
+    `last`.
     """
 
     graph: Graph
     names: tuple[str, ...] = ()
     metrics: tuple[tuple[Metric, int], ...] = ()
-    last: bool = False
+    last: tuple[str, ...] = ()
+    resets: tuple[Metric, ...] = ()  # metrics that keep what they count in states of the step
     limits: tuple[Any, ...] = ()  # what is checked when the step runs, see graphc.limits
 
     @property
@@ -65,7 +67,7 @@ class Averages:
         self._shapes: list[Any] = [value.shape for _, value in step.outputs]
         self._totals: list[Any] = [0.0] * len(self._shapes)
         self._samples = 0
-        for metric, _ in step.metrics:
+        for metric in (*(m for m, _ in step.metrics), *step.resets):
             metric.reset_state()
 
     def add(self, outputs: Sequence[np.ndarray], samples: int) -> None:
@@ -96,8 +98,9 @@ class Averages:
             metric.restore(self._totals[place:place + count], self._samples)
             values.append(metric.result())
             place += count
-        return {name: array.astype(np.float32) if array.ndim else float(array)
-                for name, array in zip(self._step.names, map(np.asarray, values), strict=True)}
+        found = {name: array.astype(np.float32) if array.ndim else float(array)
+                 for name, array in zip(self._step.names, map(np.asarray, values), strict=True)}
+        return {name: found[name] for name in self._step.last or self._step.names}
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ class Feed:
 
     labels: tuple[tuple[tuple[int | None, ...], str] | None, ...] = ()
     weights: tuple[tuple[int | None, ...], ...] = ()
+    nests: tuple[str, str] = ("None", "None")  # the structures of labels and weights, for steps of the user's own
 
 
 def symbolic_inputs(model: Any) -> Any:
@@ -120,13 +124,17 @@ def symbolic_inputs(model: Any) -> Any:
 def trace_step(kind: str, model: Any, feed: Feed | None = None) -> Step:
     """The graph of one step of a built model: `train`, `evaluate` or `predict`."""
     feed = feed or Feed()
+    if model.has_own_step(kind):
+        from graphc.own_steps import trace_own  # which builds on steps
+
+        return trace_own(kind, model, feed)
     x = symbolic_inputs(model)
     with tracing(Trace(kind == "train", model.random_key)) as trace:
         predicted = model.forward(x)
         predictions = list(flat(predicted))
         if kind == "predict":
             names = labels_of("prediction", model.gives)
-            return _step(kind, model, flat(x), zip(names, predictions, strict=True), trace)
+            return finished(kind, model, flat(x), zip(names, predictions, strict=True), trace)
         targets = model.targets()
         labels = [_label(t, p, *rest) for t, p, *rest in zip(
             targets, predictions, labels_of("y", model.gives), feed.labels or (None,) * len(targets), strict=True)]
@@ -141,7 +149,8 @@ def trace_step(kind: str, model: Any, feed: Feed | None = None) -> Step:
         outputs, measured = [("loss", loss), *parts], []
         names = [name for name, _ in outputs]
         with origin("metrics"):
-            for name, metric, sums in objective.measure(targets, labels, predictions, weights):
+            for name, metric, *counted in objective.measured(targets, labels, predictions, weights):
+                sums = metric.update(*counted)
                 outputs += ((name if not i else f"{name}.{i}", v) for i, v in enumerate(sums))
                 names.append(name)
                 measured.append((metric, len(sums)))
@@ -150,24 +159,25 @@ def trace_step(kind: str, model: Any, feed: Feed | None = None) -> Step:
             parameters = model.trainable_weights
             gradients = f.gradient(loss, parameters) if parameters else []
             updates = model.optimizer.updates(parameters, gradients)
-    return _step(kind, model, [*flat(x), *(y for y in labels if y is not None), *given], outputs, trace, updates, names,
-                 measured)
+    inputs = [*flat(x), *(y for y in labels if y is not None), *given]
+    return finished(kind, model, inputs, outputs, trace, updates, names, measured)
 
 
-def _step(kind: str, model: Any, inputs: Iterable[Value], outputs: Iterable[tuple[str, Value]], trace: Trace,
-          updates: Sequence[tuple[Value, Value]] = (), names: Sequence[str] = (),
-          metrics: Sequence[tuple[Metric, int]] = (), last: bool = False) -> Step:
+def finished(kind: str, model: Any, inputs: Iterable[Value], outputs: Iterable[tuple[str, Value]], trace: Trace,
+             updates: Sequence[tuple[Value, Value]] = (), names: Sequence[str] = (),
+             metrics: Sequence[tuple[Metric, int]] = ()) -> Step:
     """A step with the updates that its layers made, and the counter of random numbers raised where it took any."""
     moved = {variable for variable, _ in updates}  # by the optimizer, which goes on from what a layer assigned
     own = [*updates, *((v, new) for v, new in trace.updates.items() if v not in moved)]
     if trace.streams and kind == "train":
         with origin("random"):
             own.append((trace.key, f.add(trace.key, f.iota((2,), (0,), "u32"))))  # type: ignore[arg-type]
-    known = [*model.weights, model.random_key, *(model.optimizer.variables if updates else [])]
+    slots = model.optimizer.variables if kind == "train" else []
+    known = [*model.weights, model.random_key, *slots]
     inputs = tuple(inputs)
     _, limits = sort_out(trace.limits, inputs)
     graph = graph_of(kind, known, inputs, (*outputs, *extremes(limits)), tuple(own))
-    return Step(graph, tuple(names), tuple(metrics), last, tuple(limits))
+    return Step(graph, tuple(names), tuple(metrics), limits=tuple(limits))
 
 
 def _label(target: Any, prediction: Value, label: str, given: tuple[Sequence[int | None], Any] | None) -> Value | None:

@@ -129,7 +129,7 @@ def apply(loops: Loops, machine: Machine) -> Loops:
     if copies:
         copies += (Barrier(),)
     few = all(isinstance(a.extent, int) for a in c.outputs) and volume(c.outputs) <= 1 << 18
-    if few and len(c.reduced) > 1 and isinstance(c.reduced[0].extent, Dim):
+    if few and len(c.reduced) > 1 and _long(c.reduced[0]):
         loops, _ = split_reduction(loops, c.reduced[0], CHUNKS, c.reduced[1:])
         part, barrier, total = loops.body
         clear = Axis(f"{v}z", v.extent)
@@ -138,6 +138,11 @@ def apply(loops: Loops, machine: Machine) -> Loops:
     else:
         body = _tiled(loops.body, c, tile, taps, v, machine, by_columns=width > 0)
     return replace(loops, body=(*copies, *parallelise(body)))
+
+
+def _long(a: Axis) -> bool:
+    """Whether an axis can be cut into chunks for the threads."""
+    return isinstance(a.extent, Dim) or (isinstance(a.extent, int) and a.extent >= 2 * CHUNKS)
 
 
 def _taps(c: Contraction, tile: Tile) -> list[Axis] | None:
