@@ -197,8 +197,7 @@ def _groups(layer: Layer, path: str, seen: set[Layer]) -> Iterator[tuple[str, La
     if layer in seen:
         return
     seen.add(layer)
-    inside = {w for inner in layer.sublayers() for w in inner.weights}
-    yield path, layer, sorted((w for w in layer.weights if w not in inside), key=lambda w: not w.trainable)
+    yield path, layer, sorted(layer._own, key=lambda w: not w.trainable)
     if isinstance(layer, Sequential | Functional):
         parts: dict[str, Any] = {"layers": layer.layers}
     else:  # Keras goes through the attributes by name, private ones last
