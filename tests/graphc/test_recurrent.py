@@ -10,7 +10,7 @@ import pytest
 from test_sequences import FIXTURES, in_a_row, results, sequence_cases
 
 import graphc
-from graphc import layers
+from graphc import layers, ops
 from graphc.ir.errors import ShapeError
 from graphc.runtime import counters
 
@@ -146,8 +146,25 @@ def test_stateful_layers_around_and_in_functional_models(x):
     np.testing.assert_allclose(model.predict(x, verbose=0), first, rtol=1e-5)
     with pytest.raises(ValueError, match="batch of 3 rows, expected 4: the stateful layer 'forward_lstm'"):
         model.predict(x[:3], verbose=0)
+    first = layers.SimpleRNN(2, stateful=True, batch_input_shape=(4, None, 3))
+    assert graphc.Sequential([first]).input_shape == (4, None, 3) and first.states[0].shape == (4, 2)
     directly = layers.SimpleRNN(2, stateful=True)
     assert np.abs(directly(x) - directly(x)).max() > 1e-5
+
+
+def test_cells_say_what_states_begin_with(x):
+    class Cell(layers.SimpleRNNCell):
+        def get_initial_state(self, batch_size=None):
+            return [ops.full((batch_size, self.units), 1.0)]
+
+    cell = Cell(2)
+    found = layers.RNN(cell)(x)
+    np.testing.assert_allclose(layers.RNN(cell)(x, initial_state=np.ones((4, 2))), found, rtol=1e-6)
+    kept = layers.RNN(cell, stateful=True)
+    np.testing.assert_allclose(kept(x), found, rtol=1e-6)
+    mask = np.ones((4, 5), int)
+    np.testing.assert_allclose(layers.RNN(cell)(x, mask=mask), found, rtol=1e-6)
+    np.testing.assert_allclose(layers.RNN(cell, return_sequences=True)(x, mask=mask * 0), 0)
 
 
 def test_first_states(x):
