@@ -125,9 +125,9 @@ class RNN(Layer):
         """The states to begin with, in the cell's structure."""
         states = self.get_initial_state(x.shape[0])
         expected = list(flat(states))
-        if given is None and self.states:
+        if self.states:
             limit_batch(len(self.states[0]), self)
-            given = [_rows(state, x.shape[0]) for state in self.states]
+            given = [_rows(state, x.shape[0]) for state in self.states] if given is None else given
         if given is None:
             return states
         found = list(flat(given))
