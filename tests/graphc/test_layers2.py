@@ -78,7 +78,7 @@ def outputs_and_gradients(name, case, cases):
 @pytest.mark.parametrize("name", our_cases.step_cases())
 def test_training_steps(name, cases):
     make, shape = our_cases.step_cases()[name]
-    x, y = cases.step_data(name, shape)
+    x, y = our_cases.step_data(name, cases, shape)
     inputs = graphc.Input(shape)
     model = graphc.Model(inputs, make(layers, inputs))
     model.compile(graphc.optimizers.SGD(0.1), loss="mse")
