@@ -21,7 +21,7 @@ from graphc.summary import plain, summary_lines
 from graphc.tracing import Trace, current_trace, tracing
 from graphc.training import Trainer
 
-__all__ = ["Model"]
+__all__ = ["Model", "port_of"]
 
 Shape = tuple[int | None, ...]
 
@@ -92,13 +92,13 @@ class Model(Trainer, Layer):
 
     def _outputs_of(self, result: Any) -> Any:
         """The ports of results; of a dict they are named by its keys."""
-        values = list(flat(result))
+        values, sizes = list(flat(result)), {dim("N"), *(p.batch for p in flat(self.takes))}
         for value in values:
-            if not isinstance(value, Value) or not value.ndim or value.shape[0] != dim("N"):
+            if not isinstance(value, Value) or not value.ndim or value.shape[0] not in sizes:
                 raise ShapeError(f"The model {self.name!r} gives {getattr(value, 'type', value)!r}, expected one row "
                                  "for each of the N rows of its input.")
         names = iter([f"output_{i}" for i in range(1, len(values) + 1)])
-        return _named(mapped(lambda v: Port(next(names), known_shape(v)[1:], str(v.dtype)), result))
+        return _named(mapped(lambda v: port_of(v, next(names)), result))
 
     def ensure_built(self, call: Arguments) -> None:
         if self._opening or (self.built and self.takes is not None):
@@ -106,7 +106,7 @@ class Model(Trainer, Layer):
         if not self.built and type(self).build is not Model.build and not issubclass(type(self), _known_kinds()):
             super().ensure_built(call)  # a `build` of the user's
         if self.takes is None and set(call.tensors) <= {next(iter(call.bound.arguments)), "mask"}:
-            self._open(_named(mapped(lambda v: Port("x", known_shape(v)[1:], str(v.dtype)), call.first)))
+            self._open(_named(mapped(lambda v: port_of(v, "x"), call.first)))
         self.built = True
 
     def _settle(self, x: Any, who: str) -> None:
@@ -242,6 +242,12 @@ class Model(Trainer, Layer):
         from graphc.saving import load_weights
 
         load_weights(self, filepath)
+
+
+def port_of(value: Value, name: str, batch: int | None = None) -> Port:
+    """The port that a symbolic value stands for."""
+    size, *sample = known_shape(value)
+    return Port(name, tuple(sample), str(value.dtype), batch or size)
 
 
 def _named(nest: Any) -> Any:

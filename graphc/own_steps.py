@@ -63,7 +63,7 @@ def own_data(rows: int, y: Any, sample_weight: Any, who: str) -> tuple[list[np.n
 
 def trace_own(kind: str, model: Any, feed: Feed) -> Step:
     """The step that a model's own methods describe."""
-    x = symbolic_inputs(model)
+    x = symbolic_inputs(model, feed.apart)
     with tracing(Trace(kind == "train", model.random_key)) as trace:
         if kind == "predict":
             predicted = model.predict_step((x,))

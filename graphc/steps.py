@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from graphc.limits import Guarded, extremes, sort_out
 from graphc.metrics import Metric
 from graphc.nests import flat, mapped
 from graphc.objective import whole_loss
-from graphc.ports import labels_of
+from graphc.ports import Port, labels_of
 from graphc.runtime import compile as compile_graph
 from graphc.tracing import Trace, tracing
 from graphc.variable import Variable
@@ -108,17 +108,27 @@ class Feed:
     """What a step is given besides the inputs: shape and dtype of labels that aren't as a loss expects, and weights.
 
     `weights` are the shapes of the weights of samples, without the batch: none, one for all outputs, or one for each.
+    A size of None is that of the output. Unknown sizes of several inputs are one symbol for each axis, but for the
+    inputs (by their places) and axes in `apart`, whose data have another size.
     """
 
     labels: tuple[tuple[tuple[int | None, ...], str] | None, ...] = ()
     weights: tuple[tuple[int | None, ...], ...] = ()
+    apart: tuple[tuple[int, int], ...] = ()
     nests: tuple[str, str] = ("None", "None")  # the structures of labels and weights, for steps of the user's own
 
 
-def symbolic_inputs(model: Any) -> Any:
-    """The symbolic inputs of a model in its structure."""
-    labels = iter(labels_of("x", model.takes))
-    return mapped(lambda p: symbolic_input(p.batch_shape, p.dtype, next(labels)), model.takes)
+def symbolic_inputs(model: Any, apart: Collection[tuple[int, int]] = ()) -> Any:
+    """The symbolic inputs of a model in its structure; see `Feed.apart`."""
+    labels = enumerate(labels_of("x", model.takes))
+
+    def symbol(port: Port) -> Value:
+        place, label = next(labels)
+        first, *rest = symbolic_input((None, *port.shape), port.dtype, label).shape
+        rest = [dim(f"{d}_{place}") if (place, axis) in apart else d for axis, d in enumerate(rest, 1)]
+        return f.input(label, (first, *rest), port.dtype)
+
+    return mapped(symbol, model.takes)
 
 
 def trace_step(kind: str, model: Any, feed: Feed | None = None) -> Step:
@@ -128,7 +138,7 @@ def trace_step(kind: str, model: Any, feed: Feed | None = None) -> Step:
         from graphc.own_steps import trace_own  # which builds on steps
 
         return trace_own(kind, model, feed)
-    x = symbolic_inputs(model)
+    x = symbolic_inputs(model, feed.apart)
     with tracing(Trace(kind == "train", model.random_key)) as trace:
         predicted = model.forward(x)
         predictions = list(flat(predicted))
@@ -138,7 +148,7 @@ def trace_step(kind: str, model: Any, feed: Feed | None = None) -> Step:
         targets = model.targets()
         labels = [_label(t, p, *rest) for t, p, *rest in zip(
             targets, predictions, labels_of("y", model.gives), feed.labels or (None,) * len(targets), strict=True)]
-        given, weights = _weights(feed, targets, labels_of("sample_weight", model.gives))
+        given, weights = _weights(feed, targets, predictions, labels_of("sample_weight", model.gives))
         objective = model.objective
         with origin("loss"):
             total, parts = objective.total(targets, labels, predictions, weights, trace)
@@ -173,9 +183,9 @@ def finished(kind: str, model: Any, inputs: Iterable[Value], outputs: Iterable[t
         with origin("random"):
             own.append((trace.key, f.add(trace.key, f.iota((2,), (0,), "u32"))))  # type: ignore[arg-type]
     slots = model.optimizer.variables if kind == "train" else []
-    known = [*model.weights, model.random_key, *slots]
     inputs = tuple(inputs)
     _, limits = sort_out(trace.limits, inputs)
+    known = [*model.weights, model.random_key, *slots]
     graph = graph_of(kind, known, inputs, (*outputs, *extremes(limits)), tuple(own))
     return Step(graph, tuple(names), tuple(metrics), limits=tuple(limits))
 
@@ -188,17 +198,23 @@ def _label(target: Any, prediction: Value, label: str, given: tuple[Sequence[int
         return f.input(label, prediction.shape[:-1], "i32")
     if target.targets == "same" or given is None:
         return f.input(label, prediction.shape, "f32")
-    return symbolic_input((None, *given[0]), given[1], label)
+    return f.input(label, _sized(given[0], prediction), given[1])
 
 
-def _weights(feed: Feed, targets: Sequence[Any], labels: Sequence[str]) -> tuple[list[Value], list[Value | None]]:
+def _sized(sample: Sequence[int | None], prediction: Value) -> tuple[Any, ...]:
+    """The shape of a batch of samples, whose unknown sizes are those of a prediction."""
+    return (prediction.shape[0], *(prediction.shape[i] if d is None else d for i, d in enumerate(sample, 1)))
+
+
+def _weights(feed: Feed, targets: Sequence[Any], predictions: Sequence[Value],
+             labels: Sequence[str]) -> tuple[list[Value], list[Value | None]]:
     """The symbolic weights of samples that a step receives, and those of each output."""
     if len(feed.weights) < 2:
-        given = [symbolic_input((None, *shape), "f32", "sample_weight") for shape in feed.weights]
+        given = [f.input("sample_weight", _sized(shape, predictions[0]), "f32") for shape in feed.weights]
         return given, [given[0] if given else None] * len(targets)
     shapes = iter(feed.weights)
-    weights = [symbolic_input((None, *next(shapes)), "f32", label) if t.labelled else None
-               for t, label in zip(targets, labels, strict=True)]
+    weights = [f.input(label, _sized(next(shapes), p), "f32") if t.labelled else None
+               for t, p, label in zip(targets, predictions, labels, strict=True)]
     return [w for w in weights if w is not None], weights
 
 

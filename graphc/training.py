@@ -25,7 +25,7 @@ from graphc.nests import flat, is_nested, structured
 from graphc.objective import Objective, Target, whole_loss
 from graphc.own_steps import own_data, unpack
 from graphc.passes.pipeline import PIPELINE
-from graphc.ports import by_port
+from graphc.ports import Port, by_port
 from graphc.progress import Progress, verbosity
 from graphc.runtime import prepare
 from graphc.runtime.config import config, current
@@ -55,9 +55,9 @@ class Trainer:
     training_graph: Graph | None = None  # of the step that `fit` runs, while it does
     _resume = (0, 0)  # the epoch that training begins with, and how many of its batches are done
     _dump: str | None = None
-    _limited: tuple[object, Any, Sequence[DataLimit]] | None = None  # Layer.changed and the inputs at that time, limits
     _nests: Mapping[int, tuple[str, str]] = {}  # by their number, the structures of labels and weights of own steps
     _predicted: Any = None  # the structure of what a `predict_step` of the user's gives
+    _limited: tuple[object, Any, Sequence[DataLimit]] | None = None  # Layer.changed and the inputs at that time, limits
     _trained: tuple[object, tuple[str, ...]] = (None, ())  # Layer.changed at that time, labels of the weights to train
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, loss_weights: Any = None, metrics: Any = None,
@@ -308,7 +308,7 @@ class Trainer:
             if done:
                 line.finish({})
         if len(made) > 1:  # what is the only batch needs no copy
-            return self._structured([np.concatenate(rows) for rows in zip(*made, strict=True)])
+            return self._structured([_joined(rows, self.name) for rows in zip(*made, strict=True)])
         return self._structured(made[0] if made else _no_rows(self._prepare("predict", source)[0]))
 
     def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None,
@@ -495,7 +495,7 @@ class Trainer:
         The arrays are all that `_arrays` gave, or for predictions all that `_inputs` gave.
         """
         switches = current()  # those that watch a program hold for programs that are there already, too
-        feed = self._feed(arrays) if kind != "predict" else Feed()
+        feed = self._feed(arrays)
         key: tuple[Any, ...] = (kind, feed, switches.check_numerics, switches.trace)
         changed, trained = self._trained
         if changed is not Layer.changed:
@@ -511,17 +511,20 @@ class Trainer:
 
     def _feed(self, arrays: Sequence[np.ndarray]) -> Feed:
         """What the arrays besides the inputs are like."""
-        first = sum(1 for _ in flat(self.takes))
+        own = list(flat(self.takes))
+        first, apart = len(own), _apart(own, arrays)
+        if len(arrays) == first:
+            return Feed(apart=apart)
         if self.has_own_step("train"):
             labels = arrays[first:]
-            return Feed(tuple((a.shape[1:], str(a.dtype)) for a in labels), (), self._nests[len(labels)])
+            return Feed(tuple((a.shape[1:], str(a.dtype)) for a in labels), (), apart, self._nests[len(labels)])
         targets = self.targets()
-        if len(arrays) <= first:
-            return Feed()
         left = iter(arrays[first:])
         labels = [next(left) if t.labelled else None for t in targets]
-        return Feed(tuple(None if a is None or t.targets != "any" else ((*a.shape[1:],), str(a.dtype))
-                          for t, a in zip(targets, labels, strict=True)), tuple(a.shape[1:] for a in left))
+        labelled = [t for t in targets if t.labelled]
+        return Feed(tuple(None if a is None or t.targets != "any" else (_sample(a, t), str(a.dtype))
+                          for t, a in zip(targets, labels, strict=True)),
+                    tuple(_sample(a, t) for a, t in zip(left, labelled, strict=False)), apart)
 
     def step_arrays(self, method: str, kind: str, rows: int, x: Any, y: Any = None,
                     sample_weight: Any = None) -> tuple[Graph, dict[str, np.ndarray]]:
@@ -534,7 +537,7 @@ class Trainer:
         if not len(arrays[0]):
             raise ShapeError(f"{method} of {self.name!r} received no rows, expected at least one.")
         arrays = tuple(a[:rows] for a in arrays)
-        graph = trace_step(kind, self, None if kind == "predict" else self._feed(arrays)).graph
+        graph = trace_step(kind, self, self._feed(arrays)).graph
         inputs = {v.op.label: ready(a, v.dtype.numpy)  # type: ignore[attr-defined]
                   for v, a in zip(graph.inputs, arrays, strict=True)}
         return graph, inputs | {v.label: v.numpy() for v in graph.state}  # type: ignore[attr-defined]
@@ -553,6 +556,34 @@ def _is_limited(layer: Any) -> bool:
 
 def _scalar_or_list(results: dict[str, float]) -> Any:
     return list(results.values()) if len(results) > 1 else next(iter(results.values()))
+
+
+def _joined(rows: Sequence[np.ndarray], name: str) -> np.ndarray:
+    """Predictions of all batches as one array."""
+    shapes = {r.shape[1:] for r in rows}
+    if len(shapes) > 1:
+        (a, b, *_) = (["N", *s] for s in shapes)
+        raise ShapeError(f"predict of {name!r} made {rows[0].dtype}[{','.join(map(str, a))}] of one batch and "
+                         f"[{','.join(map(str, b))}] of another, which make no single array. Give batches of one "
+                         "shape, or call predict_on_batch for each.")
+    return np.concatenate(rows)
+
+
+def _apart(own: Sequence[Port], arrays: Sequence[np.ndarray]) -> tuple[tuple[int, int], ...]:
+    """The inputs and axes of unknown size whose arrays have another size there than those of inputs before."""
+    sizes: dict[int, int] = {}
+    found = []
+    for place, (port, array) in enumerate(zip(own, arrays, strict=False)):
+        for axis, size in enumerate(port.shape, 1):
+            if size is None and sizes.setdefault(axis, array.shape[axis]) != array.shape[axis]:
+                found.append((place, axis))
+    return tuple(found)
+
+
+def _sample(array: np.ndarray, target: Target) -> tuple[int | None, ...]:
+    """The shape of a sample of labels or weights; where an output's size is unknown theirs is the same."""
+    shape = target.port.shape
+    return tuple(None if i < len(shape) and shape[i] is None else size for i, size in enumerate(array.shape[1:]))
 
 
 def _no_rows(step: Step) -> list[np.ndarray]:

@@ -164,6 +164,12 @@ class Layer:
         """Layers held in attributes, also in lists, tuples and dicts, in the order of assignment."""
         return list(dict.fromkeys(_layers_in(list(vars(self).values()))))
 
+    def _all_layers(self) -> Iterator[Layer]:
+        """The layers inside, those inside of them, and so on."""
+        for layer in self.sublayers():
+            yield layer
+            yield from layer._all_layers()
+
     @property
     def trainable(self) -> bool:
         """Whether training changes the weights; setting it also sets it for the layers inside."""

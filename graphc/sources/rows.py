@@ -22,9 +22,9 @@ Take = Callable[[Any], Arrays]
 class Rows:
     """Rows of arrays that are read, and converted to what a program takes, a part at a time.
 
-    `take` gives the arrays of some rows, by a slice or by their numbers. Where a program takes the arrays as they are,
-    `whole` are all of them, and a pass over the rows is one part: the program finds the rows itself. The next part is
-    made while the steps of this one run.
+    `take` gives the arrays of some rows, by a slice or by their numbers. `whole` are all arrays where they are in
+    memory: if a program takes them as they are, a pass over the rows is one part, and the program finds the rows
+    itself. Otherwise rows come from a disk, and the next part is read while the steps of this one run.
     """
 
     varies = once = exhausted = False
@@ -94,6 +94,9 @@ class Rows:
             yield self._part(begin, end)
             return
         parts = (self._part(at, min(at + each, end)) for at in range(begin, end, each))
+        if self.whole is not None:  # a thread would take from the step the cores that it runs on
+            yield from parts
+            return
         with closing(background(parts)) as made:
             yield from made
 

@@ -185,6 +185,12 @@ def test_predict_takes_the_inputs_of_batches():
         model.predict(iter([(X, X, X, X)]), verbose=0)
 
 
+def test_predictions_of_different_shapes_make_no_array():
+    model = graphc.Sequential([graphc.Input((None, 1)), layers.Conv1D(1, 1)])
+    with pytest.raises(ShapeError, match=r"predict_on_batch for each"):
+        model.predict((np.ones((2, n, 1), np.float32) for n in (3, 4)), verbose=0)
+
+
 def test_tensors_of_other_frameworks():
     class Tensor:
         shape = (8, 3)
