@@ -119,7 +119,7 @@ class _Fusion:
         return v in self.constant or v in self.cheap
 
     def is_view(self, v: Value) -> bool:
-        """Whether a value is another name of memory that holds its operand, or part of a loop: no kernel computes it."""
+        """Whether no kernel computes a value: it names memory that holds its operand, or is part of a loop."""
         return _is_loop(v) or (v not in self.leaves and not self.light(v) and self.of[v].view)
 
     def assign(self) -> None:

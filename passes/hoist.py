@@ -187,7 +187,7 @@ class _Loop:
         return f.slice(stack, (start, *(0,) * (stack.ndim - 1)), (self.op.length, *stack.shape[1:]))
 
     def made(self, origin_: str) -> dict[int, Value]:
-        """What stands for each result that is asked for, by its index; under -1 the new scan, if there has to be one."""
+        """What stands for each result that is asked for, by its index; under -1 the new scan, if there is one."""
         op, carried = self.op, [k for k in range(self.op.carries) if k in self.live]
         inner = [i for i in sorted(self.live) if i >= op.carries and self.outputs[i] not in self.before | self.after]
         stacks = dict.fromkeys(o for v in self.values if v in self.after for o in v.operands
@@ -236,7 +236,7 @@ def laid_out(roots: list[Value], outer: dict[Value, Value]) -> list[Value]:
         if isinstance(v.op, Einsum):
             x, y, result = v.op.letters()
             for k, (letters, o) in enumerate(((x, v.operands[0]), (y, v.operands[1]))):
-                order = sorted(letters, key=lambda c: (c in result, result.find(c)))  # noqa: B023
+                order = sorted(letters, key=lambda c: (c in result, result.find(c)))
                 if o in outer and result and result[-1] in letters and letters[-1] != result[-1]:
                     turned = f.transpose(outer[o], [letters.index(c) for c in order])
                     constant = leaf("k", turned.type)  # type: ignore[arg-type]

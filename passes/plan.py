@@ -1,4 +1,7 @@
-"""When kernels run and where their results lie: order, one arena, and updates in place.
+"""When kernels and loops run and where their results lie: order, one arena, and updates in place.
+
+A loop has a plan of its own for its body. Its inputs and outputs are slices of what the loop reads and gives; the
+buffers of its arena, and of what it carries from step to step, are rooms in the arena around it.
 
 The arena has one region for each product of symbolic sizes (1, N, ...), so that offsets are constants times that
 product and one plan serves every batch size. Within a region a buffer takes the lowest offset that is free during
@@ -14,11 +17,11 @@ import networkx as nx
 
 from graphc.ir.errors import InvalidGraph, LoweringError
 from graphc.ir.graph import Graph, Value
-from graphc.ir.ops.structure import Item, Kernel
+from graphc.ir.ops.structure import Item, Kernel, Scan
 from graphc.ir.types import Dim, Shape, TensorType, product
 from graphc.passes.structure import structure
 
-__all__ = ["ALIGNMENT", "Place", "Plan", "extent_in_bytes", "plan", "verify_plan"]
+__all__ = ["ALIGNMENT", "Place", "Plan", "Room", "extent_in_bytes", "plan", "verify_plan"]
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 Monomial = tuple[str, ...]
@@ -48,19 +51,44 @@ class Place:
         return f"arena[{self.offset}{scale} .. {self.offset + self.size}{scale}) live {self.first}..{self.last}"
 
 
+@dataclass(frozen=True)
+class Room:
+    """What a loop needs memory for: a `region` of its arena, or the slices of an output that nobody keeps."""
+
+    scan: Value
+    region: Monomial | None
+    output: int = -1
+
+    def __str__(self) -> str:
+        return f"output {self.output}" if self.region is None else f"arena {'*'.join(self.region) or '1'}"
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """The kernels in order, the place of every value, and what is copied to its place at the end."""
+    """The kernels and scans in order, the place of every value, and what is copied to its place at the end.
+
+    `inner` has the plans of the scans' bodies, `rooms` the places of what those need.
+    """
 
     graph: Graph
     steps: tuple[Value, ...]
     places: dict[Value, Place]
     copies: tuple[tuple[Value, Place], ...]
+    inner: dict[Value, Plan]
+    rooms: dict[Room, Place]
+
+    def entries(self) -> list[Value]:
+        """All kernels and scans in order, a scan before those inside of it."""
+        return [e for step in self.steps for e in (step, *(self.inner[step].entries() if step in self.inner else ()))]
+
+    def kernels(self) -> list[Value]:
+        """All kernels in order, those inside of loops too."""
+        return [e for e in self.entries() if isinstance(e.op, Kernel)]
 
     def regions(self) -> dict[Monomial, int]:
         """Bytes of each region of the arena, per unit of its product of sizes."""
         result: dict[Monomial, int] = {}
-        for p in self.places.values():
+        for p in (*self.places.values(), *self.rooms.values()):
             if p.space == "arena":
                 result[p.region] = max(result.get(p.region, 0), p.offset + p.size)
         return dict(sorted(result.items()))
@@ -71,6 +99,9 @@ class Plan:
             origin = f"  # {step.origin}" if step.origin else ""
             lines.append(f"  {i}: {step.op.body.name}{origin}")  # type: ignore[attr-defined]
             lines.extend(f"    {v.type} at {p}" for v, p in self.places.items() if v.operands[:1] == (step,))
+            if step in self.inner:
+                lines.extend(f"    {room} at {p}" for room, p in self.rooms.items() if room.scan is step)
+                lines.extend(f"    {line}" for line in str(self.inner[step]).splitlines())
         lines.extend(f"  copy {v.type} from {self.places[source(v)]} to {p}" for v, p in self.copies)
         return "\n".join([*lines, "}"])
 
@@ -107,8 +138,8 @@ def results(graph: Graph) -> dict[Value, dict[int, Value]]:
 
 
 def plan(graph: Graph) -> Plan:
-    """Order the kernels of a fused graph and give every value a place."""
-    kernels = [v for v in graph.values() if isinstance(v.op, Kernel)]
+    """Order the kernels and scans of a fused graph and give every value a place."""
+    kernels = [v for v in graph.values() if isinstance(v.op, Kernel | Scan)]
     places: dict[Value, Place] = {v: Place("input", i) for i, v in enumerate(graph.inputs)}
     places.update((v, Place("state", i)) for i, v in enumerate(graph.state))
     readers = _readers(graph)
@@ -128,8 +159,9 @@ def plan(graph: Graph) -> Plan:
             copies.append((v, Place("output", i)))
     position = {k: i for i, k in enumerate(kernels)}
     steps = tuple(nx.lexicographical_topological_sort(flow, key=position.__getitem__))
-    places = _allocate(graph, steps, readers, places, copies)
-    made = Plan(graph, steps, places, tuple(_in_order(copies, places)))
+    inner = {k: plan(k.op.body) for k in steps if isinstance(k.op, Scan)}
+    rooms = _allocate(graph, steps, readers, places, copies, inner)
+    made = Plan(graph, steps, places, tuple(_in_order(copies, places)), inner, rooms)
     verify_plan(made)
     return made
 
@@ -150,10 +182,10 @@ def _in_order(copies: list[tuple[Value, Place]], places: dict[Value, Place]) -> 
 
 
 def _readers(graph: Graph) -> Readers:
-    """The kernels that read each leaf's or item's memory, also through views."""
+    """The kernels and scans that read each leaf's or item's memory, also through views."""
     result: Readers = {}
     for v in graph.values():
-        if isinstance(v.op, Kernel):
+        if isinstance(v.op, Kernel | Scan):
             for o in v.operands:
                 result.setdefault(source(o), []).append(v)
     return result
@@ -171,6 +203,8 @@ def _dependencies(kernels: Iterable[Value], readers: Readers) -> nx.DiGraph:
 def _updates_in_place(graph: Graph, readers: Readers, flow: nx.DiGraph, state: Value, new: Value) -> bool:
     """Whether a kernel may write a state's next value over it; orders the other readers before it if so."""
     kernel = new.operands[0]
+    if isinstance(kernel.op, Scan):
+        return False
     body: Graph = kernel.op.body  # type: ignore[attr-defined]
     domain = max((v.shape for _, v in body.outputs), key=len)
     params = [p for p, o in zip(body.inputs, kernel.operands, strict=True) if source(o) is state]
@@ -198,12 +232,21 @@ def _reads_aligned(body: Graph, param: Value, domain: Shape) -> bool:
 
 
 def _allocate(graph: Graph, steps: tuple[Value, ...], readers: Readers, places: dict[Value, Place],
-              copies: list[tuple[Value, Place]]) -> dict[Value, Place]:
+              copies: list[tuple[Value, Place]], inner: dict[Value, Plan]) -> dict[Room, Place]:
     """Places in the arena for what has none: the largest first, each at the lowest offset free for its life."""
     when = {k: i for i, k in enumerate(steps)}
     kept = {source(v) for v, _ in copies}
-    todo = []
     made = results(graph)
+    rooms: dict[Room, Place] = {}
+    todo: list[tuple[Value | Room, Place]] = []
+    for scan, body in inner.items():
+        needed = [(Room(scan, region), (region, size)) for region, size in body.regions().items()]
+        op: Scan = scan.op  # type: ignore[assignment]
+        for i, (_, v) in enumerate(op.body.outputs):
+            if (i < op.carries and not op.kept[i]) or i not in made[scan]:
+                slices = 2 if i < op.carries else 1  # a carry's old and new value take turns
+                needed.append((Room(scan, None, i), bytes_of((slices, *v.shape), v.dtype.size)))
+        todo += [(room, Place("arena", 0, region, 0, size, when[scan], when[scan])) for room, (region, size) in needed]
     for step in steps:
         for v in made[step].values():
             if v not in places:
@@ -220,8 +263,11 @@ def _allocate(graph: Graph, steps: tuple[Value, ...], readers: Readers, places: 
             offset = max(offset, end)
         placed = Place("arena", 0, p.region, offset, p.size, p.first, p.last)
         taken.append(placed)
-        places[v] = placed
-    return places
+        if isinstance(v, Room):
+            rooms[v] = placed
+        else:
+            places[v] = placed
+    return rooms
 
 
 def _overlap(p: Place, q: Place) -> bool:
@@ -250,7 +296,7 @@ def verify_plan(plan: Plan) -> None:
             late = [r for r in readers.get(old, []) if when[r] > when[v.operands[0]]]
             if late:
                 raise InvalidGraph(f"P4: {old!r} is overwritten before {late[0].op.body.name} reads it")  # type: ignore
-    arena = [(v, p) for v, p in plan.places.items() if p.space == "arena"]
+    arena = [(v, p) for v, p in (*plan.places.items(), *plan.rooms.items()) if p.space == "arena"]
     for i, (v, p) in enumerate(arena):
         for w, q in arena[i + 1:]:
             if p.region == q.region and _overlap(p, q) and (

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 
 from graphc.ir.errors import LoweringError, place
-from graphc.ir.expr import SCALARS, Axis, Expr, axis, load, position
+from graphc.ir.expr import SCALARS, Axis, Expr, axis, cast, const, load, position, select
 from graphc.ir.graph import Value
 from graphc.ir.op import Op, Operand, Structural
-from graphc.ir.types import Dim, Shape, TensorType, product
+from graphc.ir.types import DTYPES, Dim, Shape, TensorType, product
 
-__all__ = ["NOMINAL", "Structure", "elements", "structure"]
+__all__ = ["NOMINAL", "Scattered", "Structure", "elements", "scattered", "structure"]
 
+I64 = DTYPES["i64"]
 NOMINAL = 32  # what a symbolic size counts for when costs are compared
 
 
@@ -81,7 +82,9 @@ def _structure(op: Op, operands: tuple[TensorType, ...], shape: Shape) -> Struct
         e, count = stack.pop()
         if e.op == "reduce":
             if e.axes <= set(axes):  # computed once for each value of the result's axes that it varies with
-                count = elements([n for a, n in zip(axes, shape, strict=True) if a in e.axes])
+                found = scattered(e)  # each term is added at one position of that axis only
+                once = None if found is None else found.axis
+                count = elements([n for a, n in zip(axes, shape, strict=True) if a in e.axes and a != once])
             count *= elements([a.extent for a in e.attr[1]])
         if (e, count) in seen:
             continue
@@ -105,6 +108,42 @@ def _structure(op: Op, operands: tuple[TensorType, ...], shape: Shape) -> Struct
     view = moves and position(root.args, operands[0].shape) is position(index, shape)
     return Structure(tuple(visits), tuple(same), tuple(prefix), work, flops, reduces, sums and multiplies, sums, moves,
                      view)
+
+
+@dataclass(frozen=True)
+class Scattered:
+    """A sum whose terms belong to one position of an axis each: a `term` is added where the axis is `index`."""
+
+    axis: Axis
+    index: Expr
+    term: Expr
+
+
+def scattered(e: Expr) -> Scattered | None:
+    """The scatter that a sum is, if it is one.
+
+    sum(r0<7: select((i[r0] == i0), x[r0, i1], 0.0))    ->    along i0, x[r0, i1] at i[r0]
+    """
+    if e.op != "reduce" or e.attr[0] != "sum":
+        return None
+    term, reduced = e.args[0], set(e.attr[1])
+    conditions: list[Expr] = []
+    while term.op == "select" and term.args[2].op == "const" and term.args[2].attr == 0:
+        stack, term = [term.args[0]], term.args[1]
+        while stack:
+            c = stack.pop()
+            conditions += [] if c.op == "and" else [c]
+            stack += c.args if c.op == "and" else ()
+    for c in conditions:
+        for at, index in (c.args, c.args[::-1]) if c.op == "eq" else ():
+            at = at.args[0] if at.op == "cast" and at.dtype.kind in "iu" else at
+            rest = [o for o in conditions if o is not c]
+            if at.op == "axis" and index.axes & reduced and not any(
+                    at.attr in part.axes for part in (index, term, *rest)) and at.attr not in reduced:
+                for condition in rest:
+                    term = select(condition, term, const(0, term.dtype))
+                return Scattered(at.attr, cast(index, I64), term)
+    return None
 
 
 def _flops(e: Expr) -> int:

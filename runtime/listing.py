@@ -87,7 +87,7 @@ class Listing:
         self.graph, self.machine = graph, machine
         sink = Dump(dump, graph.name) if dump else None
         self.stages = run_passes(graph, PIPELINE, check, sink)
-        self.kernels = [KernelListing(step, machine) for step in self.plan.steps]
+        self.kernels = [KernelListing(kernel, machine) for kernel in self.plan.kernels()]
         if sink is not None:
             for number, kernel in enumerate(self.kernels):
                 _write(sink, number, kernel)

@@ -11,15 +11,17 @@ import json
 import threading
 import warnings
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from graphc.ir.errors import InvalidGraph, LoweringError
 from graphc.ir.graph import Graph, Value
-from graphc.ir.types import TensorType
+from graphc.ir.ops.structure import Scan
+from graphc.ir.types import Dim, Shape, product
+from graphc.passes.cost import work
 from graphc.passes.plan import Place, Plan, bytes_of, results, source
-from graphc.passes.structure import structure
 from graphc.runtime.cache import Cache, open_cache
 from graphc.runtime.config import current
 from graphc.runtime.counters import count
@@ -29,7 +31,7 @@ from graphc.runtime.targets.clock import reading
 from graphc.runtime.targets.jit import Code, Submit, compiler, link
 from graphc.runtime.targets.llvm import symbols
 from graphc.runtime.targets.machine import Machine
-from graphc.runtime.targets.step import Call, Copy, Location, emit_step
+from graphc.runtime.targets.step import Call, Copy, Instruction, Location, Move, Repeat, Terms, emit_step
 
 __all__ = ["Compiled", "Native", "compile_graph", "name_of"]
 
@@ -155,29 +157,31 @@ def _compile(listing: Listing, key: str, functions: _Functions, kept: bool, prof
                 where = f" of {kernel.value.origin}" if kernel.value.origin else ""
                 warnings.warn(f"The kernel {kernel.name}{where} runs on NumPy: {reason}", RuntimeWarning, stacklevel=2)
         regions, scratch = made.regions(), _scratch([loops for loops, _ in native.values()])
-        layout = _Layout(made, regions)
+        layout = _Layout.of(made, regions)
         blocks = layout.blocks + profiled
 
-        def flush(copies: list[Copy], done: int) -> None:
+        entries = made.entries()
+
+        def flush(copies: list[Copy]) -> None:
             if pending or copies:
                 name = symbol(f"{graph.name}_{len(segments)}", key)
-                calls = [layout.call(step, *native[step]) for step in pending]
-                stamped = (done - len(pending), len(made.steps), reading(functions.machine)) if profiled else None
-                functions.made[name] = submit(emit_step(calls, copies, blocks, graph.symbols(), name, stamped))
+                calls = [layout.instruction(step, native) for step in pending]
+                first = entries.index(pending[0]) if pending else len(entries)
+                stamped = (first, len(entries), reading(functions.machine)) if profiled else None
+                functions.made[name] = submit(emit_step([*calls, *copies], blocks, graph.symbols(), name, stamped))
                 segments.append(name)
                 pending.clear()
 
-        for number, step in enumerate(made.steps):
-            if step in native:
+        for step in made.steps:
+            if all(k in native for k in (made.inner[step].kernels() if step in made.inner else [step])):
                 pending.append(step)
             else:
-                flush([], number)
+                flush([])
                 segments.append(step)
-        flush([layout.copy(v, p) for v, p in made.copies], len(made.steps))
-    inside: list[Value] = [v for step in made.steps for v in step.op.body.values()]  # type: ignore[attr-defined]
+        flush(layout.copies())
     codes = functions.link()
     done = Compiled([functions.native(codes, s) if isinstance(s, str) else s for s in segments], graph.symbols(),
-                    regions, scratch, sum(structure(v).work for v in inside), made, layout.locations)
+                    regions, scratch, sum(map(work, made.steps)), made, layout.locations)
     if store is not None:
         if kept and len(segments) == 1 and isinstance(segments[0], str):
             _save(key, functions, segments[0], done)
@@ -234,21 +238,42 @@ def _scratch_of(loops: Loops) -> dict[tuple[str, ...], int]:
     return result
 
 
+@dataclass
 class _Layout:
-    """Where everything lies: block 0 holds arena and scratch, then one block for each input, state and output."""
+    """Where everything lies: block 0 holds arena and scratch, then one block for each input, state and output.
 
-    def __init__(self, plan: Plan, regions: dict[tuple[str, ...], int]):
+    The layout of a loop's body has its places within those of the graph around it.
+    """
+
+    plan: Plan
+    blocks: int
+    regions: dict[tuple[str, ...], int]  # bytes per unit of each region of the whole arena
+    fixed: dict[Place, Location]  # of inputs, states and outputs
+    arena: dict[tuple[str, ...], Location]  # where each region begins
+    level: int = 0  # the number of loops around
+
+    def __post_init__(self) -> None:
+        self.results = results(self.plan.graph)
+        self.locations = {v: self.location(p) for v, p in self.plan.places.items()}
+
+    @staticmethod
+    def of(plan: Plan, regions: dict[tuple[str, ...], int]) -> _Layout:
+        """The layout of a program."""
         graph = plan.graph
-        self.regions, self.results = regions, results(graph)
-        self.first = {"input": 1, "state": 1 + len(graph.inputs), "output": 1 + len(graph.inputs) + len(graph.state)}
-        self.blocks = self.first["output"] + len(graph.outputs)
-        self.locations = {v: self.location(p) for v, p in plan.places.items()}
+        counts = {"input": len(graph.inputs), "state": len(graph.state), "output": len(graph.outputs)}
+        places = [Place(space, i) for space, count in counts.items() for i in range(count)]
+        fixed = {p: Location(1 + n) for n, p in enumerate(places)}
+        arena = {r: Location(0, tuple((b, size) for b, size in regions.items() if b < r)) for r in regions}
+        return _Layout(plan, 1 + len(places), regions, fixed, arena)
 
     def location(self, place: Place) -> Location:
         if place.space != "arena":
-            return Location(self.first[place.space] + place.index)
-        before = [(r, size) for r, size in self.regions.items() if r < place.region]
-        return Location(0, (*before, (place.region, place.offset)))
+            return self.fixed[place]
+        return _at(self.arena[place.region], ((place.region, place.offset),))
+
+    def instruction(self, step: Value, native: Mapping[Value, tuple[Loops, str]]) -> Call | Repeat:
+        """What runs a kernel or a loop."""
+        return self.repeat(step, native) if isinstance(step.op, Scan) else self.call(step, *native[step])
 
     def call(self, step: Value, loops: Loops, function: str) -> Call:
         made = self.results[step]
@@ -265,9 +290,57 @@ class _Layout:
             used[region] = used.get(region, 0) + size
         return Call(function, tuple(buffers), tuple(symbols(loops)))
 
-    def copy(self, value: Value, place: Place) -> Copy:
-        t = value.type
-        assert isinstance(t, TensorType)
-        size = t.size * t.dtype.size
-        terms = size.terms if hasattr(size, "terms") else (((), size),)
-        return Copy(self.locations[source(value)], self.location(place), terms)  # type: ignore[arg-type]
+    def repeat(self, step: Value, native: Mapping[Value, tuple[Loops, str]]) -> Repeat:
+        """The loop of a scan: its body's inputs and outputs are slices of what it reads and gives."""
+        op: Scan = step.op  # type: ignore[assignment]
+        plan, made = self.plan.inner[step], self.results[step]
+        rooms = {(r.region, r.output): self.location(p) for r, p in self.plan.rooms.items() if r.scan is step}
+        fixed: dict[Place, Location] = {}
+        before, after = [], []
+        old, new = (1, 0) if op.reverse else (0, 1)
+        given = [self.locations[source(o)] for o in step.operands]
+        for i, (v, where) in enumerate(zip(op.body.inputs, given, strict=True)):
+            k = i - op.scanned
+            stride = _terms(v.shape, v.dtype.size)
+            if k < 0:
+                start = tuple((scale, count * op.shifts[i]) for scale, count in stride if op.shifts[i])
+                fixed[Place("input", i)] = _moving(_at(where, start), Move(self.level, stride))
+            elif k < op.carries:
+                room = rooms.get((None, k))
+                slices = self.locations[made[k]] if room is None else room
+                turns = room is not None
+                fixed[Place("input", i)] = _moving(slices, Move(self.level, stride, old, turns))
+                fixed[Place("output", k)] = _moving(slices, Move(self.level, stride, new, turns))
+                ends = _moving(slices, Move(self.level, stride, 0, turns))
+                before.append(Copy(where, ends, stride))
+                if room is not None and k in made:
+                    after.append(Copy(ends, self.locations[made[k]], stride))
+            else:
+                fixed[Place("input", i)] = where
+        for i, (_, v) in enumerate(op.body.outputs[op.carries:], op.carries):
+            move = Move(self.level, _terms(v.shape, v.dtype.size))
+            fixed[Place("output", i)] = (_moving(self.locations[made[i]], move) if i in made else rooms[None, i])
+        arena = {r: where for (r, _), where in rooms.items() if r is not None}
+        inner = _Layout(plan, self.blocks, self.regions, fixed, arena, self.level + 1)
+        body: list[Instruction] = [inner.instruction(k, native) for k in plan.steps]
+        length = _terms((op.length,), 1)
+        return Repeat(self.level, length, op.reverse, tuple(before), (*body, *inner.copies()), tuple(after))
+
+    def copies(self) -> list[Copy]:
+        """What is copied to its place at the end."""
+        return [Copy(self.locations[source(v)], self.location(p), _terms(v.shape, v.dtype.size))
+                for v, p in self.plan.copies]
+
+
+def _at(where: Location, offsets: Terms) -> Location:
+    return Location(where.block, (*where.offsets, *offsets), where.moves)
+
+
+def _moving(where: Location, move: Move) -> Location:
+    return Location(where.block, where.offsets, (*where.moves, move))
+
+
+def _terms(shape: Shape, item: int) -> Terms:
+    """The bytes of an array, as numbers times products of sizes."""
+    size = product(shape) * item
+    return size.terms if isinstance(size, Dim) else (((), size),)

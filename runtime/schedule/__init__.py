@@ -7,7 +7,7 @@ from dataclasses import replace
 from graphc.ir.expr import postorder, rewrite
 from graphc.runtime.loops import Loops, expressions, map_expressions, walk
 from graphc.runtime.mathlib import expand
-from graphc.runtime.schedule import contraction, general
+from graphc.runtime.schedule import contraction, general, scatter
 from graphc.runtime.schedule.tile import single_reduction
 from graphc.runtime.targets.machine import Machine
 from graphc.runtime.transform import Body, chain_of, hoist, prune, residues, spill, tighten
@@ -21,7 +21,7 @@ def schedule(loops: Loops, machine: Machine) -> Loops:
     """The loops of a kernel shaped for the machine by the first template that matches their structure."""
     shaped = replace(loops, body=())
     for nest in separate(loops.body):
-        template = contraction if contraction.matches(nest, machine) else general
+        template = next(t for t in (scatter, contraction, general) if t.matches(nest, machine))
         one = template.apply(replace(shaped, body=nest), machine)
         shaped = replace(one, body=(*shaped.body, *one.body))
     body = map_expressions(hoist(shaped.body), lambda e: rewrite(e, expand))

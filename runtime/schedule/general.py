@@ -26,11 +26,16 @@ from graphc.runtime.transform import (
     volume,
 )
 
-__all__ = ["apply"]
+__all__ = ["apply", "matches"]
 
 PIECES = 8  # copies of a nest that differ in the conditions which hold; half as many of one with reductions
 UNROLLED = 32  # statements that a loop of few iterations may be written out to
 SIDE = 4  # vectors of partial results that hide the latency of their addition
+
+
+def matches(body: Body, machine: Machine) -> bool:
+    """Any nest: this is the last template."""
+    return True
 
 
 def apply(loops: Loops, machine: Machine) -> Loops:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphc.ir.expr import Axis, Expr, bounds, linear, position, postorder
 from graphc.ir.types import Dim
@@ -12,7 +12,7 @@ from graphc.runtime.targets.machine import Machine
 from graphc.runtime.transform import Body, chain_of, collapse, mark, reorder, sink, split, volume
 
 __all__ = ["CHUNKS", "Reduction", "Tile", "best_tile", "choose_tile", "most_rows", "parallelise", "rows",
-           "single_reduction", "stride", "vectorise"]
+           "share", "single_reduction", "stride", "vectorise"]
 
 GRAIN = 16384  # scalar operations worth handing to another thread
 MANY = 64  # iterations of a loop that are enough for all threads
@@ -108,10 +108,15 @@ def parallelise(body: Body) -> Body:
             else:
                 ((s,), _) = collapse((s,), s.axis, inner)
         if isinstance(s, For) and s.kind == "serial" and s.axis.extent != 1 and _independent(s):
-            result.extend(mark((s,), s.axis, "parallel", max(1, GRAIN // max(1, _work(s.body)))))
+            result.append(share(s))
         else:
             result.append(s)
     return tuple(result)
+
+
+def share(loop: For) -> For:
+    """A loop whose iterations threads share out, as long as each has enough to do."""
+    return replace(loop, kind="parallel", grain=max(1, GRAIN // max(1, _work(loop.body))))
 
 
 def _joins(loop: For) -> bool:

@@ -14,7 +14,7 @@ from graphc.ir import errors
 from graphc.ir import functions as f
 from graphc.ir.evaluate import by_definition, by_reference, evaluate
 from graphc.ir.graph import apply
-from graphc.ir.op import OPS, Structural
+from graphc.ir.op import OPS, Op, Structural
 from graphc.ir.parser import parse_call
 from graphc.ir.types import DTYPES, DType, TensorType
 from graphc.passes.differentiate import gradients
@@ -128,3 +128,20 @@ def test_no_gradient_through_stop_gradient():
     x = f.input("x", (2,))
     derived = gradients(f.sum(f.stop_gradient(x) * x), [x])[0]
     assert run(derived, {"x": np.array([3, 4], np.float32)}).tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("call", COMPUTED)
+def test_each_slice(call, rng):
+    """An op for every slice of a new first axis, where it says how: of all operands, and of the first one only."""
+    op, types, _ = parse_call(call)
+    if not types or type(op).each is Op.each:
+        pytest.skip("stays in loops")
+    for along in {(True,) * len(types), (True,) + (False,) * (len(types) - 1)}:
+        shapes = [(3, *t.shape) if has else t.shape for t, has in zip(types, along, strict=True)]
+        inputs = [f.input(f"x{i}", s, t.dtype) for i, (s, t) in enumerate(zip(shapes, types, strict=True))]
+        arrays = {v.op.label: sample(rng, v.type) for v in inputs}
+        together = run(op.each(f, 3, inputs, along), arrays)
+        assert len(together) == 3
+        for k in range(3):
+            one = [a[k] if has else a for a, has in zip(arrays.values(), along, strict=True)]
+            np.testing.assert_allclose(together[k], by_reference(op, one, None), rtol=1e-5, atol=1e-6)

@@ -48,7 +48,7 @@ def arena(made):
 
 
 def changed(made: Plan, places=None, steps=None) -> Plan:
-    return Plan(made.graph, steps or made.steps, {**made.places, **(places or {})}, made.copies)
+    return replace(made, steps=steps or made.steps, places={**made.places, **(places or {})})
 
 
 # ----------------------------------------------------------------------------------------------------- the proof
