@@ -200,6 +200,13 @@ class Model(Trainer, Layer):
             shapes = trace.shapes
         return [(layer, shapes.get(layer)) for layer in self.layers]
 
+    def reset_states(self) -> None:
+        """Give all stateful layers inside states of zeros, as models of Keras 2 do."""
+        for layer in self.sublayers():
+            reset = getattr(layer, "reset_states", None)
+            if reset is not None and (isinstance(layer, Model) or getattr(layer, "stateful", False)):
+                reset()
+
     def connections(self) -> dict[Layer, list[str]] | None:
         """What each layer reads, as `layer[call][result]`, where the layers are no mere chain."""
         return None

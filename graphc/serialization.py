@@ -122,6 +122,8 @@ def _short(value: Any) -> str:
 
 def _value(value: Any, custom: Mapping[str, Any]) -> Any:
     """An option's value: objects inside are dtypes, functions, initializers, layers or schedules."""
+    if isinstance(value, list):
+        return [_value(part, custom) for part in value]
     if not isinstance(value, dict) or "class_name" not in value:
         return value
     if value["class_name"] in ("__tensor__", "__numpy__") and isinstance(value.get("config"), dict):
