@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -226,11 +227,18 @@ def graph_of(kind: str, known: Sequence[Variable], inputs: tuple[Value, ...], ou
     state = [v for v in dict.fromkeys(known) if v in reached]
     state += sorted(reached.difference(state), key=lambda v: v.label)
     labels: dict[str, Variable] = {}
+    renamed: dict[Value, Value] = {}
     for variable in state:
-        if labels.setdefault(variable.label, variable) is not variable:
+        if labels.setdefault(variable.label, variable) is variable:
+            continue
+        if not variable.path.startswith("optimizer/"):
             raise ValueError(f"Two weights of the model have the path {variable.path!r}. Give their layers different "
                              "names.")
-    return Graph(kind, inputs, tuple(state), outputs, updates)
+        path = next(p for i in itertools.count(1) if (p := f"{variable.path}_{i}").replace("/", ".") not in labels)
+        renamed[variable] = twin = Variable(variable.array, path, variable.trainable)  # of another optimizer
+        labels[twin.label] = twin
+    graph = Graph(kind, inputs, tuple(state), outputs, updates)
+    return graph.rebuild(lambda value, _: renamed.get(value)) if renamed else graph
 
 
 def bind(graph: Graph, limits: Sequence[Any] = (), who: str = "") -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import warnings
@@ -25,7 +26,7 @@ from graphc.nests import flat, is_nested, structured
 from graphc.objective import Objective, Target, whole_loss
 from graphc.own_steps import own_data
 from graphc.passes.pipeline import PIPELINE
-from graphc.ports import Port, by_port
+from graphc.ports import Port, by_port, ports
 from graphc.progress import Progress, verbosity
 from graphc.runtime import prepare
 from graphc.runtime.config import config, current
@@ -57,6 +58,7 @@ class Trainer:
     _resume = (0, 0)  # the epoch that training begins with, and how many of its batches are done
     _dump: str | None = None
     _nests: Mapping[int, tuple[str, str]] = {}  # by their number, the structures of labels and weights of own steps
+    _known_targets: tuple[Objective, Any, list[Target]] | None = None  # of this objective and these ports
     _predicted: Any = None  # the structure of what a `predict_step` of the user's gives
     _limited: tuple[object, Any, Sequence[DataLimit]] | None = None  # Layer.changed and the inputs at that time, limits
     _trained: tuple[object, tuple[str, ...]] = (None, ())  # Layer.changed at that time, labels of the weights to train
@@ -167,9 +169,7 @@ class Trainer:
 
     def has_own_step(self, kind: str) -> bool:
         """Whether a subclass says itself what a step of a kind does."""
-        names = ("predict_step",) if kind == "predict" else ("train_step", "test_step", "compute_loss",
-                                                             "compute_metrics")
-        return any(getattr(type(self), name) is not getattr(Trainer, name) for name in names)
+        return _has_own_step(type(self), kind)
 
     def _with_loss(self, loss: Value, results: dict[str, Any]) -> dict[str, Any]:
         """Results that begin with the mean of the loss over the batches so far."""
@@ -191,7 +191,10 @@ class Trainer:
 
     def targets(self) -> list[Target]:
         """What each output is measured by."""
-        return self.objective.targets(self.gives)
+        known = self._known_targets
+        if known is None or known[0] is not self.objective or known[1] is not self.gives:
+            known = self._known_targets = self.objective, self.gives, self.objective.targets(self.gives)
+        return known[2]
 
     def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: Any = "auto",
             callbacks: Any = None, validation_split: float = 0.0, validation_data: Any = None, shuffle: Any = True,
@@ -513,8 +516,8 @@ class Trainer:
 
     def _feed(self, arrays: Sequence[np.ndarray]) -> Feed:
         """What the arrays besides the inputs are like."""
-        own = list(flat(self.takes))
-        first, apart = len(own), _apart(own, arrays)
+        own = ports(self.takes)
+        first, apart = len(own), _apart(own, arrays) if len(own) > 1 else ()
         if len(arrays) == first:
             return Feed(apart=apart)
         if self.has_own_step("train"):
@@ -569,6 +572,12 @@ def _joined(rows: Sequence[np.ndarray], name: str) -> np.ndarray:
                          f"[{','.join(map(str, b))}] of another, which make no single array. Give batches of one "
                          "shape, or call predict_on_batch for each.")
     return np.concatenate(rows)
+
+
+@functools.cache
+def _has_own_step(cls: type, kind: str) -> bool:
+    names = ("predict_step",) if kind == "predict" else ("train_step", "test_step", "compute_loss", "compute_metrics")
+    return any(getattr(cls, name) is not getattr(Trainer, name) for name in names)
 
 
 def _apart(own: Sequence[Port], arrays: Sequence[np.ndarray]) -> tuple[tuple[int, int], ...]:
