@@ -45,7 +45,7 @@ class Model(Trainer, Layer):
             return super().__new__(Functional)
         ends = list(flat(args[:2] if len(args) > 1 else [kwargs.get("inputs"), kwargs.get("outputs")]))
         if not issubclass(cls, Functional) and ends and all(map(is_placed, ends)):
-            return super().__new__(_functional_subclass(cls))
+            return super().__new__(_functional_subclass(cls))  # type: ignore[arg-type]
         return super().__new__(cls)
 
     def __init__(self, **kwargs: Any):

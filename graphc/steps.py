@@ -147,8 +147,8 @@ def trace_step(kind: str, model: Any, feed: Feed | None = None) -> Step:
             names = labels_of("prediction", model.gives)
             return finished(kind, model, flat(x), zip(names, predictions, strict=True), trace)
         targets = model.targets()
-        labels = [_label(t, p, *rest) for t, p, *rest in zip(
-            targets, predictions, labels_of("y", model.gives), feed.labels or (None,) * len(targets), strict=True)]
+        given_labels = feed.labels or (None,) * len(targets)
+        labels = list(map(_label, targets, predictions, labels_of("y", model.gives), given_labels))
         given, weights = _weights(feed, targets, predictions, labels_of("sample_weight", model.gives))
         objective = model.objective
         with origin("loss"):

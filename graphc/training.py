@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc import metrics, optimizers
+from graphc import optimizers
 from graphc.callbacks import CallbackList, History, ProgbarLogger
 from graphc.data import Batches, align_inputs, align_labels, align_weights, ready
 from graphc.gradients import value_and_grad
@@ -22,6 +22,7 @@ from graphc.ir.graph import Graph, Value, origin
 from graphc.layers.core import positive
 from graphc.layers.layer import Layer
 from graphc.limits import DataLimit, sort_out
+from graphc.metrics import Mean, Metric
 from graphc.nests import flat, is_nested, structured
 from graphc.objective import Objective, Target, whole_loss
 from graphc.own_steps import own_data
@@ -94,9 +95,9 @@ class Trainer:
         return self.objective.loss
 
     @property
-    def metrics(self) -> list[metrics.Metric]:
+    def metrics(self) -> list[Metric]:
         """The metrics of all outputs, and those that are attributes; with steps of one's own the loss's mean, too."""
-        own = [m for name, m in vars(self).items() if isinstance(m, metrics.Metric) and name != "_loss_tracker"]
+        own = [m for name, m in vars(self).items() if isinstance(m, Metric) and name != "_loss_tracker"]
         tracked = self.has_own_step("train") and not any(m.name == "loss" for m in own)
         return [*([self._tracker()] if tracked else []), *self.objective.all_metrics, *own]
 
@@ -169,7 +170,7 @@ class Trainer:
 
     def has_own_step(self, kind: str) -> bool:
         """Whether a subclass says itself what a step of a kind does."""
-        return _has_own_step(type(self), kind)
+        return _has_own_step(type(self), kind)  # type: ignore[arg-type]
 
     def _with_loss(self, loss: Value, results: dict[str, Any]) -> dict[str, Any]:
         """Results that begin with the mean of the loss over the batches so far."""
@@ -177,8 +178,8 @@ class Trainer:
         tracker.update_state(f.broadcast(loss, next(flat(symbolic_inputs(self))).shape[:1], ()))
         return {"loss": tracker.result(), **results}
 
-    def _tracker(self) -> metrics.Metric:
-        return vars(self).setdefault("_loss_tracker", metrics.Mean(name="loss"))
+    def _tracker(self) -> Metric:
+        return vars(self).setdefault("_loss_tracker", Mean(name="loss"))
 
     def _for_targets(self, y: Any, y_pred: Any, sample_weight: Any) -> tuple[Any, ...]:
         """What each output is measured by, with its labels, prediction and weights."""
@@ -450,7 +451,7 @@ class Trainer:
             if _is_limited(self):
                 inputs = symbolic_inputs(self)
                 with tracing(Trace()) as trace:
-                    self.forward(inputs)
+                    self.forward(inputs)  # type: ignore[attr-defined]
                 found, _ = sort_out(trace.limits, list(flat(inputs)))
             self._limited = Layer.changed, self.takes, found
         return self._limited[2]
@@ -467,11 +468,12 @@ class Trainer:
             if class_weight is not None:
                 raise ValueError(f"{method} of {self.name!r} received class_weight, which steps of its own can't "
                                  "use: give sample_weight.")
-            labels, nests = own_data(len(inputs[0]), y, sample_weight, f"{method} of {self.name!r} received as y")
-            self._nests = self._nests | {len(labels): nests}
-            return (*inputs, *labels)
+            given, nests = own_data(len(inputs[0]), y, sample_weight, f"{method} of {self.name!r} received as y")
+            self._nests = {**self._nests, len(given): nests}
+            return (*inputs, *given)
         targets = self.targets()
-        labels = align_labels(y, self.gives, targets, f"{method} of {self.name!r} received as y", self._output_layer)
+        labels = align_labels(y, self.gives, targets, f"{method} of {self.name!r} received as y",
+                              self._output_layer)  # type: ignore[attr-defined]
         for array in (*inputs[1:], *labels):
             if len(array) != len(inputs[0]):
                 what = "y, expected one label for each row" if any(array is a for a in labels) else (
@@ -521,8 +523,8 @@ class Trainer:
         if len(arrays) == first:
             return Feed(apart=apart)
         if self.has_own_step("train"):
-            labels = arrays[first:]
-            return Feed(tuple((a.shape[1:], str(a.dtype)) for a in labels), (), apart, self._nests[len(labels)])
+            given = arrays[first:]
+            return Feed(tuple((a.shape[1:], str(a.dtype)) for a in given), (), apart, self._nests[len(given)])
         targets = self.targets()
         left = iter(arrays[first:])
         labels = [next(left) if t.labelled else None for t in targets]
