@@ -18,7 +18,7 @@ from graphc.ir.graph import Value
 from graphc.nests import flat, mapped, structured
 from graphc.ports import kept
 from graphc.steps import bind, graph_of, new_random_key, symbolic_input
-from graphc.tracing import Trace, current_trace, tracing
+from graphc.tracing import Trace, current_trace, in_place_of, tracing
 from graphc.variable import Variable
 
 __all__ = ["value_and_grad"]
@@ -40,28 +40,31 @@ def value_and_grad(function: Callable[..., Any], variables: Sequence[Variable] |
     programs: dict[Any, Any] = {}
     key = new_random_key()
 
-    def traced(args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, Any]:
+    def traced(trace: Trace, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, Any]:
+        before = trace.moved  # by earlier updates in the same step, which the function is to see
+        for state in before:
+            del trace.updates[state]
         result = function(*args, **options)
+        if before:
+            states, parts = list(trace.moved), [v for v in flat(result) if isinstance(v, Value)]
+            new = in_place_of(before, [*(trace.updates[s] for s in states), *parts])
+            trace.updates |= before | dict(zip(states, new, strict=False))
+            left = iter(new[len(states):])
+            result = mapped(lambda v: next(left) if isinstance(v, Value) else v, result)
         loss = result[0] if has_aux else result
         if not isinstance(loss, Value) or loss.ndim:
             kind = loss.type if isinstance(loss, Value) else type(loss).__name__
             hint = " With has_aux=True it gives a pair." if isinstance(loss, tuple) else ""
             raise ShapeError(f"value_and_grad: the function gave {kind}, expected one number, f32[].{hint} Reduce it "
                              "with graphc.ops.mean or sum.")
-        wrt = list(flat(args[0] if variables is None else variables))
-        trace = current_trace()
-        assert trace is not None
-        if trace.updates:  # after earlier ones of the same step: with the weights as they are by now
-            parts = [v for v in flat(result) if isinstance(v, Value)]
-            new = iter(trace.now(parts))
-            result = mapped(lambda v: next(new) if isinstance(v, Value) else v, result)
-            loss, wrt = (result[0] if has_aux else result), [trace.updates.get(v, v) for v in wrt]
+        wrt = [before.get(v, v) for v in flat(args[0] if variables is None else variables)]
         gradients = f.gradient(loss, wrt) if wrt else []
         return result, structured(args[0] if variables is None else variables, gradients)
 
     def call(*args: Any, **options: Any) -> tuple[Any, Any]:
-        if current_trace() is not None:
-            return traced(args, options)
+        around = current_trace()
+        if around is not None:
+            return traced(around, args, options)
         arrays = [as_array(a, kept(np.asarray(a).dtype), "value_and_grad received")
                   for a in flat((args, options)) if _is_array(a)]
         found = repr(mapped(lambda a: None if _is_array(a) else a, (args, options)))
@@ -71,7 +74,7 @@ def value_and_grad(function: Callable[..., Any], variables: Sequence[Variable] |
                       for i, a in enumerate(arrays)]
             left = iter(inputs)
             with tracing(Trace(True, key)) as trace:
-                results = traced(*mapped(lambda a: next(left) if _is_array(a) else a, (args, options)))
+                results = traced(trace, *mapped(lambda a: next(left) if _is_array(a) else a, (args, options)))
             updates = [*trace.updates.items()]
             if trace.streams:
                 updates.append((key, f.add(key, f.iota((2,), (0,), "u32"))))

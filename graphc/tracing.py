@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from typing import Any
 from graphc.ir.graph import Value, apply
 from graphc.ir.traverse import postorder
 
-__all__ = ["Trace", "current_trace", "random_source", "tracing"]
+__all__ = ["Trace", "current_trace", "in_place_of", "random_source", "tracing"]
 
 
 @dataclass(eq=False)
@@ -34,25 +34,23 @@ class Trace:
         self.streams += 1
         return self.streams - 1
 
-    def update(self, pairs: Iterable[tuple[Value, Value]], made: Iterable[Value] = ()) -> None:
-        """Give states new values, which may be made of states as they were before earlier updates of this step.
+    def assign(self, state: Value, value: Value) -> None:
+        """Give a state a new value; a second one in a step goes on from the first."""
+        if state in self.updates:
+            (value,) = in_place_of({state: self.updates[state]}, [value])
+        self.updates[state] = value
 
-        What is `made`, such as gradients, is taken as it is.
-        """
+    def update(self, pairs: Iterable[tuple[Value, Value]], made: Iterable[Value]) -> None:
+        """Give states new values, which go on from all that was updated before; but what is `made`, as gradients."""
         pairs = list(pairs)
-        new = self.now([value for _, value in pairs], made)
+        known = self.moved | {value: value for value in made}
+        new = in_place_of(known, [value for _, value in pairs])
         self.updates.update((state, value) for (state, _), value in zip(pairs, new, strict=True))
 
-    def now(self, values: Sequence[Value], made: Iterable[Value] = ()) -> list[Value]:
-        """Values in which states, but for those of random numbers, stand for what they are after the updates so far."""
-        known = {value: value for value in made} | {s: v for s, v in self.updates.items() if s.dtype.name != "u32"}
-        found = dict(known)
-        for value in postorder(values, lambda v: () if v in known else v.operands):
-            if value not in found:
-                operands = [found[o] for o in value.operands]
-                same = all(a is b for a, b in zip(operands, value.operands, strict=True))
-                found[value] = value if same else apply(value.op, *operands, origin=value.origin)
-        return [found[value] for value in values]
+    @property
+    def moved(self) -> dict[Value, Value]:
+        """The updates so far, without those of random keys: what was drawn stays."""
+        return {state: value for state, value in self.updates.items() if state.dtype.name != "u32"}
 
     @contextmanager
     def told(self, training: bool) -> Iterator[None]:
@@ -62,6 +60,17 @@ class Trace:
             yield
         finally:
             self.training = before
+
+
+def in_place_of(known: Mapping[Value, Value], values: Sequence[Value]) -> list[Value]:
+    """Values in which some stand for others."""
+    found = dict(known)
+    for value in postorder(values, lambda v: () if v in known else v.operands):
+        if value not in found:
+            operands = [found[o] for o in value.operands]
+            same = all(a is b for a, b in zip(operands, value.operands, strict=True))
+            found[value] = value if same else apply(value.op, *operands, origin=value.origin)
+    return [found[value] for value in values]
 
 
 def random_source(seed: int | None) -> tuple[Value, int] | None:

@@ -78,7 +78,7 @@ class Variable(Value):
                                  "Pass an array.")
             if value.shape != self.shape:
                 raise ShapeError(f"{self.path}.assign received {value.type}, expected {self.type}.")
-            trace.update([(self, f.cast(value, self.dtype))])
+            trace.assign(self, f.cast(value, self.dtype))
             return self
         new = np.asarray(value)
         if new.shape != self.array.shape:
