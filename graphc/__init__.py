@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         utils,
     )
     from graphc.diagnosis import diagnose
+    from graphc.gradients import value_and_grad
     from graphc.layers import Input, Layer
     from graphc.models import Model, Sequential
     from graphc.report import explain
@@ -38,13 +39,13 @@ __version__ = "0.1.0"
 
 __all__ = ["Input", "Layer", "Model", "Sequential", "__version__", "activations", "callbacks", "config", "constraints",
            "datasets", "diagnose", "explain", "initializers", "ir", "layers", "losses", "metrics", "models", "ops",
-           "optimizers", "passes", "regularizers", "runtime", "saving", "utils"]
+           "optimizers", "passes", "regularizers", "runtime", "saving", "utils", "value_and_grad"]
 
 _SUBMODULES = {"activations", "callbacks", "constraints", "datasets", "initializers", "ir", "layers", "losses",
                "metrics", "models", "ops", "optimizers", "passes", "regularizers", "runtime", "saving", "utils"}
 _NAMES = {"Input": "graphc.layers", "Layer": "graphc.layers", "Model": "graphc.models",
           "Sequential": "graphc.models", "config": "graphc.runtime.config", "diagnose": "graphc.diagnosis",
-          "explain": "graphc.report"}
+          "explain": "graphc.report", "value_and_grad": "graphc.gradients"}
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,9 @@ import numpy as np
 from graphc.data import as_array, raw_array
 from graphc.ir import functions as f
 from graphc.ir.graph import Value, origin
+from graphc.limits import extremes, sort_out
 from graphc.nests import flat, mapped
+from graphc.ports import kept
 from graphc.steps import bind, graph_of, new_random_key, symbolic_input
 from graphc.tracing import Trace, tracing
 from graphc.variable import Variable
@@ -28,11 +30,13 @@ def run_now(layer: Layer, args: tuple[Any, ...], options: dict[str, Any]) -> Any
         several = isinstance(args[0], dict) or (isinstance(args[0], list | tuple) and any(map(_is_array, args[0])))
         args = args if several or args[0] is None else (raw_array(args[0], who), *args[1:])
     arrays: list[np.ndarray] = []
+    raw: list[np.ndarray] = []  # as they were given
     constants: list[Any] = []
 
     def take(thing: Any) -> int | None:
         constants.append(None if _is_array(thing) else thing)
         if _is_array(thing):
+            raw.append(np.asarray(thing))
             arrays.append(as_array(thing, _dtype(layer, thing), who))
         return len(arrays) - 1 if _is_array(thing) else None
 
@@ -54,11 +58,14 @@ def run_now(layer: Layer, args: tuple[Any, ...], options: dict[str, Any]) -> Any
 
         inputs, settings = mapped(given, places)
         random = vars(layer).get("random_key") or new_random_key()
-        with tracing(Trace(bool(options.get("training")), random)) as trace, layer._scope():
+        with tracing(Trace(bool(options.get("training")), random, batch=len(arrays[0]))) as trace, layer._scope():
             result = layer.forward(*inputs, **settings)
         outputs = [v for v in flat(result) if isinstance(v, Value)]
-        layer._programs[key] = (_program(layer, values, outputs, trace, random), result, outputs)
-    program, result, outputs = layer._programs[key]
+        in_data, limits = sort_out(trace.limits, values)
+        layer._programs[key] = (_program(layer, values, outputs, trace, random, limits), result, outputs, in_data)
+    program, result, outputs, in_data = layer._programs[key]
+    for limit in in_data:
+        limit.check(raw[limit.index], who)
     if not len(arrays[0]):
         found: Sequence[Any] = [np.empty([d if isinstance(d, int) else 0 for d in v.shape], v.dtype.numpy)
                                 for v in outputs]
@@ -69,7 +76,8 @@ def run_now(layer: Layer, args: tuple[Any, ...], options: dict[str, Any]) -> Any
     return mapped(lambda v: next(left_over) if isinstance(v, Value) else v, result)
 
 
-def _program(layer: Layer, inputs: Sequence[Value], outputs: Sequence[Value], trace: Trace, random: Variable) -> Any:
+def _program(layer: Layer, inputs: Sequence[Value], outputs: Sequence[Value], trace: Trace, random: Variable,
+             limits: Sequence[Any]) -> Any:
     """The program of a call: its results and the losses that were added, and the states that it changes."""
     updates = list(trace.updates.items())
     if trace.streams:
@@ -77,7 +85,8 @@ def _program(layer: Layer, inputs: Sequence[Value], outputs: Sequence[Value], tr
     losses = [f.sum(v) for v in trace.losses]
     named = [(f"result{i or ''}", v) for i, v in enumerate(outputs)] + [(f"loss{i or ''}", v)
                                                                       for i, v in enumerate(losses)]
-    return bind(graph_of("call", [*layer.weights, random], tuple(inputs), tuple(named), tuple(updates)))
+    graph = graph_of("call", [*layer.weights, random], tuple(inputs), (*named, *extremes(limits)), tuple(updates))
+    return bind(graph, limits, f"A call of {layer.name!r}")
 
 
 def _is_array(thing: Any) -> bool:
@@ -89,8 +98,7 @@ def _dtype(layer: Layer, array: Any) -> Any:
     """What an array becomes: what the layer says; without that floats are f32, and integers stay integers."""
     if layer.input_dtype is not None:
         return layer.input_dtype
-    kind = np.asarray(array).dtype
-    return kind if kind in (np.bool_, np.uint8, np.uint32) else "i32" if kind.kind in "iu" else "f32"
+    return kept(np.asarray(array).dtype)
 
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,7 +22,10 @@ from graphc.ir.ops.movement import Reshape, Slice, Transpose
 from graphc.ir.types import bind_shape, evaluate_dim
 from graphc.tracing import current_trace
 
-__all__ = ["DataLimit", "Guarded", "Limit", "limit", "sort_out"]
+if TYPE_CHECKING:
+    from graphc.layers.layer import Layer
+
+__all__ = ["BatchLimit", "DataLimit", "Guarded", "Limit", "extremes", "limit", "limit_batch", "sort_out"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,17 +71,45 @@ class DataLimit:
         self.limit.check(array.min(), array.max(), who)
 
 
-def limit(value: Value, low: int, high: int, layer: str) -> None:
+@dataclass(frozen=True, eq=False)
+class BatchLimit:
+    """The number of rows that each batch has to have, because a layer keeps a state for each of them."""
+
+    rows: int
+    layer: str
+
+    def check(self, rows: int, who: str) -> None:
+        """Raise ValueError for another number of rows."""
+        if rows != self.rows:
+            raise ValueError(f"{who} received a batch of {rows} rows, expected {self.rows}: the stateful layer "
+                             f"{self.layer!r} has a state for each of so many rows. Give batch_size={self.rows}, and "
+                             "data whose number of rows is a multiple of that.")
+
+
+def limit(value: Value, low: int, high: int, layer: Layer) -> None:
     """Have the elements of a value checked for every step that is traced now."""
     trace = current_trace()
     if trace is not None:
-        trace.limits.append(Limit(value, low, high, layer))
+        trace.limits.append(Limit(value, low, high, layer.name))
+        layer.limited = True
 
 
-def sort_out(limits: Iterable[Limit], inputs: Sequence[Value]) -> tuple[list[DataLimit], list[Limit]]:
-    """The limits that hold for the data of the inputs, and those for what a step computes from them."""
-    in_data, computed = [], []
+def limit_batch(rows: int, layer: Layer) -> None:
+    """Have the number of rows checked for every step that is traced now."""
+    trace = current_trace()
+    if trace is not None:
+        trace.limits.append(BatchLimit(rows, layer.name))
+
+
+def sort_out(limits: Iterable[Limit | BatchLimit],
+             inputs: Sequence[Value]) -> tuple[list[DataLimit], list[Limit | BatchLimit]]:
+    """The limits that hold for the data of the inputs, and those that are checked when a step runs."""
+    in_data: list[DataLimit] = []
+    running: list[Limit | BatchLimit] = []
     for one in limits:
+        if isinstance(one, BatchLimit):
+            running.append(one)
+            continue
         value, operations = one.value, []
         while _moves(value.op):
             operations.append(value.op)
@@ -86,8 +117,8 @@ def sort_out(limits: Iterable[Limit], inputs: Sequence[Value]) -> tuple[list[Dat
         if value in inputs:
             in_data.append(DataLimit(one, value, inputs.index(value), operations[::-1]))
         elif all(v in inputs for v in topological([value]) if isinstance(v.op, Input)):  # not inside a loop
-            computed.append(one)
-    return in_data, computed
+            running.append(one)
+    return in_data, running
 
 
 def _moves(op: Op) -> bool:
@@ -108,31 +139,36 @@ def _applied(op: Op, array: np.ndarray, sizes: dict[str, int]) -> np.ndarray:
     return array
 
 
-def extremes(limits: Sequence[Limit]) -> list[tuple[str, Value]]:
-    """Outputs for a step's graph: the smallest and the largest element for each limit."""
-    return [(f"{one.layer}.{name}", find(one.value)) for one in limits
+def extremes(limits: Iterable[Limit | BatchLimit]) -> list[tuple[str, Value]]:
+    """Outputs for a step's graph: the smallest and the largest element for each limit of numbers."""
+    return [(f"{one.layer}.{name}", find(one.value)) for one in limits if isinstance(one, Limit)
             for name, find in (("smallest", f.min), ("largest", f.max))]
 
 
 class Guarded:
-    """A program whose last outputs are the extremes of limits: it gives the others, or raises."""
+    """A program that keeps to limits: its last outputs are their extremes, which it checks and leaves out."""
 
-    def __init__(self, program: Any, limits: Sequence[Limit], who: str):
-        self.program, self.limits, self.who = program, limits, who
-        self.dtypes = program.dtypes
+    def __init__(self, program: Any, limits: Sequence[Limit | BatchLimit], who: str):
+        self.program, self.who, self.dtypes = program, who, program.dtypes
+        self.numbers = [one for one in limits if isinstance(one, Limit)]
+        self.batches = [one for one in limits if isinstance(one, BatchLimit)]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.program, name)
 
     def __call__(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-        return self._checked(self.program(*arrays))
+        return self._checked(len(arrays[0]), self.program, *arrays)
 
-    def steps(self, *arguments: Any) -> tuple[np.ndarray, ...]:
-        return self._checked(self.program.steps(*arguments))
+    def steps(self, arrays: Sequence[np.ndarray], rows: int, *rest: Any) -> tuple[np.ndarray, ...]:
+        """Several steps on batches of so many rows."""
+        return self._checked(rows, self.program.steps, arrays, rows, *rest)
 
-    def _checked(self, outputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-        count = len(outputs) - 2 * len(self.limits)
-        for i, one in enumerate(self.limits):
+    def _checked(self, rows: int, run: Any, *arguments: Any) -> tuple[np.ndarray, ...]:
+        for batch in self.batches:
+            batch.check(rows, self.who)
+        outputs = run(*arguments)
+        count = len(outputs) - 2 * len(self.numbers)
+        for i, one in enumerate(self.numbers):
             smallest, largest = outputs[count + 2 * i:count + 2 * i + 2]
-            one.check(smallest.min(), largest.max(), self.who)
+            one.check(smallest.min(), largest.max(), f"{self.who} computed")
         return outputs[:count]

@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from graphc.ir.errors import ShapeError
 from graphc.nests import flat, is_nested
 
-__all__ = ["Port", "by_port", "labels_of", "ports"]
+__all__ = ["Port", "batch_of", "by_port", "kept", "labels_of", "ports"]
 
 Shape = tuple[int | None, ...]
 
 
 @dataclass(frozen=True)
 class Port:
-    """One input or output of a model. The shape is that of one sample, with None for unknown sizes."""
+    """One input or output of a model. The shape is that of one sample, with None for unknown sizes.
+
+    `batch` is the number of samples where that is fixed.
+    """
 
     name: str
     shape: Shape
     dtype: str = "f32"
+    batch: int | None = None
 
     @property
     def batch_shape(self) -> Shape:
-        """The shape as Keras writes it, with None for the batch."""
-        return (None, *self.shape)
+        """The shape as Keras writes it, with None for the batch where it isn't fixed."""
+        return (self.batch, *self.shape)
+
+
+def kept(dtype: np.dtype) -> str:
+    """What data of a dtype become where nothing else is said: floats f32, integers stay integers."""
+    return {"b": "bool", "f": "f32"}.get(dtype.kind, "u8" if dtype == np.uint8 else "i32")
 
 
 def ports(nest: Any) -> list[Port]:
@@ -36,7 +47,12 @@ def ports(nest: Any) -> list[Port]:
     for port in found:
         same = sum(name == port.name for name in (p.name for p in found[:len(taken)]))
         taken.append(f"{port.name}_{same}" if same else port.name)
-    return [Port(name, p.shape, p.dtype) for name, p in zip(taken, found, strict=True)]
+    return [replace(p, name=name) for name, p in zip(taken, found, strict=True)]
+
+
+def batch_of(nest: Any) -> int | None:
+    """The number of samples that ports have, where one of them fixes it."""
+    return next((p.batch for p in flat(nest) if p.batch is not None), None)
 
 
 def labels_of(prefix: str, nest: Any) -> list[str]:

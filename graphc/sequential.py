@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from graphc.configs import describe
+from graphc.functional import batch_before
 from graphc.ir.graph import Value
 from graphc.ir.ops.leaf import Input
 from graphc.layers.core import InputLayer
@@ -40,13 +42,13 @@ class Sequential(Model):
     def add(self, layer: Any) -> None:
         """Put a layer, a model or an `Input` at the end; an error leaves the model as it was."""
         if isinstance(layer, Value) and isinstance(layer.op, Input):
-            self._start(known_shape(layer)[1:], str(layer.dtype), layer.op.label)
+            self._start(known_shape(layer)[1:], str(layer.dtype), layer.op.label, batch_before([layer]))
             return
         if not isinstance(layer, Layer):
             hint = f" Write {layer.__name__}(...) with parentheses." if isinstance(layer, type) else ""
             raise TypeError(f"The model {self.name!r} can only hold layers, received {layer!r}.{hint}")
         if isinstance(layer, InputLayer):
-            self._start(layer.given_shape or (), layer.input_dtype, layer.name)
+            self._start(layer.given_shape or (), layer.input_dtype, layer.name, layer.batch_size)
             return
         if any(layer.name == known.name for known in self._layers):
             raise ValueError(f"The model {self.name!r} has a layer {layer.name!r} already: give this one another name.")
@@ -54,7 +56,7 @@ class Sequential(Model):
         if shape is None and isinstance(layer, Model) and isinstance(layer.takes, Port):
             shape, dtype = layer.takes.shape, layer.takes.dtype
         if not self._layers and not self.built and shape is not None:
-            self._start(shape, dtype)
+            self._start(shape, dtype, batch=layer.given_batch)
         elif not self._layers and not self.built:
             self.input_dtype = dtype
         self._layers.append(layer)
@@ -66,12 +68,12 @@ class Sequential(Model):
             raise
         self._forget()
 
-    def _start(self, sample: Shape, dtype: str, name: str = "input_layer") -> None:
+    def _start(self, sample: Shape, dtype: str, name: str = "input_layer", batch: int | None = None) -> None:
         if self._layers:
             raise ValueError(f"The model {self.name!r} has layers already: an input comes first.")
         self.input_dtype = dtype
-        self.takes = Port(name, sample, dtype)
-        self.gives, self.built = Port(self.name, sample, dtype), True
+        self.takes = Port(name, sample, dtype, batch)
+        self.gives, self.built = replace(self.takes, name=self.name), True
 
     def pop(self, rebuild: bool = True) -> Layer:
         """Take the last layer off and return it."""
@@ -99,7 +101,7 @@ class Sequential(Model):
 
     def _outputs_of(self, result: Any) -> Any:
         gives = super()._outputs_of(result)
-        return Port(self._output_layer(0), gives.shape, gives.dtype) if isinstance(gives, Port) else gives
+        return replace(gives, name=self._output_layer(0)) if isinstance(gives, Port) else gives
 
     @property
     def layers(self) -> list[Layer]:

@@ -66,6 +66,9 @@ def deserialize(described: Any, kind: str, custom_objects: Mapping[str, Any] | N
     if isinstance(described, str):
         return custom.get(described, described)
     name, config = _parts(described, kind)
+    if name == "__lambda__":
+        raise ValueError("It has the bytecode of a lambda, which is never run. Define the function with `def`, save "
+                         "the model again, and pass the function by its name: custom_objects={'name': function}.")
     if name == "function" and isinstance(config, str):
         return _function(config, custom)
     if not isinstance(config, dict) or not isinstance(config.get("name"), str | None):

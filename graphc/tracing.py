@@ -25,7 +25,8 @@ class Trace:
     shapes: dict[Any, Any] = field(default_factory=dict)  # what each layer gave last, as `known_shape` writes it
     metrics: dict[Any, tuple[Value, ...]] = field(default_factory=dict)  # what metrics have to add up
     streams: int = 0
-    limits: list[Any] = field(default_factory=list)  # of graphc.limits, for what layers read memory by
+    limits: list[Any] = field(default_factory=list)  # graphc.limits has them: what data have to keep to
+    batch: int | None = None  # the rows of a batch, where the inputs say how many there are
 
     def stream(self) -> int:
         """A number that sets this use of the random key apart from the others of the step."""

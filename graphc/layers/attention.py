@@ -25,7 +25,7 @@ from graphc.layers.normalization import normal_axes
 from graphc.layers.weights import keep_options
 from graphc.tracing import random_source
 
-__all__ = ["AdditiveAttention", "Attention", "GroupQueryAttention", "GroupedQueryAttention", "MultiHeadAttention"]
+__all__ = ["AdditiveAttention", "Attention", "GroupQueryAttention", "MultiHeadAttention"]
 
 
 # ------------------------------------------------------------------------------------------------------------- masks
@@ -249,7 +249,6 @@ class GroupQueryAttention(_Heads):
         return result, f.reshape(weights, (weights.shape[0], self.num_query_heads, *weights.shape[3:]))
 
 
-GroupedQueryAttention = GroupQueryAttention  # Keras's own name of the class
 
 
 # ------------------------------------------------------------------------------------------------------- one head

@@ -16,7 +16,7 @@ from graphc import activations
 from graphc.configs import describe
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
-from graphc.ir.graph import Value, current_origin, origin
+from graphc.ir.graph import Value
 from graphc.ir.tree import flat
 from graphc.layers.core import positive
 from graphc.layers.layer import Layer
@@ -29,11 +29,10 @@ __all__ = ["Cell", "GRUCell", "LSTMCell", "SimpleRNNCell", "StackedRNNCells", "b
 Step = Callable[[Value, Any], tuple[Value, Any]]  # (inputs, states) -> (output, new states)
 
 
-def build_part(owner: Layer, part: Any, shape: Any) -> None:
+def build_part(part: Any, shape: Any) -> None:
     """Build a layer inside another one for inputs of a shape, where it isn't built yet."""
     if isinstance(part, Layer) and not part.built:
-        with origin(f"{current_origin() or owner.name}/{part.name}"):
-            part.build(shape)
+        part.build(shape)
         part.built = True
 
 
@@ -265,7 +264,7 @@ class StackedRNNCells(Layer):
 
     def build(self, input_shape: Any) -> None:
         for cell in self.cells:
-            build_part(self, cell, input_shape)
+            build_part(cell, input_shape)
             input_shape = (input_shape[0], output_size(cell))
 
     def get_initial_state(self, batch_size: Any = None) -> list[Any]:

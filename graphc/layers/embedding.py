@@ -42,7 +42,6 @@ class Embedding(Layer):
         self.mask_zero = self.supports_masking = mask_zero
         if weights is not None:
             self.build()
-            self.built = True
             self.set_weights(weights if isinstance(weights, list) and len(weights) == 1 else [weights])
 
     def build(self, input_shape: Any = None) -> None:
@@ -50,7 +49,7 @@ class Embedding(Layer):
             self.embeddings = add_weight(self, "embeddings", (self.input_dim, self.output_dim))
 
     def call(self, inputs: Value) -> Value:
-        limit(inputs, 0, self.input_dim - 1, self.name)
+        limit(inputs, 0, self.input_dim - 1, self)
         return f.take(self.embeddings, f.cast(inputs, "i32"))
 
     def compute_mask(self, inputs: Value, mask: Any = None) -> Value | None:

@@ -15,7 +15,7 @@ import numpy as np
 from graphc.configs import constructor_parameters
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
-from graphc.ir.graph import Value
+from graphc.ir.graph import Value, current_origin
 from graphc.ir.tree import flat, structured
 from graphc.layers.cells import (
     Cell,
@@ -30,7 +30,9 @@ from graphc.layers.cells import (
     stepper,
 )
 from graphc.layers.layer import Layer
+from graphc.limits import limit_batch
 from graphc.names import snake_case
+from graphc.tracing import current_trace
 from graphc.variable import Variable
 
 __all__ = ["GRU", "LSTM", "RNN", "SimpleRNN"]
@@ -76,13 +78,16 @@ class RNN(Layer):
         if len(shape) < 3:
             raise ShapeError(f"{type(self).__name__} needs at least three axes: the batch, the time, and the features "
                              "of a step.")
-        build_part(self, self.cell, (shape[0], *shape[2:]))
+        build_part(self.cell, (shape[0], *shape[2:]))
         if self.stateful:
-            if shape[0] is None:
+            trace = current_trace()
+            batch = shape[0] if shape[0] is not None or trace is None else trace.batch
+            if batch is None:
                 raise ShapeError(f"{type(self).__name__}(stateful=True) needs a batch of a fixed size: give "
                                  "Input(batch_shape=...), or batch_input_shape to the first layer.")
-            states = flat(first_states(self.cell, shape[0]))
-            self.states = [Variable(np.zeros(s.shape, np.float32), f"{self.name}/rnn_state_{i}", trainable=False)
+            states = flat(first_states(self.cell, batch))
+            path = f"{current_origin() or self.name}/rnn_state"
+            self.states = [Variable(np.zeros(s.shape, np.float32), f"{path}_{i}", trainable=False)
                            for i, s in enumerate(states)]
 
     def reset_state(self, states: Any = None) -> None:
@@ -112,7 +117,7 @@ class RNN(Layer):
         start = self._start(sequences, initial_state)
         output, states = self._loop(sequences, start, mask, training)
         for variable, value in zip(self.states or (), flat(states), strict=False):
-            variable.assign(value)
+            variable.assign(_rows(value, variable.shape[0]))
         return [output, *states] if self.return_state else output
 
     def _start(self, x: Value, given: Any) -> Any:
@@ -120,7 +125,8 @@ class RNN(Layer):
         states = self.get_initial_state(x.shape[0])
         expected = list(flat(states))
         if given is None and self.stateful:
-            given = self.states
+            limit_batch(self.states[0].shape[0], self)
+            given = [_rows(state, x.shape[0]) for state in self.states]
         if given is None:
             return states
         found = list(flat(given))
@@ -175,6 +181,11 @@ class RNN(Layer):
 def _time_first(x: Value) -> Value:
     """x with its first two axes exchanged."""
     return f.transpose(x, (1, 0, *range(2, x.ndim)))
+
+
+def _rows(x: Value, count: Any) -> Value:
+    """x, which has `count` rows whenever a step runs, as a value that is known to."""
+    return x if x.shape[0] == count else f.take(x, f.iota((count,), (0,)))
 
 
 def _at(x: Value, time: int) -> Value:

@@ -24,7 +24,7 @@ class Wrapper(Layer):
         self.layer = _layer(self, layer)
 
     def build(self, input_shape: Any) -> None:
-        build_part(self, self.layer, input_shape)
+        build_part(self.layer, input_shape)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Wrapper:
@@ -124,7 +124,7 @@ class Bidirectional(Layer):
 
     def build(self, input_shape: Any) -> None:
         for part in (self.forward_layer, self.backward_layer):
-            build_part(self, part, input_shape)
+            build_part(part, input_shape)
         if self._first_weights is not None:
             self.set_weights(self._first_weights)
 
