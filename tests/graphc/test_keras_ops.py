@@ -28,6 +28,8 @@ UNKNOWN = {
     "flat": (lambda v: ops.reshape(v, (-1,)), lambda a: a.ravel()),
     "zeros": (lambda v: ops.zeros((ops.shape(v)[0], 2)), lambda a: np.zeros((len(a), 2), np.float32)),
     "arange": (lambda v: ops.arange(ops.shape(v)[0]), lambda a: np.arange(len(a), dtype=np.int32)),
+    "in a list": (lambda v: ops.convert_to_tensor([v[0, 0], ops.shape(v)[0], 2]) if isinstance(v, f.Value) else (
+        np.float32([v[0, 0], 3, 2])), lambda a: np.float32([a[0, 0], 3, 2])),
     "size": (lambda v: ops.sum(v) / ops.size(v), lambda a: a.mean()),
     "cumsum": (lambda v: ops.cumsum(v, axis=0), lambda a: a.cumsum(0)),
     "cumprod": (lambda v: ops.cumprod(v, axis=0), lambda a: a.cumprod(0)),
