@@ -31,19 +31,18 @@ def _known(x: Value, name: str) -> tuple[int, int]:
 
 # --------------------------------------------------------------------------------------------------- resizing
 
-def _taps(before: int, after: int, method: str) -> list[tuple[np.ndarray, np.ndarray | None]]:
-    """Positions and weights of the pixels that each new one is made of: pixels are squares around their centres."""
+def _pixels(before: int, after: int, method: str) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    """Positions and weights of the one pixel or two that each new one is made of: pixels are squares."""
     centres = (np.arange(after) + 0.5) * (before / after)
     if method == "nearest":
         return [(np.minimum(centres.astype(np.int32), before - 1), None)]
-    radius, kernel = _KERNELS[method]
-    first = np.floor(centres - 0.5).astype(np.int32) - (radius - 1)
-    places = [first + tap for tap in range(2 * radius)]
-    return [(np.clip(p, 0, before - 1), kernel(np.abs(p + 0.5 - centres)).astype(np.float32)) for p in places]
+    first = np.floor(centres - 0.5).astype(np.int32)
+    share = (centres - 0.5 - first).astype(np.float32)
+    return [(np.clip(first, 0, before - 1), 1 - share), (np.clip(first + 1, 0, before - 1), share)]
 
 
 def _matrix(before: int, after: int, method: str, antialias: bool) -> np.ndarray:
-    """The weight of each pixel in each new one, where many take part; smaller images blur with `antialias`."""
+    """The weight of each pixel in each new one, where many take part; with `antialias` as many as become one."""
     radius, kernel = _KERNELS[method]
     scale = before / after
     stretch = max(scale, 1.0) if antialias else 1.0
@@ -53,10 +52,9 @@ def _matrix(before: int, after: int, method: str, antialias: bool) -> np.ndarray
     return (weights / weights.sum(0)).astype(np.float32)
 
 
-def _cubic(t: np.ndarray, a: float = -0.75) -> np.ndarray:
+def _cubic(t: np.ndarray) -> np.ndarray:
     """R. Keys, "Cubic convolution interpolation for digital image processing", 1981."""
-    near = ((a + 2) * t - (a + 3)) * t * t + 1
-    far = ((t - 5) * t + 8) * t * a - 4 * a
+    near, far = ((1.5 * t - 2.5) * t) * t + 1, ((2.5 - 0.5 * t) * t - 4) * t + 2
     return np.where(t <= 1, near, np.where(t < 2, far, 0.0))
 
 
@@ -77,12 +75,12 @@ def _resized(x: Value, size: tuple[int, int], method: str, antialias: bool) -> V
         before = int(x.shape[axis])  # type: ignore[arg-type]
         if before == after:
             continue
-        if method != "nearest" and (antialias or method.startswith("lanczos")):
+        if method not in ("nearest", "bilinear") or (antialias and method != "nearest"):
             weights = f.cast(f.lifted(_matrix(before, after, method, antialias)), x.dtype)
             x = f.einsum(f"{letters},{letters[axis]}z->{letters.replace(letters[axis], 'z')}", x, weights)
             continue
         total = None
-        for places, shares in _taps(before, after, method):
+        for places, shares in _pixels(before, after, method):
             part = f.take(x, f.lifted(places), axis)
             if shares is not None:
                 part = part * f.reshape(f.lifted(shares), (after, *(1,) * (x.ndim - 1 - axis)))
