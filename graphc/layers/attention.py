@@ -102,10 +102,9 @@ class _Heads(Layer):
         layer.build(shape)
         return layer
 
-    def pair_mask(self, query: Value, value: Value, query_mask: Value | None, value_mask: Value | None,
+    def pair_mask(self, rows: int | Dim, columns: int | Dim, query_mask: Value | None, value_mask: Value | None,
                   key_mask: Value | None, attention_mask: Value | None, use_causal_mask: bool) -> Value | None:
-        """Which queries see which values: [N, T, S], or [1, T, S] where all samples are alike."""
-        rows, columns = query.shape[1], value.shape[1]
+        """Which of so many queries see which values: [N, T, S], or [1, T, S] where all samples are alike."""
         bools = (None if m is None else f.cast(m, "bool") for m in (query_mask, value_mask, key_mask))
         of_query, *of_values = bools
         return _all_of([
@@ -168,10 +167,11 @@ class MultiHeadAttention(_Heads):
              query_mask: Value | None = None, value_mask: Value | None = None,
              key_mask: Value | None = None, attention_mask: Value | None = None, return_attention_scores: bool = False,
              training: bool = False, use_causal_mask: bool = False) -> Any:
-        mask = self.pair_mask(query, value, query_mask, value_mask, key_mask, attention_mask, use_causal_mask)
+        axes = normal_axes(self.attention_axes or range(1, query.ndim - 1), query.ndim)
+        mask = self.pair_mask(query.shape[axes[0]], value.shape[axes[0]], query_mask, value_mask, key_mask,
+                              attention_mask, use_causal_mask)
         q = f.multiply(self.query_dense(query), 1 / math.sqrt(self.key_dim))
         k, v = self.key_dense(value if key is None else key), self.value_dense(value)
-        axes = normal_axes(self.attention_axes or range(1, query.ndim - 1), query.ndim)
         of_query, of_key, of_scores = _attention_letters(query.ndim, axes)
         scores = f.einsum(f"{of_query}z,{of_key}z->{of_scores}", q, k)
         if mask is not None:  # it says nothing of heads and of axes without positions
@@ -234,7 +234,8 @@ class GroupQueryAttention(_Heads):
              query_mask: Value | None = None, value_mask: Value | None = None,
              key_mask: Value | None = None, attention_mask: Value | None = None, return_attention_scores: bool = False,
              training: bool = False, use_causal_mask: bool = False) -> Any:
-        mask = self.pair_mask(query, value, query_mask, value_mask, key_mask, attention_mask, use_causal_mask)
+        mask = self.pair_mask(query.shape[1], value.shape[1], query_mask, value_mask, key_mask, attention_mask,
+                              use_causal_mask)
         q = f.multiply(self._query_dense(query), 1 / math.sqrt(self.head_dim))
         k, v = self._key_dense(value if key is None else key), self._value_dense(value)
         groups, each = self.num_key_value_heads, self.num_query_heads // self.num_key_value_heads
