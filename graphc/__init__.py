@@ -1,17 +1,21 @@
 """graphc: Keras-style models compiled into native CPU code.
 
-Submodules load when they are first used, so `import graphc` needs NumPy only and is quick.
+Submodules load when they are first used, so `import graphc` needs NumPy only and is quick; `import graphc as keras`
+stands in for Keras. https://keras.io/api/
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from graphc.lazy import lazy
 
 if TYPE_CHECKING:
     from graphc import (
         activations,
+        backend,
         callbacks,
+        config,
         constraints,
         datasets,
         initializers,
@@ -23,39 +27,62 @@ if TYPE_CHECKING:
         ops,
         optimizers,
         passes,
+        preprocessing,
+        random,
         regularizers,
         runtime,
         saving,
         utils,
+        wrappers,
     )
+    from graphc.constraints import Constraint
     from graphc.diagnosis import diagnose
+    from graphc.gradients import value_and_grad
+    from graphc.initializers import Initializer
+    from graphc.ir.graph import Value as KerasTensor
     from graphc.layers import Input, Layer
+    from graphc.losses import Loss
+    from graphc.metrics import Metric
     from graphc.models import Model, Sequential
+    from graphc.optimizers import Optimizer
+    from graphc.redirect import install_as
+    from graphc.regularizers import Regularizer
     from graphc.report import explain
-    from graphc.runtime.config import config
+    from graphc.variable import Variable
 
 __version__ = "0.1.0"
 
-__all__ = ["Input", "Layer", "Model", "Sequential", "__version__", "activations", "callbacks", "config", "constraints",
-           "datasets", "diagnose", "explain", "initializers", "ir", "layers", "losses", "metrics", "models", "ops",
-           "optimizers", "passes", "regularizers", "runtime", "saving", "utils"]
+__all__ = [
+    "Constraint", "Initializer", "Input", "KerasTensor", "Layer", "Loss", "Metric", "Model", "Optimizer",
+    "Regularizer", "Sequential", "Variable", "__version__", "activations", "backend", "callbacks", "config",
+    "constraints", "datasets", "diagnose", "explain", "initializers", "install_as", "ir", "layers", "losses", "metrics",
+    "models", "ops", "optimizers", "passes", "preprocessing", "random", "regularizers", "runtime", "saving", "utils",
+    "value_and_grad", "version", "wrappers",
+]
 
-_SUBMODULES = {"activations", "callbacks", "constraints", "datasets", "initializers", "ir", "layers", "losses",
-               "metrics", "models", "ops", "optimizers", "passes", "regularizers", "runtime", "saving", "utils"}
-_NAMES = {"Input": "graphc.layers", "Layer": "graphc.layers", "Model": "graphc.models",
-          "Sequential": "graphc.models", "config": "graphc.runtime.config", "diagnose": "graphc.diagnosis",
-          "explain": "graphc.report"}
+_MODULES = ("activations", "backend", "callbacks", "config", "constraints", "datasets", "initializers", "ir", "layers",
+            "losses", "metrics", "models", "ops", "optimizers", "passes", "preprocessing", "random", "regularizers",
+            "runtime", "saving", "utils", "wrappers")
+_NAMES = {
+    "Constraint": "graphc.constraints", "Initializer": "graphc.initializers", "Input": "graphc.layers",
+    "KerasTensor": "graphc.ir.graph:Value", "Layer": "graphc.layers", "Loss": "graphc.losses",
+    "Metric": "graphc.metrics", "Model": "graphc.models", "Optimizer": "graphc.optimizers",
+    "Regularizer": "graphc.regularizers", "Sequential": "graphc.models", "Variable": "graphc.variable",
+    "diagnose": "graphc.diagnosis", "explain": "graphc.report", "install_as": "graphc.redirect",
+    "value_and_grad": "graphc.gradients",
+}
+_REFUSED = {
+    "applications": "Build the network from graphc.layers: pretrained ones are not part of graphc",
+    "distribution": "graphc runs on one machine",
+    "dtype_policies": "graphc computes in float32",
+    "export": "Models are written with model.save",
+    "mixed_precision": "graphc computes in float32",
+    "quantizers": "graphc computes in float32",
+}
+
+__getattr__, __dir__ = lazy(__name__, _MODULES, _NAMES, _REFUSED)
 
 
-def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES:
-        return importlib.import_module(f"graphc.{name}")
-    if name in _NAMES:
-        value = getattr(importlib.import_module(_NAMES[name]), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module 'graphc' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+def version() -> str:
+    """The version of graphc."""
+    return __version__

@@ -58,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument("--use", action="append", default=[], metavar="MODULE",
                           help="a module or FILE.py to import first, which defines ops of its own")
 
+    made = command(commands.run)
+    made.add_argument("script", help="a Python file")
+    made.add_argument("arguments", nargs=argparse.REMAINDER, help="what the script finds in sys.argv")
     of_model(command(commands.summary))
     made = command(commands.explain)
     of_model(made)

@@ -7,6 +7,7 @@ import importlib
 import runpy
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from graphc.ir.errors import GraphcError
 from graphc.ir.graph import Graph
 from graphc.ir.parser import parse
 
-__all__ = ["bench", "cache", "digits", "explain", "info", "passes", "replay", "summary"]
+__all__ = ["bench", "cache", "digits", "explain", "info", "passes", "replay", "run", "summary"]
 
 
 def digits(options: argparse.Namespace) -> int:
@@ -40,6 +41,27 @@ def digits(options: argparse.Namespace) -> int:
     model.fit(x_train, y_train, batch_size=options.batch_size, epochs=options.epochs, verbose=options.verbose)
     _, accuracy = model.evaluate(x_test, y_test, verbose=0)
     print(f"test accuracy: {accuracy:.4f}")
+    return 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run a Keras script unchanged: its keras, tensorflow and tensorflow.keras are graphc."""
+    script = Path(options.script)
+    if not script.is_file():
+        raise FileNotFoundError(f"There is no file {options.script!r}.")
+    for name in ("keras", "tf_keras", "tensorflow"):
+        graphc.install_as(name)
+    print(f"graphc run: in this process keras and tensorflow.keras are graphc {graphc.__version__}", file=sys.stderr)
+    sys.argv = [options.script, *options.arguments]
+    sys.path.insert(0, str(script.resolve().parent))
+    try:
+        runpy.run_path(options.script, run_name="__main__")
+    except Exception as error:
+        frames = error.__traceback__
+        while frames and frames.tb_frame.f_code.co_filename != options.script:
+            frames = frames.tb_next  # those of graphc and runpy, above the script's
+        traceback.print_exception(type(error), error, frames or error.__traceback__)
+        return 1
     return 0
 
 

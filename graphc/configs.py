@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from graphc.names import choose
+from graphc.registry import get_registered_name
 
 __all__ = ["config_of", "constructor_options", "constructor_parameters", "describe", "describe_function", "identified"]
 
@@ -49,7 +50,7 @@ def describe(thing: Any) -> dict[str, Any]:
     cls = type(thing)
     own = cls.__module__.startswith("graphc.")
     return {"module": thing.keras_module if own else cls.__module__, "class_name": cls.__name__,
-            "config": thing.get_config(), "registered_name": None if own else cls.__name__}
+            "config": thing.get_config(), "registered_name": None if own else get_registered_name(cls)}
 
 
 def describe_function(function: Any) -> dict[str, Any]:
@@ -57,7 +58,8 @@ def describe_function(function: Any) -> dict[str, Any]:
     name = getattr(function, "__name__", "")
     if not name.isidentifier():
         raise ValueError(f"{function!r} has no name to write down. Define it with `def`.")
-    return {"module": "builtins", "class_name": "function", "config": name, "registered_name": name}
+    return {"module": "builtins", "class_name": "function", "config": name,
+            "registered_name": get_registered_name(function)}
 
 
 def identified(kind: str, identifier: Any, classes: Mapping[str, type], base: type) -> Any:

@@ -12,10 +12,10 @@ from graphc.ir.errors import DTypeError, ShapeError
 from graphc.ir.types import DType
 from graphc.ports import Port, by_port, ports
 
-__all__ = ["Batches", "align_inputs", "align_labels", "align_weights", "as_array", "describe", "ready"]
+__all__ = ["Batches", "Pace", "align_inputs", "align_labels", "align_weights", "as_array", "describe", "is_ready",
+           "ready"]
 
 TOGETHER = 0.05  # seconds of steps between two looks at the clock, the keyboard and the progress line
-_CONVERTED = 1 << 22  # bytes of inputs that are converted at a time
 
 Shape = Sequence[int | None]
 
@@ -68,6 +68,8 @@ def align_inputs(data: Any, nest: Any, who: str) -> tuple[np.ndarray, ...]:
     extent 1 is put right: (N, 28, 28) serves a model of (28, 28, 1).
     """
     if isinstance(nest, Port):
+        if type(data) is np.ndarray:
+            return (_align_input(data, nest.shape, who),)
         if isinstance(data, list | tuple) and not (len(data) == 1 and hasattr(data[0], "ndim")
                                                    and data[0].ndim > len(nest.shape)):
             return (_align_input(data, nest.shape, who),)  # numbers in lists
@@ -118,7 +120,9 @@ def align_labels(data: Any, nest: Any, targets: Sequence[Any], who: str,
         return ()
     if len(targets) == 1:
         one = targets[0].port
-        if isinstance(data, dict):
+        if type(data) is np.ndarray:
+            pass
+        elif isinstance(data, dict):
             data = by_port(data, one, who, "output")[0]
         elif isinstance(data, list | tuple) and len(data) == 1 and hasattr(data[0], "shape") and len(data[0].shape):
             (data,) = data  # Keras takes a list of one array for a model with one output
@@ -140,7 +144,7 @@ def _align_targets(data: Any, output: Shape, target: Any, who: str, layer: str) 
     """
     array = raw_array(data, who)
     loss = target.loss
-    if target.targets == "classes":
+    if loss is not None and loss.takes_classes(array.shape, output):
         return _classes(array, output, loss, who, layer)
     if _fits(array.shape[1:], output):
         return as_array(array, "f32", who)
@@ -167,12 +171,14 @@ def _classes(array: np.ndarray, output: Shape, loss: Any, who: str, layer: str) 
         if _fits(array.shape[1:], output):
             hint = " One-hot rows go with loss='categorical_crossentropy', or use y.argmax(-1)."
         raise ShapeError(f"{who} {describe(array)}, expected class numbers {_pattern(expected)} for {loss.name}.{hint}")
-    if array.size and count is not None:
-        kind = array.dtype.kind
+    ignored = getattr(loss, "ignore_class", None)
+    known = array if ignored is None else array[array != ignored]
+    if known.size and count is not None:
+        kind = known.dtype.kind
         # as a number without sign a negative one is large: one look at the labels instead of two
-        seen = array.view(f"u{array.dtype.itemsize}") if kind == "i" and array.dtype.isnative else array
-        if (seen is array and not array.min() >= 0) or not seen.max() < count:
-            low, high = array.min(), array.max()
+        seen = known.view(f"u{known.dtype.itemsize}") if kind == "i" and known.dtype.isnative else known
+        if (seen is known and not known.min() >= 0) or not seen.max() < count:
+            low, high = known.min(), known.max()
             wrong = low if not low >= 0 else high
             raise ValueError(f"{who} the class {wrong}, expected 0 to {count - 1}: the layer {layer!r} has {count} "
                              "outputs. Number the classes from 0, or give the layer one output for each class.")
@@ -245,44 +251,52 @@ def ready(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return array if is_ready(array, dtype) else np.array(array, dtype, order="C")
 
 
-class Batches:
-    """Rows of several arrays, some batches at a time.
+class Pace:
+    """How many steps take about TOGETHER seconds, as the last ones went."""
 
-    A program reads the rows from where they lie, also in another order. Arrays that it doesn't take as they are, of
-    another dtype for example, are converted a part at a time. So the data are never copied as a whole.
+    def __init__(self) -> None:
+        self.at_once = 1
+
+    def count(self, steps: int, seconds: float) -> None:
+        """So many steps took so long."""
+        self.at_once = max(1, int(TOGETHER * steps / seconds))
+
+
+class Batches:
+    """Rows of several arrays, in batches, of which the first `done` are done.
+
+    A program reads the rows from where they lie, also in another `order`, so they are not copied.
     """
 
-    def __init__(self, arrays: Sequence[np.ndarray], batch_size: int):
-        self.arrays, self.batch_size, self.rows = tuple(arrays), batch_size, len(arrays[0])
-        self._at_once = 1
+    def __init__(self, arrays: Sequence[np.ndarray], batch_size: int, order: np.ndarray | None = None,
+                 pace: Pace | None = None):
+        self.arrays, self.batch_size, self.order = tuple(arrays), batch_size, order
+        self.rows = len(arrays[0] if order is None else order)
+        self.done = 0
+        self._pace = pace or Pace()
 
     def __len__(self) -> int:
         return -(-self.rows // self.batch_size)
 
-    def run(self, program: Any, done: int, order: np.ndarray | None = None,
-            single: bool = False) -> tuple[int, tuple[np.ndarray, ...]]:
-        """Run the program on the next batches when the first `done` are done.
+    def run(self, program: Any, single: bool = False) -> tuple[int, tuple[np.ndarray, ...]]:
+        """Run the program on the next batches.
 
         Returns the rows of each batch, and the outputs of all, stacked along a new first axis. With `single` one batch
         is run, otherwise as many of equal size as take about TOGETHER seconds.
         """
         began = time.perf_counter()
-        first = done * self.batch_size
+        first = self.done * self.batch_size
         rows = min(self.batch_size, self.rows - first)
-        times = 1 if single else min(self._at_once, (self.rows - first) // rows)
-        arrays, dtypes = self.arrays, program.dtypes
-        as_they_are = times > 1 and all(map(is_ready, arrays, dtypes))
-        if times > 1 and not as_they_are:
-            each = rows * sum(a[:1].size * d.itemsize for a, d in zip(arrays, dtypes, strict=True))
-            times = max(1, min(times, _CONVERTED // max(each, 1)))
-        if not as_they_are:
-            at: Any = slice(first, first + rows * times)
-            at = at if order is None else order[at]
-            arrays = tuple([ready(a[at], d) for a, d in zip(arrays, dtypes, strict=True)])
-            first, order = 0, None
-        if times == 1:
-            outputs = tuple([o[None] for o in program(*arrays)])
-        else:
+        times = 1 if single else min(self._pace.at_once, (self.rows - first) // rows)
+        arrays, dtypes, order = self.arrays, program.dtypes, self.order
+        if times > 1 and all(map(is_ready, arrays, dtypes)):
             outputs = program.steps(arrays, rows, times, first, order)
-        self._at_once = max(1, int(TOGETHER * times / (time.perf_counter() - began)))
+        else:
+            times = 1
+            at: Any = slice(first, first + rows)
+            at = at if order is None else order[at]
+            outputs = tuple([o[None] for o in program(*[ready(a[at], d)
+                                                        for a, d in zip(arrays, dtypes, strict=True)])])
+        self.done += times
+        self._pace.count(times, time.perf_counter() - began)
         return rows, outputs

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-__all__ = ["choose", "refuse_unknown", "reset_names", "snake_case", "unique_name"]
+__all__ = ["choose", "nearest", "refuse_unknown", "reset_names", "snake_case", "unique_name"]
 
 T = TypeVar("T")
 _COUNTS: Counter[str] = Counter()
@@ -31,7 +31,8 @@ def reset_names() -> None:
     _COUNTS.clear()
 
 
-def _nearest(name: str, options: list[str]) -> str:
+def nearest(name: str, options: list[str]) -> str:
+    """The option that looks most like the name, or nothing."""
     found = difflib.get_close_matches(name.lower(), [o.lower() for o in options], n=1)
     return next((o for o in options if found and o.lower() == found[0]), "")
 
@@ -41,14 +42,14 @@ def choose(kind: str, name: str, options: Mapping[str, T]) -> T:
     folded = {key.lower(): value for key, value in options.items()}
     if name.lower() in folded:
         return folded[name.lower()]
-    nearest = _nearest(name, list(options))
-    hint = f" Did you mean {nearest!r}?" if nearest else ""
+    close = nearest(name, list(options))
+    hint = f" Did you mean {close!r}?" if close else ""
     raise ValueError(f"Unknown {kind} {name!r}.{hint} Known names: {', '.join(sorted(options))}.")
 
 
 def refuse_unknown(owner: str, given: Mapping[str, Any], known: list[str]) -> None:
     """Raise TypeError where keyword arguments are left that nobody knows."""
     for name in given:
-        nearest = _nearest(name, known)
-        hint = f" Did you mean {nearest!r}?" if nearest else f" Known arguments: {', '.join(known)}."
+        close = nearest(name, known)
+        hint = f" Did you mean {close!r}?" if close else f" Known arguments: {', '.join(known)}."
         raise TypeError(f"{owner} got the unknown argument {name}={given[name]!r}.{hint}")

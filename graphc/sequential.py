@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from graphc.configs import describe
@@ -47,7 +48,7 @@ class Sequential(Model):
             hint = f" Write {layer.__name__}(...) with parentheses." if isinstance(layer, type) else ""
             raise TypeError(f"The model {self.name!r} can only hold layers, received {layer!r}.{hint}")
         if isinstance(layer, InputLayer):
-            self._start(layer.given_shape or (), layer.input_dtype, layer.name, layer.batch_size)
+            self._start(layer.given_shape or (), str(layer.input_dtype), layer.name, layer.batch_size)
             return
         if any(layer.name == known.name for known in self._layers):
             raise ValueError(f"The model {self.name!r} has a layer {layer.name!r} already: give this one another name.")
@@ -72,7 +73,7 @@ class Sequential(Model):
             raise ValueError(f"The model {self.name!r} has layers already: an input comes first.")
         self.input_dtype = dtype
         self.takes = Port(name, sample, dtype, batch)
-        self.gives, self.built = Port(self.name, sample, dtype), True
+        self.gives, self.built = replace(self.takes, name=self.name), True
 
     def pop(self, rebuild: bool = True) -> Layer:
         """Take the last layer off and return it."""
@@ -100,7 +101,7 @@ class Sequential(Model):
 
     def _outputs_of(self, result: Any) -> Any:
         gives = super()._outputs_of(result)
-        return Port(self._output_layer(0), gives.shape, gives.dtype) if isinstance(gives, Port) else gives
+        return replace(gives, name=self._output_layer(0)) if isinstance(gives, Port) else gives
 
     @property
     def layers(self) -> list[Layer]:

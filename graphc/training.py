@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
-from collections.abc import Sequence
-from contextlib import nullcontext
+import warnings
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, closing, nullcontext
 from typing import Any
 
 import numpy as np
 
-from graphc import metrics, optimizers
-from graphc.callbacks import Callback, Callbacks, History
+from graphc import optimizers
+from graphc.callbacks import CallbackList, History, ProgbarLogger
 from graphc.data import Batches, align_inputs, align_labels, align_weights, ready
+from graphc.gradients import value_and_grad
+from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
-from graphc.ir.graph import Graph
+from graphc.ir.graph import Graph, Value, origin
 from graphc.layers.core import positive
 from graphc.layers.layer import Layer
 from graphc.limits import DataLimit, sort_out
-from graphc.nests import flat, structured
-from graphc.objective import Objective, Target
+from graphc.metrics import Mean, Metric
+from graphc.nests import flat, is_nested, structured
+from graphc.objective import Objective, Target, whole_loss
+from graphc.own_steps import own_data
 from graphc.passes.pipeline import PIPELINE
+from graphc.ports import Port, by_port, ports
 from graphc.progress import Progress, verbosity
 from graphc.runtime import prepare
 from graphc.runtime.config import config, current
 from graphc.runtime.profile import Profile, profile
 from graphc.runtime.stages import run_passes
+from graphc.sources import Rows, Source, is_stream, open_source, plain, unpack_batch
 from graphc.steps import Averages, Feed, Step, bind, symbolic_inputs, trace_step
-from graphc.tracing import Trace, tracing
+from graphc.tracing import Trace, current_trace, tracing
+from graphc.utils.splitting import unpack_x_y_sample_weight
 
 __all__ = ["Trainer"]
 
@@ -45,8 +54,13 @@ class Trainer:
     takes: Any = None  # the ports of the inputs and outputs in their structure, once they are known
     gives: Any = None
     history: History | None = None
-    stop_training = False
+    stop_training = stop_evaluating = stop_predicting = False
+    training_graph: Graph | None = None  # of the step that `fit` runs, while it does
+    _resume = (0, 0)  # the epoch that training begins with, and how many of its batches are done
     _dump: str | None = None
+    _nests: Mapping[int, tuple[str, str]] = {}  # by their number, the structures of labels and weights of own steps
+    _known_targets: tuple[Objective, Any, list[Target]] | None = None  # of this objective and these ports
+    _predicted: Any = None  # the structure of what a `predict_step` of the user's gives
     _limited: tuple[object, Any, Sequence[DataLimit]] | None = None  # Layer.changed and the inputs at that time, limits
     _trained: tuple[object, tuple[str, ...]] = (None, ())  # Layer.changed at that time, labels of the weights to train
 
@@ -62,7 +76,8 @@ class Trainer:
         say. `dump` is a folder for files with all that the compiler makes of this model's steps (GRAPHC_DUMP does that
         for all models).
         """
-        if metrics is None and any(w is not None and not hasattr(w, "__float__") for w in flat(loss_weights)):
+        given = list(flat(loss_weights))
+        if metrics is None and given and not any(hasattr(w, "__float__") for w in given):
             loss_weights, metrics = None, loss_weights  # in Keras 2 the metrics came third
         objective = Objective(loss, loss_weights, metrics, weighted_metrics)
         if self.gives is not None:
@@ -80,9 +95,11 @@ class Trainer:
         return self.objective.loss
 
     @property
-    def metrics(self) -> list[metrics.Metric]:
-        """The metrics of all outputs."""
-        return self.objective.all_metrics
+    def metrics(self) -> list[Metric]:
+        """The metrics of all outputs, and those that are attributes; with steps of one's own the loss's mean, too."""
+        own = [m for name, m in vars(self).items() if isinstance(m, Metric) and name != "_loss_tracker"]
+        tracked = self.has_own_step("train") and not any(m.name == "loss" for m in own)
+        return [*([self._tracker()] if tracked else []), *self.objective.all_metrics, *own]
 
     @property
     def metrics_names(self) -> list[str]:
@@ -92,106 +109,228 @@ class Trainer:
             return ["loss", *(m.name for m in self.metrics)]
         return list(trace_step("evaluate", self).names)
 
+    # Steps of the user's own ----------------------------------------------------------------------------------
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One step of training on symbolic data (x, y) or (x, y, sample_weight), for subclasses to replace.
+
+        Returns results by their names: values or metrics. See docs/custom_training.md.
+        """
+        x, y, sample_weight = unpack_x_y_sample_weight(data)
+
+        def loss_of() -> tuple[Value, Any]:
+            predicted = self(x, training=True)  # type: ignore[operator]
+            return self.compute_loss(x, y, predicted, sample_weight, True), predicted
+
+        weights = self.trainable_variables  # type: ignore[attr-defined]
+        (loss, predicted), gradients = value_and_grad(loss_of, weights, has_aux=True)()
+        self.optimizer.apply(gradients, weights)  # type: ignore[union-attr]
+        return self._with_loss(loss, self.compute_metrics(x, y, predicted, sample_weight))
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """One step of evaluation, as `train_step`."""
+        x, y, sample_weight = unpack_x_y_sample_weight(data)
+        predicted = self(x, training=False)  # type: ignore[operator]
+        loss = self.compute_loss(x, y, predicted, sample_weight, False)
+        return self._with_loss(loss, self.compute_metrics(x, y, predicted, sample_weight))
+
+    def predict_step(self, data: Any) -> Any:
+        """The predictions for symbolic data (x,), for subclasses to replace."""
+        return self(unpack_x_y_sample_weight(data)[0], training=False)  # type: ignore[operator]
+
+    def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None,
+                     training: bool = True) -> Any:
+        """The losses that `compile` chose and what layers and regularizers add, for a step of the user's own."""
+        targets, labels, predictions, weights = self._for_targets(y, y_pred, sample_weight)
+        with origin("loss"):
+            total, _ = self.objective.total(targets, labels, predictions, weights, current_trace() or Trace())
+        loss = whole_loss(total, self.losses)  # type: ignore[attr-defined]
+        if loss is None:
+            raise ValueError(f"The model {self.name!r} was compiled without a loss, and no layer adds one. Call "
+                             "model.compile(optimizer, loss=...), or compute the loss yourself.")
+        return loss
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
+        """The metrics that `compile` chose, with this batch counted, by the names of their results."""
+        found: dict[str, Any] = {}
+        for name, metric, label, prediction, weight in self.objective.measured(
+                *self._for_targets(y, y_pred, sample_weight)):
+            metric.update_state(label, prediction, *(() if weight is None else (weight,)))
+            found[name] = metric.result()
+        return found
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """The results of all metrics by their names, for the end of a step of the user's own."""
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def reset_metrics(self) -> None:
+        """Let all metrics begin anew."""
+        for metric in self.metrics:
+            metric.reset_state()
+
+    def has_own_step(self, kind: str) -> bool:
+        """Whether a subclass says itself what a step of a kind does."""
+        return _has_own_step(type(self), kind)  # type: ignore[arg-type]
+
+    def _with_loss(self, loss: Value, results: dict[str, Any]) -> dict[str, Any]:
+        """Results that begin with the mean of the loss over the batches so far."""
+        tracker = self._tracker()
+        tracker.update_state(f.broadcast(loss, next(flat(symbolic_inputs(self))).shape[:1], ()))
+        return {"loss": tracker.result(), **results}
+
+    def _tracker(self) -> Metric:
+        return vars(self).setdefault("_loss_tracker", Mean(name="loss"))
+
+    def _for_targets(self, y: Any, y_pred: Any, sample_weight: Any) -> tuple[Any, ...]:
+        """What each output is measured by, with its labels, prediction and weights."""
+        targets, predictions = self.targets(), list(flat(y_pred))
+        labels = [None] * len(targets) if y is None else by_port(y, self.gives, "compute_loss received as y", "output",
+                                                                True)
+        weights = by_port(sample_weight, self.gives, "compute_loss received as sample_weight", "output", True) if (
+            is_nested(sample_weight)) else [sample_weight] * len(targets)
+        return targets, labels, predictions, weights
+
     def targets(self) -> list[Target]:
         """What each output is measured by."""
-        return self.objective.targets(self.gives)
+        known = self._known_targets
+        if known is None or known[0] is not self.objective or known[1] is not self.gives:
+            known = self._known_targets = self.objective, self.gives, self.objective.targets(self.gives)
+        return known[2]
 
     def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: Any = "auto",
-            callbacks: Any = None, validation_split: float = 0.0, validation_data: Any = None, shuffle: bool = True,
+            callbacks: Any = None, validation_split: float = 0.0, validation_data: Any = None, shuffle: Any = True,
             class_weight: Any = None, sample_weight: Any = None, initial_epoch: int = 0,
-            validation_batch_size: int | None = None, validation_freq: int = 1) -> History:
+            steps_per_epoch: int | None = None, validation_steps: int | None = None,
+            validation_batch_size: int | None = None, validation_freq: Any = 1) -> History:
         """Train on batches of 32 or `batch_size` rows, in a new random order each epoch; returns the History.
 
-        `validation_split` keeps the last part of the rows, as they come, out of training. `sample_weight` has one
-        number for each row, `class_weight` maps class numbers to weights; they multiply the losses, metrics leave
-        them out. Wrong data raise ShapeError, DTypeError or ValueError before anything runs.
+        `x` may also give batches (x, y) or (x, y, sample_weight): a generator or another iterable, a PyDataset, a
+        loader of another framework. `steps_per_epoch` batches make an epoch; the next one goes on after them.
+        `validation_split` keeps the last part of the rows, as they come, out of training; `validation_data`, whatever
+        `x` may be or (x, y), is looked at after every `validation_freq` epochs, or after those of a list, counted from
+        1. `sample_weight` has one number for each row, `class_weight` maps class numbers to weights; they multiply the
+        losses, metrics leave them out. `shuffle='batch'` mixes the rows within each batch only. Wrong data raise
+        ShapeError, DTypeError or ValueError before anything runs.
         """
-        size, verbose = _batch_size(batch_size), verbosity(verbose)
+        size, shown = _batch_size(batch_size), verbosity(verbose)
         _check_epochs(epochs, initial_epoch)
-        arrays = self._arrays("fit", x, y, sample_weight, class_weight)
-        held_out: tuple[np.ndarray, ...] | None = None
-        if validation_data is not None:
-            held_out = self._validation(validation_data)
-        elif validation_split:
-            at = _split_at(len(arrays[0]), validation_split)
-            arrays, held_out = tuple(a[:at] for a in arrays), tuple(a[at:] for a in arrays)
-        batches = Batches(arrays, size)
-        history = History()
-        given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
-        hooks = Callbacks([history, *given], self, {"verbose": verbose, "epochs": epochs, "steps": len(batches)})
-        self.history, self.stop_training = history, False
-        step, program = self._program("train", *arrays)
-        logs: dict[str, float] = {}
-        hooks("on_train_begin")
-        for epoch in range(initial_epoch, epochs):
-            hooks("on_epoch_begin", epoch)
-            progress = Progress(verbose, len(batches), f"Epoch {epoch + 1}/{epochs}")
-            order = np.random.permutation(batches.rows) if shuffle else None
-            logs = self._epoch(step, program, batches, order, hooks, progress, "train")
-            if held_out is not None and (epoch + 1) % validation_freq == 0:
-                inner = self._test(held_out, _batch_size(validation_batch_size or size), hooks, 0)
-                logs |= {f"val_{name}": value for name, value in inner.items()}
-            progress.finish(logs)
-            hooks("on_epoch_end", epoch, logs)
-            if self.stop_training:
-                break
-        hooks("on_train_end", logs)
+        steps = _steps("steps_per_epoch", steps_per_epoch)
+        validation_steps = _steps("validation_steps", validation_steps)
+        _validates(0, validation_freq)
+        with ExitStack() as held:
+            source = self._source("fit", (x, y, sample_weight), size, shuffle, class_weight)
+            held.callback(source.close)
+            held_out: Source | None = None
+            if validation_data is not None:
+                who = "fit with validation_data"
+                given = (validation_data, None, None) if is_stream(validation_data) else unpack_batch(
+                    validation_data, f"{who} of {self.name!r} received")
+                held_out = self._source(who, given, _batch_size(validation_batch_size or size))
+                held.callback(held_out.close)
+            elif validation_split:
+                if not isinstance(source, Rows):
+                    raise ValueError(f"fit(validation_split={validation_split!r}): batches from {type(x).__name__} "
+                                     "can't be split. Give validation_data.")
+                source, held_out = source.split(_split_at(source.rows, validation_split))
+                held_out.batch_size = _batch_size(validation_batch_size or size)
+            self.training_graph = self._prepare("train", source)[0].graph
+            held.callback(setattr, self, "training_graph", None)
+            number = steps or source.batches
+            hooks = CallbackList(callbacks, add_history=True, model=self, verbose=verbose, epochs=epochs, steps=number)
+            history = hooks.history
+            assert history is not None
+            self.stop_training, self._resume = False, (initial_epoch, 0)
+            logs: dict[str, Any] = {}
+            hooks("on_train_begin")
+            first, skip = self._resume
+            for epoch in range(first, epochs):
+                hooks("on_epoch_begin", epoch)
+                line = Progress(_line(hooks, shown), number, f"Epoch {epoch + 1}/{epochs}")
+                results = self._epoch("train", source, steps, hooks, line, skip if epoch == first else 0)
+                if results is None:
+                    _ran_out(f"training ends before epoch {epoch + 1} of {epochs}")
+                    break
+                logs = results
+                if held_out is not None and not held_out.exhausted and _validates(epoch, validation_freq):
+                    inner = self._test(held_out, validation_steps, hooks, 0) or {}
+                    logs |= {f"val_{name}": value for name, value in inner.items()}
+                if len(hooks.callbacks) > 1:  # they may print
+                    line.clear()
+                hooks("on_epoch_end", epoch, logs=logs)
+                line.finish(logs)
+                if self.stop_training:
+                    break
+                if source.exhausted and epoch + 1 < epochs:
+                    _ran_out(f"training ends after epoch {epoch + 1} of {epochs}")
+                    break
+            if epochs and self.optimizer is not None:
+                self.optimizer.finalize_variable_values(self.trainable_weights)  # type: ignore[attr-defined]
+            hooks("on_train_end", logs=logs)
         return history
 
     def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: Any = "auto",
-                 sample_weight: Any = None, callbacks: Any = None, return_dict: bool = False) -> Any:
-        """The loss, or a list of the loss and the metrics, over all rows; a dict with `return_dict`."""
-        size, verbose = _batch_size(batch_size), verbosity(verbose)
-        arrays = self._arrays("evaluate", x, y, sample_weight)
-        steps = -(-len(arrays[0]) // size)
-        hooks = Callbacks(list(callbacks or []), self, {"verbose": verbose, "steps": steps})
-        results = self._test(arrays, size, hooks, verbose)
+                 sample_weight: Any = None, steps: int | None = None, callbacks: Any = None,
+                 return_dict: bool = False) -> Any:
+        """The loss, or a list of the loss and the metrics, over all rows or `steps` batches; a dict with `return_dict`.
+
+        `x` may also give batches, as in `fit`.
+        """
+        size, shown, steps = _batch_size(batch_size), verbosity(verbose), _steps("steps", steps)
+        with closing(self._source("evaluate", (x, y, sample_weight), size)) as source:
+            hooks = CallbackList(callbacks, model=self, verbose=verbose, epochs=1, steps=steps or source.batches)
+            results = self._test(source, steps, hooks, _line(hooks, shown)) or {}
         return results if return_dict else _scalar_or_list(results)
 
-    def predict(self, x: Any, batch_size: int | None = None, verbose: Any = "auto",
+    def predict(self, x: Any, batch_size: int | None = None, verbose: Any = "auto", steps: int | None = None,
                 callbacks: Any = None) -> Any:
-        """The model's outputs for all rows, in their order; no rows give an empty array."""
-        size, verbose = _batch_size(batch_size), verbosity(verbose)
-        arrays = self._inputs("predict", x)
-        batches = Batches(arrays, size)
-        hooks = Callbacks(list(callbacks or []), self, {"verbose": verbose, "steps": len(batches)})
-        step, program = self._program("predict", *arrays)
-        progress = Progress(verbose, len(batches))
-        begin, end = hooks.users_of("on_predict_batch_begin"), hooks.users_of("on_predict_batch_end")
-        hooks("on_predict_begin")
-        results, done = _no_rows(step), 0
-        while done < len(batches):
-            for method in begin:
-                method(done, None)
-            _, outputs = batches.run(program, done, single=bool(begin or end))
-            parts = [o.reshape(-1, *o.shape[2:]) for o in outputs]
-            if not done:  # what is the only batch needs no copy
-                results = [rows if len(rows) == batches.rows else np.empty((batches.rows, *rows.shape[1:]), rows.dtype)
-                           for rows in parts]
-            for result, rows in zip(results, parts, strict=True):
-                if result is not rows:
-                    result[done * size:done * size + len(rows)] = rows
-            done += len(outputs[0])
-            progress.update(done, dict)
-            for method in end:
-                method(done - 1, {"outputs": self._structured(parts)})
-        hooks("on_predict_end")
-        if batches.rows:
-            progress.finish({})
-        return self._structured(results)
+        """The model's outputs for all rows, or those of `steps` batches, in their order; no rows give empty arrays.
+
+        `x` may also give batches; of those with labels the inputs are taken.
+        """
+        size, shown, steps = _batch_size(batch_size), verbosity(verbose), _steps("steps", steps)
+        with closing(self._source("predict", (x, None, None), size)) as source:
+            hooks = CallbackList(callbacks, model=self, verbose=verbose, epochs=1, steps=steps or source.batches)
+            begin, end = hooks.users_of("on_predict_batch_begin"), hooks.users_of("on_predict_batch_end")
+            self.stop_predicting = False
+            hooks("on_predict_begin")
+            line = Progress(_line(hooks, shown), steps or source.batches)
+            made: list[list[np.ndarray]] = []
+            done = 0
+            with closing(self._parts("predict", source, steps)) as parts:
+                for part, _, program in parts:
+                    for method in begin:
+                        method(done, {})
+                    _, outputs = part.run(program, single=bool(begin or end))
+                    rows = [o.reshape(-1, *o.shape[2:]) for o in outputs]
+                    made.append(rows)
+                    done += len(outputs[0])
+                    line.update(done, dict)
+                    logs = {"outputs": self._structured(rows)} if end else {}
+                    for method in end:
+                        method(done - 1, logs)
+                    if self.stop_predicting:
+                        break
+            hooks("on_predict_end")
+            if done:
+                line.finish({})
+        if len(made) > 1:  # what is the only batch needs no copy
+            return self._structured([_joined(rows, self.name) for rows in zip(*made, strict=True)])
+        return self._structured(made[0] if made else _no_rows(self._prepare("predict", source)[0]))
 
     def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None,
                        return_dict: bool = False) -> Any:
         """One training step on all rows; the loss before the step, or a list of it and the metrics."""
+        x, y, sample_weight = plain((x, y, sample_weight))
         return self._on_batch("train", self._arrays("train_on_batch", x, y, sample_weight, class_weight), return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """The loss of all rows, or a list of it and the metrics."""
+        x, y, sample_weight = plain((x, y, sample_weight))
         return self._on_batch("evaluate", self._arrays("test_on_batch", x, y, sample_weight), return_dict)
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs of all rows in one step."""
-        arrays = self._inputs("predict_on_batch", x)
+        arrays = self._inputs("predict_on_batch", plain(x))
         step, program = self._program("predict", *arrays)
         return self._structured(program(*map(ready, arrays, program.dtypes)) if len(arrays[0]) else _no_rows(step))
 
@@ -226,35 +365,67 @@ class Trainer:
 
     # ------------------------------------------------------------------------------------------------ inside
 
-    def _epoch(self, step: Step, program: Any, batches: Batches, order: np.ndarray | None, hooks: Callbacks,
-               progress: Progress, kind: str) -> dict[str, float]:
-        """Run all batches once; the averages at the end."""
-        averages = Averages(step)
-        forwarded = ("on_batch_begin",), ("on_batch_end",)
-        begin = hooks.users_of(f"on_{kind}_batch_begin", *(forwarded[0] if kind == "train" else ()))
-        end = hooks.users_of(f"on_{kind}_batch_end", *(forwarded[1] if kind == "train" else ()))
-        done = 0
-        while done < len(batches):
-            for method in begin:
-                method(done, None)
-            rows, outputs = batches.run(program, done, order, single=bool(begin or end))
-            averages.add(outputs, rows)
-            done += len(outputs[0])
-            progress.update(done, averages.results)
-            for method in end:
-                method(done - 1, averages.results())
-            if self.stop_training and kind == "train":
-                break
-        return averages.results()
+    def _source(self, method: str, data: tuple[Any, Any, Any], batch_size: int, shuffle: Any = False,
+                class_weight: Any = None) -> Source:
+        """Where batches of inputs, labels and weights come from."""
+        def flatten(x: Any, y: Any, sample_weight: Any) -> tuple[np.ndarray, ...]:
+            if method == "predict":
+                return self._inputs(method, x)
+            return self._arrays(method, x, y, sample_weight, class_weight)
 
-    def _test(self, arrays: Sequence[np.ndarray], size: int, hooks: Callbacks, verbose: int) -> dict[str, float]:
-        step, program = self._program("evaluate", *arrays)
-        batches = Batches(arrays, size)
-        progress = Progress(verbose, len(batches))
+        return open_source(data, flatten, f"{method} of {self.name!r} received", batch_size, shuffle)
+
+    def _prepare(self, kind: str, source: Source) -> tuple[Step, Any]:
+        """The step and program for what a source gives first; from now on it gives what that program takes."""
+        if source.made[0] is not Layer.changed:  # a layer may have been frozen between two epochs
+            step, program = self._program(kind, *source.first())
+            source.made, source.dtypes = (Layer.changed, step, program), program.dtypes
+        return source.made[1:]
+
+    def _parts(self, kind: str, source: Source, steps: int | None,
+               skip: int = 0) -> Generator[tuple[Batches, Step, Any]]:
+        """Batches with their step and program, again and again until all are done: whoever takes them runs some."""
+        step, program = self._prepare(kind, source)
+        with closing(source.epoch(steps, skip)) as parts:
+            for part in parts:
+                if source.varies:
+                    step, program = self._program(kind, *part.arrays)
+                while part.done < len(part):
+                    yield part, step, program
+
+    def _epoch(self, kind: str, source: Source, steps: int | None, hooks: CallbackList, line: Progress,
+               skip: int = 0) -> dict[str, Any] | None:
+        """Run the batches of an epoch, but for the first `skip`; the averages at the end, None where there was none."""
+        averages, done = None, skip
+        moment = "train" if kind == "train" else "test"
+        begin, end = hooks.users_of(f"on_{moment}_batch_begin"), hooks.users_of(f"on_{moment}_batch_end")
+        with closing(self._parts(kind, source, steps, skip)) as parts:
+            for part, step, program in parts:
+                averages = averages or Averages(step)
+                for method in begin:
+                    method(done, {})
+                rows, outputs = part.run(program, single=bool(begin or end))
+                averages.add(outputs, rows)
+                done += len(outputs[0])
+                line.update(done, averages.results)
+                logs = averages.results() if end else {}
+                for method in end:
+                    method(done - 1, logs)
+                if self.stop_training if kind == "train" else self.stop_evaluating:
+                    return averages.results()
+        if averages is not None and steps is not None and done < steps:
+            _ran_out(f"an epoch had {done} batches instead of {steps}")
+        return None if averages is None else averages.results()
+
+    def _test(self, source: Source, steps: int | None, hooks: CallbackList, verbose: int) -> dict[str, Any] | None:
+        """Evaluate a source from its beginning; None where nothing is left of it."""
+        source.restart()
+        line = Progress(verbose, steps or source.batches)
+        self.stop_evaluating = False
         hooks("on_test_begin")
-        results = self._epoch(step, program, batches, None, hooks, progress, "test")
-        progress.finish(results)
-        hooks("on_test_end", results)
+        results = self._epoch("evaluate", source, steps, hooks, line)
+        line.finish(results or {})
+        hooks("on_test_end", logs=results)
         return results
 
     def _on_batch(self, kind: str, arrays: tuple[np.ndarray, ...], return_dict: bool) -> Any:
@@ -280,7 +451,7 @@ class Trainer:
             if _is_limited(self):
                 inputs = symbolic_inputs(self)
                 with tracing(Trace()) as trace:
-                    self.forward(inputs)
+                    self.forward(inputs)  # type: ignore[attr-defined]
                 found, _ = sort_out(trace.limits, list(flat(inputs)))
             self._limited = Layer.changed, self.takes, found
         return self._limited[2]
@@ -293,8 +464,16 @@ class Trainer:
         """
         self._check_compiled("train")
         inputs = self._inputs(method, x)
+        if self.has_own_step("train"):
+            if class_weight is not None:
+                raise ValueError(f"{method} of {self.name!r} received class_weight, which steps of its own can't "
+                                 "use: give sample_weight.")
+            given, nests = own_data(len(inputs[0]), y, sample_weight, f"{method} of {self.name!r} received as y")
+            self._nests = {**self._nests, len(given): nests}
+            return (*inputs, *given)
         targets = self.targets()
-        labels = align_labels(y, self.gives, targets, f"{method} of {self.name!r} received as y", self._output_layer)
+        labels = align_labels(y, self.gives, targets, f"{method} of {self.name!r} received as y",
+                              self._output_layer)  # type: ignore[attr-defined]
         for array in (*inputs[1:], *labels):
             if len(array) != len(inputs[0]):
                 what = "y, expected one label for each row" if any(array is a for a in labels) else (
@@ -309,13 +488,7 @@ class Trainer:
 
     def _structured(self, outputs: Sequence[Any]) -> Any:
         """Arrays of all outputs in the structure of the model's."""
-        return structured(self.gives, outputs)
-
-    def _validation(self, data: Any) -> tuple[np.ndarray, ...]:
-        if not isinstance(data, list | tuple) or len(data) not in (2, 3):
-            received = f"{len(data)} items" if isinstance(data, list | tuple) else type(data).__name__
-            raise ValueError(f"validation_data must be a tuple (x, y) or (x, y, sample_weight), received {received}.")
-        return self._arrays("fit with validation_data", *data)
+        return structured(self.gives if self._predicted is None else self._predicted, outputs)
 
     def _check_compiled(self, kind: str) -> None:
         if kind == "predict":
@@ -329,7 +502,7 @@ class Trainer:
         The arrays are all that `_arrays` gave, or for predictions all that `_inputs` gave.
         """
         switches = current()  # those that watch a program hold for programs that are there already, too
-        feed = self._feed(arrays) if kind != "predict" else Feed()
+        feed = self._feed(arrays)
         key: tuple[Any, ...] = (kind, feed, switches.check_numerics, switches.trace)
         changed, trained = self._trained
         if changed is not Layer.changed:
@@ -345,13 +518,20 @@ class Trainer:
 
     def _feed(self, arrays: Sequence[np.ndarray]) -> Feed:
         """What the arrays besides the inputs are like."""
-        targets, first = self.targets(), sum(1 for _ in flat(self.takes))
-        if len(arrays) <= first:
-            return Feed()
+        own = ports(self.takes)
+        first, apart = len(own), _apart(own, arrays) if len(own) > 1 else ()
+        if len(arrays) == first:
+            return Feed(apart=apart)
+        if self.has_own_step("train"):
+            given = arrays[first:]
+            return Feed(tuple((a.shape[1:], str(a.dtype)) for a in given), (), apart, self._nests[len(given)])
+        targets = self.targets()
         left = iter(arrays[first:])
         labels = [next(left) if t.labelled else None for t in targets]
-        return Feed(tuple(None if a is None or t.targets != "any" else ((*a.shape[1:],), str(a.dtype))
-                          for t, a in zip(targets, labels, strict=True)), tuple(a.shape[1:] for a in left))
+        labelled = [t for t in targets if t.labelled]
+        return Feed(tuple(None if a is None or t.targets != "any" else (_sample(a, t), str(a.dtype))
+                          for t, a in zip(targets, labels, strict=True)),
+                    tuple(_sample(a, t) for a, t in zip(left, labelled, strict=False)), apart)
 
     def step_arrays(self, method: str, kind: str, rows: int, x: Any, y: Any = None,
                     sample_weight: Any = None) -> tuple[Graph, dict[str, np.ndarray]]:
@@ -364,7 +544,7 @@ class Trainer:
         if not len(arrays[0]):
             raise ShapeError(f"{method} of {self.name!r} received no rows, expected at least one.")
         arrays = tuple(a[:rows] for a in arrays)
-        graph = trace_step(kind, self, None if kind == "predict" else self._feed(arrays)).graph
+        graph = trace_step(kind, self, self._feed(arrays)).graph
         inputs = {v.op.label: ready(a, v.dtype.numpy)  # type: ignore[attr-defined]
                   for v, a in zip(graph.inputs, arrays, strict=True)}
         return graph, inputs | {v.label: v.numpy() for v in graph.state}  # type: ignore[attr-defined]
@@ -382,7 +562,41 @@ def _is_limited(layer: Any) -> bool:
 
 
 def _scalar_or_list(results: dict[str, float]) -> Any:
-    return list(results.values()) if len(results) > 1 else results["loss"]
+    return list(results.values()) if len(results) > 1 else next(iter(results.values()))
+
+
+def _joined(rows: Sequence[np.ndarray], name: str) -> np.ndarray:
+    """Predictions of all batches as one array."""
+    shapes = {r.shape[1:] for r in rows}
+    if len(shapes) > 1:
+        (a, b, *_) = (["N", *s] for s in shapes)
+        raise ShapeError(f"predict of {name!r} made {rows[0].dtype}[{','.join(map(str, a))}] of one batch and "
+                         f"[{','.join(map(str, b))}] of another, which make no single array. Give batches of one "
+                         "shape, or call predict_on_batch for each.")
+    return np.concatenate(rows)
+
+
+@functools.cache
+def _has_own_step(cls: type, kind: str) -> bool:
+    names = ("predict_step",) if kind == "predict" else ("train_step", "test_step", "compute_loss", "compute_metrics")
+    return any(getattr(cls, name) is not getattr(Trainer, name) for name in names)
+
+
+def _apart(own: Sequence[Port], arrays: Sequence[np.ndarray]) -> tuple[tuple[int, int], ...]:
+    """The inputs and axes of unknown size whose arrays have another size there than those of inputs before."""
+    sizes: dict[int, int] = {}
+    found = []
+    for place, (port, array) in enumerate(zip(own, arrays, strict=False)):
+        for axis, size in enumerate(port.shape, 1):
+            if size is None and sizes.setdefault(axis, array.shape[axis]) != array.shape[axis]:
+                found.append((place, axis))
+    return tuple(found)
+
+
+def _sample(array: np.ndarray, target: Target) -> tuple[int | None, ...]:
+    """The shape of a sample of labels or weights; where an output's size is unknown theirs is the same."""
+    shape = target.port.shape
+    return tuple(None if i < len(shape) and shape[i] is None else size for i, size in enumerate(array.shape[1:]))
 
 
 def _no_rows(step: Step) -> list[np.ndarray]:
@@ -399,6 +613,32 @@ def _check_epochs(epochs: Any, initial_epoch: Any) -> None:
     for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
             raise ValueError(f"fit({name}={value!r}): {name} must be an integer of at least 0.")
+
+
+def _steps(name: str, value: Any) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1):
+        raise ValueError(f"{name}={value!r}: expected a number of batches of at least 1, or None for all.")
+    return None if value is None else int(value)
+
+
+def _validates(epoch: int, frequency: Any) -> bool:
+    """Whether `validation_freq` wants the validation of an epoch, counted from 0."""
+    if isinstance(frequency, int | np.integer) and not isinstance(frequency, bool) and frequency > 0:
+        return (epoch + 1) % frequency == 0
+    if isinstance(frequency, list | tuple | set | range):
+        return epoch + 1 in frequency
+    raise ValueError(f"fit(validation_freq={frequency!r}): expected a number of epochs, or a list of epochs counted "
+                     "from 1.")
+
+
+def _line(hooks: CallbackList, verbose: int) -> int:
+    """How the progress line is drawn; not at all where a callback draws it."""
+    return 0 if any(isinstance(c, ProgbarLogger) for c in hooks.callbacks) else verbose
+
+
+def _ran_out(what: str) -> None:
+    warnings.warn(f"The input ran out of data: {what}. A generator has to give steps_per_epoch * epochs batches.",
+                  stacklevel=3)
 
 
 def _split_at(rows: int, split: float) -> int:

@@ -1,17 +1,28 @@
-"""Data sets to try things with: `mnist` (downloaded once) and `digits` (shipped with graphc)."""
+"""Data sets to try things with: Keras's, downloaded once, and `digits`, shipped with graphc.
+
+https://keras.io/api/datasets/
+"""
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from graphc.lazy import lazy
 
 if TYPE_CHECKING:
-    from graphc.datasets import digits, mnist
+    from graphc.datasets import (
+        boston_housing,
+        california_housing,
+        cifar10,
+        cifar100,
+        digits,
+        fashion_mnist,
+        imdb,
+        mnist,
+        reuters,
+    )
 
-__all__ = ["digits", "mnist"]
+__all__ = ["boston_housing", "california_housing", "cifar10", "cifar100", "digits", "fashion_mnist", "imdb", "mnist",
+           "reuters"]
 
-
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return importlib.import_module(f"graphc.datasets.{name}")
-    raise AttributeError(f"module 'graphc.datasets' has no attribute {name!r}. Data sets: {', '.join(__all__)}.")
+__getattr__, __dir__ = lazy(__name__, __all__, hint=f"Data sets: {', '.join(__all__)}")

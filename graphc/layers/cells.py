@@ -21,7 +21,9 @@ from graphc.ir.tree import flat
 from graphc.layers.core import positive
 from graphc.layers.layer import Layer
 from graphc.layers.weights import add_weight, keep_options
+from graphc.nests import mapped
 from graphc.tracing import random_source
+from graphc.variable import constant
 
 __all__ = ["Cell", "GRUCell", "LSTMCell", "SimpleRNNCell", "StackedRNNCells", "build_part", "check_cell",
            "first_states", "revived", "stepper"]
@@ -40,14 +42,14 @@ def output_size(cell: Any) -> int:
     """The features that a cell gives: its `output_size`, or else the size of its first state."""
     size = getattr(cell, "output_size", None)
     sizes = [cell.state_size] if isinstance(cell.state_size, int | np.integer) else list(cell.state_size)
-    return sizes[0] if size is None else size
+    return int(sizes[0] if size is None else size)
 
 
 def first_states(cell: Any, batch: Any) -> Any:
     """The states before the first step: what the cell's `get_initial_state` gives, or zeros."""
     make = getattr(cell, "get_initial_state", None)
-    if make is not None:
-        return make(batch_size=batch)
+    if make is not None:  # for a batch of a known size ops may have given arrays
+        return mapped(lambda s: constant(s) if isinstance(s, np.ndarray) else s, make(batch_size=batch))
     single = isinstance(cell.state_size, int | np.integer)
     return [f.full((batch, int(n)), 0.0) for n in ([cell.state_size] if single else cell.state_size)]
 
@@ -72,6 +74,9 @@ class Cell(Layer):
     """What the cells here share: their options, and weights that have the columns of all gates side by side."""
 
     gates = 1
+    bias_initializer: Any
+    bias_regularizer: Any
+    bias_constraint: Any
 
     def __init__(self, units: int, activation: Any = "tanh", use_bias: bool = True,
                  kernel_initializer: Any = "glorot_uniform", recurrent_initializer: Any = "orthogonal",
@@ -116,7 +121,7 @@ class Cell(Layer):
         """The bias at the start."""
         return self.bias_initializer(shape, dtype)
 
-    def call(self, inputs: Value, states: Any, training: bool = False) -> tuple[Value, Any]:
+    def call(self, inputs: Value, states: Any, training: bool = False) -> Any:  # type: ignore[override]
         return self.stepper(inputs, states, training)(inputs, states)
 
     def get_initial_state(self, batch_size: Any = None) -> list[Value]:
@@ -271,7 +276,7 @@ class StackedRNNCells(Layer):
         """The states of all cells for a batch."""
         return [first_states(cell, batch_size) for cell in self.cells]
 
-    def call(self, inputs: Value, states: Any, training: bool = False) -> tuple[Value, Any]:
+    def call(self, inputs: Value, states: Any, training: bool = False) -> Any:  # type: ignore[override]
         return self.stepper(inputs, states, training)(inputs, states)
 
     def stepper(self, inputs: Value, states: Any, training: bool) -> Step:

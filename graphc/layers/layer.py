@@ -40,6 +40,7 @@ _PACKAGE = str(Path(__file__).resolve().parents[1])
 FirstValues = Callable[[tuple[int, ...], Any], np.ndarray]
 _FIRST_VALUES: ContextVar[FirstValues | None] = ContextVar("first_values", default=None)
 _INSIDE: ContextVar[Layer | None] = ContextVar("layer", default=None)  # whose scope is the present one
+_ALWAYS = frozenset({"name", "built", "calls", "given_shape", "_programs", "_trainable"})  # what every layer has
 _WARNED: WeakSet[Layer] = WeakSet()  # layers that have said that they drop masks
 
 
@@ -163,6 +164,12 @@ class Layer:
     def sublayers(self) -> list[Layer]:
         """Layers held in attributes, also in lists, tuples and dicts, in the order of assignment."""
         return list(dict.fromkeys(_layers_in(list(vars(self).values()))))
+
+    def _all_layers(self) -> Iterator[Layer]:
+        """The layers inside, those inside of them, and so on."""
+        for layer in self.sublayers():
+            yield layer
+            yield from layer._all_layers()
 
     @property
     def trainable(self) -> bool:
@@ -387,6 +394,12 @@ class Layer:
             raise ValueError(f"The layer {self.name!r} was called on {len(self.calls)} symbolic inputs, so it has no "
                              "one input and output. Call it once on an Input.")
         return self.calls[0]
+
+    def __getattr__(self, name: str) -> Any:
+        if "_own" not in vars(self) and name in _ALWAYS:
+            raise RuntimeError(f"{type(self).__name__} has no {name!r}: its __init__ has to call super().__init__() "
+                               "first.")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ class Optimizer:
         self.use_ema, self.ema_momentum, self.ema_overwrite_frequency = use_ema, ema_momentum, ema_overwrite_frequency
         self.loss_scale_factor, self.gradient_accumulation_steps = loss_scale_factor, gradient_accumulation_steps
         self.decay = decay  # of Keras 2: the rate is divided by 1 + decay * steps
-        self._excluded: Callable[[Variable], bool] = lambda variable: False
+        self._not_decayed: tuple[list[Variable], list[re.Pattern[str]]] = [], []
         self._learning_rate: Any = self._rate_of(learning_rate if lr is None else lr)
         self.reset()
 
@@ -227,6 +227,10 @@ class Optimizer:
                 changes = [(state, f.where(due, new, state)) for state, new in changes]
             return pairs + self._averaged(changes, set(parameters))
 
+    def scale_loss(self, loss: Value) -> Value:
+        """The loss whose gradients `updates` takes: times `loss_scale_factor`."""
+        return f.multiply(loss, self.loss_scale_factor) if self.loss_scale_factor else loss
+
     def _every(self, count: Value, steps: int) -> Value:
         """Whether `steps` divides count + 1."""
         after = f.add(f.cast(count, "f64"), 1.0)
@@ -276,8 +280,11 @@ class Optimizer:
         """Leave variables, and those whose names hold one of the patterns, out of the weight decay."""
         if self._slots:
             raise ValueError(f"{type(self).__name__}.exclude_from_weight_decay comes before the first step.")
-        some, patterns = list(var_list or ()), [re.compile(name) for name in var_names or ()]
-        self._excluded = lambda v: any(v is s for s in some) or any(p.search(v.name) for p in patterns)
+        self._not_decayed = list(var_list or ()), [re.compile(name) for name in var_names or ()]
+
+    def _excluded(self, variable: Variable) -> bool:
+        some, patterns = self._not_decayed
+        return any(variable is s for s in some) or any(p.search(variable.name) for p in patterns)
 
     # ------------------------------------------------------------------------------------------ use without a model
 
@@ -299,7 +306,7 @@ class Optimizer:
         variables, grads = [v for v, _ in known], [g for _, g in known]
         trace = current_trace()
         if trace is not None:
-            trace.updates.update(self.updates(variables, grads))
+            trace.update(self.updates(variables, grads), grads)
             return
         arrays = [as_array(g, v.array.dtype) for v, g in known]
         for v, a in zip(variables, arrays, strict=True):

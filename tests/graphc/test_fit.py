@@ -12,6 +12,7 @@ import graphc
 from graphc import callbacks, data, layers, ops
 from graphc.ir.errors import DTypeError, ShapeError
 from graphc.runtime import counters
+from graphc.sources import rows
 
 
 def regression(units=1, **options):
@@ -132,7 +133,7 @@ def test_fit_is_a_loop_of_train_on_batch(form, seconds, monkeypatch):
         return model
 
     monkeypatch.setattr(data, "TOGETHER", seconds)
-    monkeypatch.setattr(data, "_CONVERTED", 12 * 20)  # two batches
+    monkeypatch.setattr(rows, "PART", 16 * 20)  # two batches
     x = {"f32": X, "f64": X.astype(np.float64), "strided": np.repeat(X, 2, axis=1)[:, ::2]}[form]
     classes = np.arange(50) % 4
     model = make()
@@ -140,9 +141,9 @@ def test_fit_is_a_loop_of_train_on_batch(form, seconds, monkeypatch):
     other = make()
     for epoch in range(3):
         order, loss, hits = np.random.permutation(50), 0.0, 0.0
-        for rows in (order[i:i + 8] for i in range(0, 50, 8)):
-            one, accuracy = other.train_on_batch(X[rows], classes[rows])
-            loss, hits = loss + one * len(rows), hits + round(accuracy * len(rows))
+        for at in (order[i:i + 8] for i in range(0, 50, 8)):
+            one, accuracy = other.train_on_batch(X[at], classes[at])
+            loss, hits = loss + one * len(at), hits + round(accuracy * len(at))
         assert history["loss"][epoch] == loss / 50 and history["accuracy"][epoch] == hits / 50
     for a, b in zip(model.get_weights(), other.get_weights(), strict=True):
         assert a.tobytes() == b.tobytes()
@@ -151,11 +152,11 @@ def test_fit_is_a_loop_of_train_on_batch(form, seconds, monkeypatch):
 @pytest.mark.parametrize("dtype", ["float32", "uint8", "float64"])
 def test_data_are_not_copied(dtype):
     """However large: `fit`, `evaluate` and `predict` allocate less than one copy in float32."""
-    rows, columns = 20_000, 500
-    x = np.zeros((rows, columns), dtype)
+    number, columns = 20_000, 500
+    x = np.zeros((number, columns), dtype)
     model = graphc.Sequential([layers.Dense(1, input_shape=(columns,))])
     model.compile("sgd", "mse")
-    y = np.zeros((rows, 1), np.float32)
+    y = np.zeros((number, 1), np.float32)
     model.fit(x[:64], y[:64], verbose=0)
     model.predict(x[:64], verbose=0)
     tracemalloc.start()
@@ -163,7 +164,7 @@ def test_data_are_not_copied(dtype):
         model.fit(x, y, batch_size=100, validation_split=0.1, verbose=0)
         model.evaluate(x, y, batch_size=100, verbose=0)
         model.predict(x, batch_size=100, verbose=0)
-        assert tracemalloc.get_traced_memory()[1] < rows * columns * 4 / 2
+        assert tracemalloc.get_traced_memory()[1] < number * columns * 4 / 2
     finally:
         tracemalloc.stop()
 
@@ -172,7 +173,7 @@ def test_one_row_is_one_native_call_and_no_batches(monkeypatch):
     model = regression()
     model.predict(X, verbose=0)
     before = counters()["native_calls"]
-    monkeypatch.setattr("graphc.training.Batches", None)
+    monkeypatch.setattr("graphc.training.open_source", None)
     row = model.predict_on_batch(X[:1])
     assert counters()["native_calls"] == before + 1 and row.shape == (1, 1)
     assert model.predict_on_batch(X[:0]).shape == (0, 1)

@@ -145,6 +145,6 @@ def test_import_is_light_and_reaches_everything():
 def test_unknown_names_of_the_package():
     with pytest.raises(AttributeError, match="nothing"):
         graphc.nothing  # noqa: B018
-    with pytest.raises(AttributeError, match="Data sets: digits, mnist"):
+    with pytest.raises(AttributeError, match="Did you mean 'cifar10'"):
         graphc.datasets.cifar11  # noqa: B018
     assert {"layers", "Sequential", "config"} <= set(dir(graphc))

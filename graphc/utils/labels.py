@@ -1,16 +1,12 @@
-"""Labels, seeds, sessions and pictures of models. https://keras.io/api/utils/"""
+"""Class numbers as one-hot rows, and rows of unit length. https://keras.io/api/utils/python_utils/"""
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import numpy as np
 
-from graphc.names import reset_names
-from graphc.plotting import model_to_dot, plot_model
-
-__all__ = ["clear_session", "model_to_dot", "plot_model", "set_random_seed", "to_categorical"]
+__all__ = ["normalize", "to_categorical"]
 
 
 def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:
@@ -36,17 +32,8 @@ def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:
     return np.eye(classes, dtype=np.float32)[whole]
 
 
-def set_random_seed(seed: int) -> None:
-    """Fix the first weights, the shuffling and the dropout of what is made from now on.
-
-    Seeds Python's and NumPy's global generators; graphc draws all of its seeds from NumPy's.
-    """
-    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
-        raise ValueError(f"set_random_seed needs an integer from 0 to 2**32 - 1, received {seed!r}.")
-    random.seed(int(seed))
-    np.random.seed(int(seed))
-
-
-def clear_session() -> None:
-    """Let automatic names start again without a number."""
-    reset_names()
+def normalize(x: Any, axis: int = -1, order: int | float = 2) -> np.ndarray:
+    """x divided by its norm of that order along an axis; zeros stay zeros."""
+    array = np.asarray(x)
+    norm = np.linalg.norm(array, order, axis, keepdims=True)
+    return array / np.where(norm == 0, 1, norm)
