@@ -54,7 +54,7 @@ def _all_of(masks: Sequence[Value | None]) -> Value | None:
     return functools.reduce(f.logical_and, given) if given else None
 
 
-def _dropped(x: Value, rate: float, seed: int | None, training: bool) -> Value:
+def _dropped(x: Value, rate: float, seed: int | None, training: bool | None) -> Value:
     source = random_source(seed) if training and rate else None
     return x if source is None else f.dropout(x, rate, *source)
 
@@ -166,7 +166,7 @@ class MultiHeadAttention(_Heads):
     def call(self, query: Value, value: Value, key: Value | None = None,  # type: ignore[override]
              query_mask: Value | None = None, value_mask: Value | None = None,
              key_mask: Value | None = None, attention_mask: Value | None = None, return_attention_scores: bool = False,
-             training: bool = False, use_causal_mask: bool = False) -> Any:
+             training: bool | None = None, use_causal_mask: bool = False) -> Any:
         axes = normal_axes(self.attention_axes or range(1, query.ndim - 1), query.ndim)
         mask = self.pair_mask(query.shape[axes[0]], value.shape[axes[0]], query_mask, value_mask, key_mask,
                               attention_mask, use_causal_mask)
@@ -199,7 +199,7 @@ def _attention_letters(rank: int, axes: Sequence[int]) -> tuple[str, str, str]:
     return query, key, others + "".join(query[a] for a in axes) + "".join(key[a] for a in axes)
 
 
-class GroupQueryAttention(_Heads):
+class GroupedQueryAttention(_Heads):
     """Attention with several heads in which groups of query heads share the heads of keys and values.
 
     J. Ainslie et al., "GQA", 2023.
@@ -207,10 +207,12 @@ class GroupQueryAttention(_Heads):
     GroupQueryAttention(head_dim=4, num_query_heads=4, num_key_value_heads=2)(f32[N,6,8], f32[N,7,8]) -> f32[N,6,8]
     """
 
+    public_name = "GroupQueryAttention"  # which Keras writes in files, and names layers and weights after the other
+
     def __init__(self, head_dim: int, num_query_heads: int, num_key_value_heads: int, dropout: float = 0.0,
                  use_bias: bool = True, **kwargs: Any):
         super().__init__(dropout, use_bias, **kwargs)
-        owner = type(self).__name__
+        owner = "GroupQueryAttention"
         self.head_dim = positive(owner, "head_dim", head_dim)
         self.num_query_heads = positive(owner, "num_query_heads", num_query_heads)
         self.num_key_value_heads = positive(owner, "num_key_value_heads", num_key_value_heads)
@@ -233,7 +235,7 @@ class GroupQueryAttention(_Heads):
     def call(self, query: Value, value: Value, key: Value | None = None,  # type: ignore[override]
              query_mask: Value | None = None, value_mask: Value | None = None,
              key_mask: Value | None = None, attention_mask: Value | None = None, return_attention_scores: bool = False,
-             training: bool = False, use_causal_mask: bool = False) -> Any:
+             training: bool | None = None, use_causal_mask: bool = False) -> Any:
         mask = self.pair_mask(query.shape[1], value.shape[1], query_mask, value_mask, key_mask, attention_mask,
                               use_causal_mask)
         q = f.multiply(self._query_dense(query), 1 / math.sqrt(self.head_dim))
@@ -256,6 +258,8 @@ class GroupQueryAttention(_Heads):
 
 
 
+
+GroupQueryAttention = GroupedQueryAttention
 
 # ------------------------------------------------------------------------------------------------------- one head
 

@@ -113,9 +113,27 @@ def test_constraint(name):
     np.testing.assert_allclose(bind(graph)(array)[0], results()[f"constraint.{name}"], rtol=1e-5, atol=1e-6)
 
 
+def test_a_file_of_keras_s_drops_and_varies_in_training_only(tmp_path):
+    """Keras writes the default of `training` into every call, False of Dropout, True of layers of images."""
+    inputs = graphc.Input((4, 4, 3))
+    outputs = layers.Dropout(0.5)(layers.RandomFlip("horizontal")(inputs))
+    model = graphc.Model(inputs, layers.BatchNormalization()(outputs, training=False))
+    config = model.get_config()
+    for described, told in zip(config["layers"][1:3], (True, False), strict=True):
+        described["inbound_nodes"][0]["kwargs"]["training"] = told
+    again = graphc.Model.from_config(config)
+    x = np.random.default_rng(0).random((20, 4, 4, 3), np.float32) + 0.1
+    np.testing.assert_allclose(again.predict(x, verbose=0), x / np.sqrt(1.001), rtol=1e-5)
+    trained = np.asarray(again(x, training=True)) * np.sqrt(1.001) / 2
+    assert 0.4 < (trained == 0).mean() < 0.6, "BatchNormalization was told to use its averages, Dropout wasn't"
+    flipped = np.isclose(trained, x[:, :, ::-1]) & (trained > 0)
+    assert 0.1 < flipped.mean() < 0.4
+
+
 @pytest.mark.parametrize("name", our_cases.config_cases())
 def test_config_is_keras_s(name):
     """Every option of Keras's file is one of ours with the same value, or one that stands at its default."""
+    from graphc.configs import describe
     from graphc.serialization import _DEFAULTS, deserialize
 
     layer = our_cases.config_cases()[name](layers)
@@ -127,7 +145,7 @@ def test_config_is_keras_s(name):
         elif option != "dtype":
             assert plain(config[option]) == plain(value), option
     assert set(config) <= set(expected)
-    again = deserialize({"class_name": type(layer).__name__, "config": expected}, "layer")
+    again = deserialize(describe(layer) | {"config": expected}, "layer")
     assert plain({"class_name": name, "config": json.loads(json.dumps(again.get_config()))}) == plain(
         {"class_name": name, "config": config})
 
