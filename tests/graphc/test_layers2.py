@@ -220,6 +220,39 @@ def test_dropout_of_attention_keeps_the_mean():
     np.testing.assert_allclose(many, still, atol=0.3)
 
 
+# ------------------------------------------------------------------------------------------------------------ masks
+
+def test_a_query_that_sees_nothing(rng):
+    x = rng.standard_normal((2, 4, 6), np.float32)
+    mask = np.ones((2, 4, 4), bool)
+    mask[1, 2] = False
+    layer = layers.MultiHeadAttention(2, 3)
+    result, weights = layer(x, x, attention_mask=mask, return_attention_scores=True)
+    assert (weights[1, :, 2] == 0).all() and np.allclose(weights.sum(-1)[mask.any(-1)[:, None].repeat(2, 1)], 1)
+    np.testing.assert_allclose(result[1, 2], layer.output_dense.bias.numpy(), atol=1e-6)
+
+
+def test_masks_stay_with_their_values():
+    seen = []
+
+    class Looking(layers.Layer):
+        supports_masking = True
+
+        def call(self, inputs, mask=None):
+            seen.append(mask)
+            return inputs
+
+    inputs = graphc.Input((4, 6))
+    x = layers.Masking()(inputs)
+    results = [Looking()(layers.Add()([x, layers.MultiHeadAttention(2, 3)(x, x)])),
+               Looking()(layers.Concatenate(axis=1)([x, layers.Dense(6)(x)])),
+               Looking()(layers.Dot(axes=2)([x, x]))]
+    model = graphc.Model(inputs, results)
+    seen.clear()
+    model.graph("predict")
+    assert [None if m is None else str(m.type) for m in seen] == ["bool[N,4]", "bool[N,8]", None]
+
+
 # ------------------------------------------------------------------------------------------------------ resampling
 
 def test_bicubic_of_a_line_is_the_line():
