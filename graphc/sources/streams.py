@@ -53,7 +53,7 @@ class Stream:
 
     def __init__(self, data: Any, flatten: Callable[[Any, Any, Any], Arrays], who: str, shuffle: Any = False):
         self.data, self.flatten, self.who, self.shuffle = data, flatten, who, shuffle
-        self.once = hasattr(data, "__next__")
+        self.once = hasattr(data, "__next__") and not isinstance(data, PyDataset)
         self.batches = _length(data)
         self.dtypes: list[np.dtype] | None = None
         self.exhausted = False
