@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     )
     from graphc.constraints import Constraint
     from graphc.diagnosis import diagnose
+    from graphc.gradients import value_and_grad
     from graphc.initializers import Initializer
     from graphc.ir.graph import Value as KerasTensor
     from graphc.layers import Input, Layer
@@ -56,7 +57,7 @@ __all__ = [
     "Regularizer", "Sequential", "Variable", "__version__", "activations", "backend", "callbacks", "config",
     "constraints", "datasets", "diagnose", "explain", "initializers", "install_as", "ir", "layers", "losses", "metrics",
     "models", "ops", "optimizers", "passes", "preprocessing", "random", "regularizers", "runtime", "saving", "utils",
-    "version", "wrappers",
+    "value_and_grad", "version", "wrappers",
 ]
 
 _MODULES = ("activations", "backend", "callbacks", "config", "constraints", "datasets", "initializers", "ir", "layers",
@@ -68,6 +69,7 @@ _NAMES = {
     "Metric": "graphc.metrics", "Model": "graphc.models", "Optimizer": "graphc.optimizers",
     "Regularizer": "graphc.regularizers", "Sequential": "graphc.models", "Variable": "graphc.variable",
     "diagnose": "graphc.diagnosis", "explain": "graphc.report", "install_as": "graphc.redirect",
+    "value_and_grad": "graphc.gradients",
 }
 _REFUSED = {
     "applications": "Build the network from graphc.layers: pretrained ones are not part of graphc",

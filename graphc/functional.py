@@ -10,19 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from graphc.ir.graph import Value, apply, current_origin, topological
 from graphc.ir.ops.leaf import Input as InputOp
 from graphc.ir.traverse import postorder
-from graphc.ir.types import TensorType
+from graphc.ir.types import Dim, TensorType, dim
 from graphc.nests import flat, mapped, structured
 from graphc.tracing import Trace, tracing
+from graphc.variable import Variable
 
 if TYPE_CHECKING:
     from graphc.layers.layer import Layer
 
-__all__ = ["Call", "Placeholder", "batch_before", "calls_before", "flat", "is_placed", "record", "run", "sources",
-           "structured"]
+__all__ = ["Call", "Placeholder", "batch_before", "calls_before", "is_placed", "record", "run", "sources"]
 
 
 @dataclass(eq=False)
@@ -74,9 +75,17 @@ class Placeholder(Value):
             object.__setattr__(self, name, thing)  # values are frozen
 
 
+_PLACED: WeakKeyDictionary[Value, bool] = WeakKeyDictionary()
+
+
 def is_placed(thing: Any) -> bool:
     """Whether something is a value of a functional model: a placeholder, or computed from one."""
-    return isinstance(thing, Value) and any(isinstance(v, Placeholder) for v in topological([thing]))
+    if not isinstance(thing, Value) or thing in _PLACED:
+        return _PLACED.get(thing, False)
+    for value in topological([thing]):
+        if value not in _PLACED:
+            _PLACED[value] = isinstance(value, Placeholder) or any(_PLACED[o] for o in value.operands)
+    return _PLACED[thing]
 
 
 def record(layer: Layer, args: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
@@ -90,6 +99,22 @@ def record(layer: Layer, args: tuple[Any, ...], options: Mapping[str, Any]) -> A
     call.outputs = structured(results, made)
     layer.calls.append(call)
     return call.outputs
+
+
+def _sizes(placed: Value, value: Value) -> dict[str, Any]:
+    """What the named sizes of one value are in another that takes its place."""
+    if not isinstance(placed.type, TensorType):
+        return {}
+    return {str(old): new for old, new in zip(placed.shape, value.shape, strict=True)
+            if isinstance(old, Dim) and old == dim(str(old))}
+
+
+def _resized(value: Value, sizes: dict[str, Any], known: Mapping[Value, Value]) -> Value:
+    """A value in a graph of other sizes. What doesn't depend on inputs, as numbers in arithmetic, is made for each."""
+    if isinstance(value, Variable):
+        return value
+    operands = (known[o] if is_placed(o) else _resized(o, sizes, known) for o in value.operands)
+    return apply(value.op.bound(sizes), *operands, origin=current_origin())
 
 
 def _before(value: Value) -> Sequence[Value]:
@@ -130,6 +155,11 @@ def run(outputs: Any, known: dict[Value, Value], training: bool | None = None,
     def plain(layer: Layer, *args: Any, **options: Any) -> Any:
         return layer(*args, **{"training": training, **options})
 
+    sizes: dict[Value, dict[str, Any]] = {}  # what the symbolic sizes of values are now
+    everywhere: dict[str, Any] = {}
+    for placed, value in known.items():
+        sizes[placed] = _sizes(placed, value)
+        everywhere = sizes[placed] | everywhere
     for value in postorder([v for v in flat(outputs) if isinstance(v, Value)],
                            lambda v: () if v in known else _before(v)):
         if value in known:
@@ -140,6 +170,9 @@ def run(outputs: Any, known: dict[Value, Value], training: bool | None = None,
             known.update((placed, v) for placed, v in zip(flat(made.outputs), flat(results), strict=True)
                          if isinstance(placed, Value))
         else:
-            operands = [known[o] for o in value.operands]
-            known[value] = apply(value.op, *operands, origin=current_origin()) if operands else value
+            here = dict(everywhere)
+            for operand in value.operands:
+                if is_placed(operand):
+                    here |= sizes.setdefault(operand, _sizes(operand, known[operand]))
+            known[value] = _resized(value, here, known)
     return mapped(lambda v: known[v] if isinstance(v, Value) else v, outputs)

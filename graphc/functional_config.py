@@ -1,12 +1,12 @@
-"""Functional models as Keras 3 describes them, and back: each layer with its calls, whose values say where they come from.
+"""Functional models as Keras 3 describes them, and back: each layer with its calls.
 
-A value is `{"class_name": "__keras_tensor__", "config": {..., "keras_history": [layer, call, place]}}`: what the layer of
-that name gave, in which of its calls, and which of several results it is.
+A value is written as `{"class_name": "__keras_tensor__", "config": {..., "keras_history": [layer, call, place]}}`: what
+the layer of that name gave, in which of its calls, and which of several results it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from graphc.configs import describe
@@ -38,8 +38,8 @@ def describe_functional(model: Functional) -> dict[str, Any]:
 
     def place(value: Value) -> list[Any]:
         if value not in places:
-            raise ValueError(f"The model {model.name!r} computes {value!r} outside of layers, which can't be written down: "
-                             "use layers such as Add or Lambda, or write its weights only, with save_weights.")
+            raise ValueError(f"The model {model.name!r} computes {value!r} outside of layers, which can't be written "
+                             "down: use layers such as Add or Lambda, or write its weights only, with save_weights.")
         return list(places[value])
 
     def written(thing: Any) -> Any:
@@ -55,7 +55,8 @@ def describe_functional(model: Functional) -> dict[str, Any]:
             "input_layers": mapped(place, model.input), "output_layers": mapped(place, model.output)}
 
 
-def functional_from(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Functional:
+def functional_from(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None,
+                    cls: Callable[..., Any] = Functional) -> Functional:
     """The functional model of a configuration; ValueError where that says something impossible."""
     from graphc.serialization import deserialize  # serialization builds on models
 
@@ -81,7 +82,7 @@ def functional_from(config: Mapping[str, Any], custom_objects: Mapping[str, Any]
                              "layer gives.")
         waiting = later
     inputs, outputs = (_ends(config[name], given) for name in ("input_layers", "output_layers"))
-    return Functional(inputs, outputs, name=config.get("name"), trainable=config.get("trainable", True))
+    return cls(inputs, outputs, name=config.get("name"), trainable=config.get("trainable", True))
 
 
 def _is_value(thing: Any) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from graphc.functional import Call, Placeholder, batch_before, calls_before, run
@@ -10,9 +12,9 @@ from graphc.ir import functions as f
 from graphc.ir.graph import Value
 from graphc.ir.traverse import postorder
 from graphc.layers.layer import Layer, known_shape
-from graphc.model import Model
+from graphc.model import Model, port_of
 from graphc.nests import flat, mapped, parts_of, structured
-from graphc.ports import Port, by_port, ports
+from graphc.ports import by_port, ports
 from graphc.tracing import current_trace
 
 __all__ = ["Functional"]
@@ -44,17 +46,17 @@ class Functional(Model):
         if missing:
             raise ValueError(f"The outputs of the model {self.name!r} depend on the input {missing[0]!r}: give it in "
                              "`inputs`.")
-        self._layers = _in_order(self.inputs, self.outputs)
+        self._layers = _in_order(self.inputs, list(_by_key(outputs)))
         names = Counter(layer.name for layer in self._layers)
         taken = next((name for name, count in names.items() if count > 1), None)
         if taken is not None:
             raise ValueError(f"The model {self.name!r} has two layers named {taken!r}: give them other names.")
         self._inputs_given, self._outputs_given = inputs, outputs
-        self.takes = mapped(lambda v: Port(v.name, known_shape(v)[1:], str(v.dtype), batch_before([v])), inputs)
+        self.takes = mapped(lambda v: port_of(v, v.name, batch_before([v])), inputs)
         gives = self._outputs_of(outputs)
         if not isinstance(outputs, dict):
             named = zip(flat(gives), map(_maker, self.outputs), strict=True)
-            gives = structured(gives, (Port(maker or p.name, p.shape, p.dtype) for p, maker in named))
+            gives = structured(gives, (replace(p, name=maker or p.name) for p, maker in named))
         self.gives = gives
         self.built = True
         if not trainable:
@@ -107,17 +109,21 @@ class Functional(Model):
 
         return describe_functional(self)
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Functional:
-        """A model from what `get_config` returned; `custom_objects` are the user's own classes by name."""
-        from graphc.functional_config import functional_from
-
-        return functional_from(config, custom_objects)
-
 
 def _alone(nest: Any) -> Any:
     """The value itself for a list of one."""
     return nest[0] if isinstance(nest, list | tuple) and len(nest) == 1 and isinstance(nest[0], Value) else nest
+
+
+def _by_key(nest: Any) -> Iterator[Value]:
+    """The values in a nest in Keras's order, which takes the keys of dicts by the alphabet."""
+    if isinstance(nest, dict):
+        nest = [nest[key] for key in sorted(nest)]
+    if not isinstance(nest, list | tuple):
+        yield nest
+        return
+    for part in nest:
+        yield from _by_key(part)
 
 
 def _maker(value: Any) -> str | None:

@@ -12,6 +12,7 @@ from graphc.ir import functions as f
 from graphc.ir.graph import Value, origin
 from graphc.limits import extremes, sort_out
 from graphc.nests import flat, mapped
+from graphc.ports import kept
 from graphc.steps import bind, graph_of, new_random_key, symbolic_input
 from graphc.tracing import Trace, tracing
 from graphc.variable import Variable
@@ -97,8 +98,7 @@ def _dtype(layer: Layer, array: Any) -> Any:
     """What an array becomes: what the layer says; without that floats are f32, and integers stay integers."""
     if layer.input_dtype is not None:
         return layer.input_dtype
-    kind = np.asarray(array).dtype
-    return kind if kind in (np.bool_, np.uint8, np.uint32) else "i32" if kind.kind in "iu" else "f32"
+    return kept(np.asarray(array).dtype)
 
 
 

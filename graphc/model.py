@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from graphc.data import raw_array
 from graphc.functional import is_placed
 from graphc.ir.errors import ShapeError
@@ -17,13 +15,13 @@ from graphc.ir.types import dim
 from graphc.layers.arguments import Arguments, map_shapes
 from graphc.layers.layer import Layer, is_symbolic, known_shape
 from graphc.nests import flat, is_nested, mapped, structured
-from graphc.ports import Port, batch_of, ports
+from graphc.ports import Port, batch_of, kept, ports
 from graphc.steps import new_random_key, symbolic_inputs
 from graphc.summary import plain, summary_lines
 from graphc.tracing import Trace, current_trace, tracing
 from graphc.training import Trainer
 
-__all__ = ["Model"]
+__all__ = ["Model", "port_of"]
 
 Shape = tuple[int | None, ...]
 
@@ -94,13 +92,13 @@ class Model(Trainer, Layer):
 
     def _outputs_of(self, result: Any) -> Any:
         """The ports of results; of a dict they are named by its keys."""
-        values = list(flat(result))
+        values, sizes = list(flat(result)), {dim("N"), *(p.batch for p in flat(self.takes))}
         for value in values:
-            if not isinstance(value, Value) or not value.ndim or value.shape[0] != dim("N"):
+            if not isinstance(value, Value) or not value.ndim or value.shape[0] not in sizes:
                 raise ShapeError(f"The model {self.name!r} gives {getattr(value, 'type', value)!r}, expected one row "
                                  "for each of the N rows of its input.")
         names = iter([f"output_{i}" for i in range(1, len(values) + 1)])
-        return _named(mapped(lambda v: Port(next(names), known_shape(v)[1:], str(v.dtype)), result))
+        return _named(mapped(lambda v: port_of(v, next(names)), result))
 
     def ensure_built(self, call: Arguments) -> None:
         if self._opening or (self.built and self.takes is not None):
@@ -108,7 +106,7 @@ class Model(Trainer, Layer):
         if not self.built and type(self).build is not Model.build and not issubclass(type(self), _known_kinds()):
             super().ensure_built(call)  # a `build` of the user's
         if self.takes is None and set(call.tensors) <= {next(iter(call.bound.arguments)), "mask"}:
-            self._open(_named(mapped(lambda v: Port("x", known_shape(v)[1:], str(v.dtype)), call.first)))
+            self._open(_named(mapped(lambda v: port_of(v, "x"), call.first)))
         self.built = True
 
     def _settle(self, x: Any, who: str) -> None:
@@ -118,7 +116,7 @@ class Model(Trainer, Layer):
             if not array.ndim:
                 raise ShapeError(f"{who} a single number, expected an array whose first axis counts the samples.")
             shape = array.shape[1:] or (1,)
-            return Port(name, shape, self.input_dtype or _kept(array.dtype))
+            return Port(name, shape, self.input_dtype or kept(array.dtype))
 
         if isinstance(x, dict):
             takes: Any = {name: port(name, part) for name, part in x.items()}
@@ -138,6 +136,15 @@ class Model(Trainer, Layer):
             given = self._inputs("call", args[0])
             args = (structured(self.takes, given), *args[1:])
         return super().__call__(*args, **options)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """A model from what `get_config` returned; `custom_objects` are the user's own classes by name."""
+        if "input_layers" not in config:
+            return super().from_config(config)
+        from graphc.functional_config import functional_from  # which builds on models
+
+        return functional_from(config, custom_objects, cls)
 
     # What it is ---------------------------------------------------------------------------------------------
 
@@ -193,6 +200,13 @@ class Model(Trainer, Layer):
             shapes = trace.shapes
         return [(layer, shapes.get(layer)) for layer in self.layers]
 
+    def reset_states(self) -> None:
+        """Give all stateful layers inside their first states, as models of Keras 2 do."""
+        for layer in self.sublayers():
+            reset = getattr(layer, "reset_states", None)
+            if reset is not None and (isinstance(layer, Model) or getattr(layer, "stateful", False)):
+                reset()
+
     def summary(self, line_length: int | None = None, positions: Sequence[float] | None = None,
                 print_fn: Callable[[str], Any] | None = None, expand_nested: bool = False,
                 show_trainable: bool = False, layer_range: Sequence[str] | None = None) -> None:
@@ -230,9 +244,10 @@ class Model(Trainer, Layer):
         load_weights(self, filepath)
 
 
-def _kept(dtype: np.dtype) -> str:
-    """What data of a dtype become where nothing else is said: floats f32, integers stay integers."""
-    return {"b": "bool", "f": "f32"}.get(dtype.kind, "u8" if dtype == np.uint8 else "i32")
+def port_of(value: Value, name: str, batch: int | None = None) -> Port:
+    """The port that a symbolic value stands for."""
+    size, *sample = known_shape(value)
+    return Port(name, tuple(sample), str(value.dtype), batch or size)
 
 
 def _named(nest: Any) -> Any:

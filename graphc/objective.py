@@ -19,7 +19,7 @@ from graphc.tracing import Trace
 
 __all__ = ["Objective", "Target"]
 
-Measured = tuple[str, metrics.Metric, tuple[Value, ...]]
+Measured = tuple[str, metrics.Metric, Any, Value, Value | None]
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,9 @@ class Objective:
             total = f.add(total, value)
         return total, [(f"{t.port.name}_loss", value) for t, value in parts] if len(parts) > 1 else []
 
-    def measure(self, targets: Sequence[Target], labels: Sequence[Any], predictions: Sequence[Value],
+    def measured(self, targets: Sequence[Target], labels: Sequence[Any], predictions: Sequence[Value],
                 weights: Sequence[Value | None]) -> Iterator[Measured]:
-        """The metrics with the names of their results and the numbers of one batch."""
+        """The metrics with the names of their results, and the labels, predictions and weights that each counts."""
         taken: set[str] = set()
         several = len(targets) > 1
         for kind in ("metrics", "weighted"):
@@ -103,7 +103,7 @@ class Objective:
                 for given in getattr(target, kind):
                     metric = metrics.resolve(given, y, p)
                     name = _free(taken, target.port.name if several else "", metric.name, kind == "weighted")
-                    yield name, metric, metric.update(y, p, w if kind == "weighted" else None)
+                    yield name, metric, y, p, w if kind == "weighted" else None
 
 
 def add_up(losses_: Sequence[Value]) -> Value | None:

@@ -9,12 +9,13 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from graphc.functional import flat, sources
+from graphc.functional import sources
 from graphc.ir.drawing import Arrow, Box, Label, Picture, to_svg, width_of
 from graphc.ir.graph import Value
 from graphc.ir.layout import layout
 from graphc.layers.layer import Layer, known_shape
 from graphc.models import Functional, Model, Sequential
+from graphc.nests import flat
 from graphc.steps import symbolic_inputs
 from graphc.tracing import Trace, tracing
 
@@ -90,7 +91,7 @@ def _calls(model: Any, inputs: Value | None) -> tuple[list[_Call], list[tuple[in
     if isinstance(model, Functional):
         made = [_Call(c.layer, c.inputs, c.outputs, tuple(_inner(c.layer, c.inputs))) for c in model.calls_inside]
         places = {c: i for i, c in enumerate(model.calls_inside)}
-        return made, [(places[s], i) for c, i in places.items() for s in sources(c) if s in places]
+        return made, [(places[s], i) for c, i in places.items() for s, _ in sources(c) if s in places]
     if not isinstance(model, Sequential):
         return [_Call(model, inputs, None if inputs is None else model(inputs))], []
     calls = []

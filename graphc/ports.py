@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from graphc.ir.errors import ShapeError
 from graphc.nests import flat, is_nested
 
-__all__ = ["Port", "batch_of", "by_port", "labels_of", "ports"]
+__all__ = ["Port", "batch_of", "by_port", "kept", "labels_of", "ports"]
 
 Shape = tuple[int | None, ...]
 
@@ -31,6 +33,11 @@ class Port:
     def batch_shape(self) -> Shape:
         """The shape as Keras writes it, with None for the batch where it isn't fixed."""
         return (self.batch, *self.shape)
+
+
+def kept(dtype: np.dtype) -> str:
+    """What data of a dtype become where nothing else is said: floats f32, integers stay integers."""
+    return {"b": "bool", "f": "f32"}.get(dtype.kind, "u8" if dtype == np.uint8 else "i32")
 
 
 def ports(nest: Any) -> list[Port]:

@@ -43,7 +43,7 @@ class Progress:
         if verbose and title:
             print(title, file=self._out)
 
-    def update(self, step: int, values: Callable[[], Mapping[str, float]]) -> None:
+    def update(self, step: int, values: Callable[[], Mapping[str, Any]]) -> None:
         """After each batch; `values` is only called where the line is drawn."""
         self._done = step
         if not self._live or (now := time.perf_counter()) < self._next:
@@ -59,7 +59,13 @@ class Progress:
                     f"{_numbers(values())}")
         self._write(line, "")
 
-    def finish(self, values: Mapping[str, float]) -> None:
+    def clear(self) -> None:
+        """Take the line away for other output; the next drawing brings it back."""
+        if self._drawn:
+            self._out.write(f"\r{' ' * self._drawn}\r")
+            self._drawn = 0
+
+    def finish(self, values: Mapping[str, Any]) -> None:
         """After the last batch."""
         if not self.verbose:
             return
@@ -87,7 +93,8 @@ def _numbers(values: Mapping[str, Any]) -> str:
 def _number(value: Any) -> str:
     if not isinstance(value, int | float | np.number):  # one for each class, for example
         return f"[{', '.join(map(_number, value))}]" if np.ndim(value) else str(value)
-    return f"{value:.4f}" if abs(value) > 1e-3 or value == 0 else f"{value:.4e}"
+    number = float(value)
+    return f"{number:.4f}" if abs(number) > 1e-3 or number == 0 else f"{number:.4e}"
 
 
 def _duration(seconds: float) -> str:

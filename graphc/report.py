@@ -16,7 +16,7 @@ from graphc.explorer import render
 from graphc.ir.evaluate import bind_arguments
 from graphc.ir.graph import Graph, Value, layer_of, phase_of
 from graphc.ir.ops.leaf import Input, State
-from graphc.ir.ops.structure import Item
+from graphc.ir.ops.structure import Item, Kernel, Scan
 from graphc.ir.printer import name_values, print_value
 from graphc.ir.types import product
 from graphc.layers.core import positive
@@ -24,7 +24,7 @@ from graphc.models import Model
 from graphc.nests import flat, mapped, structured
 from graphc.passes.cost import cost, lead
 from graphc.passes.fuse import members
-from graphc.passes.plan import Plan, source
+from graphc.passes.plan import Plan, Room, source
 from graphc.runtime.config import current
 from graphc.runtime.profile import Profile, profile, scaled
 
@@ -173,13 +173,32 @@ class _Ids:
 
 
 def _graph(graph: Graph, ids: _Ids) -> dict[str, Any]:
-    names, layers, constants = name_values(graph), _layers(graph), graph.constants()
-    values = [{"id": ids[v], "name": names[v], "op": v.op.name,
-               "text": f"{names[v]}: {v.type}" if isinstance(v.op, Input | State) else print_value(v, names),
-               "type": str(v.type), "origin": v.origin, "layer": layers[v], "phase": _phase(v),
-               "constant": v in constants, "operands": [ids[o] for o in v.operands]} for v in graph.values()]
+    names = name_values(graph)
+    values = list(_values(graph, ids, names, set()))
     return {"values": values, "outputs": {name: ids[v] for name, v in graph.outputs},
             "updates": {names[s]: ids[v] for s, v in graph.updates}}
+
+
+def _values(graph: Graph, ids: _Ids, names: Mapping[Value, str], seen: set[Value]) -> Iterator[dict[str, Any]]:
+    """The values of a graph, and behind each loop those of its body: `%3.5` is the value %5 inside of the loop %3.
+
+    Loops that compute the same, as the two of a bidirectional layer, share the values inside.
+    """
+    layers, constants = _layers(graph), graph.constants()
+    for v in graph.values():
+        if v in seen:
+            continue
+        seen.add(v)
+        text = f"{names[v]}: {v.type}" if isinstance(v.op, Input | State) else print_value(v, names).splitlines()[0]
+        yield {"id": ids[v], "name": names[v], "op": v.op.name, "text": text, "type": str(v.type), "origin": v.origin,
+               "layer": layers[v], "phase": _phase(v), "constant": v in constants,
+               "operands": [ids[o] for o in v.operands]}
+        if isinstance(v.op, Scan):
+            inner = {u: f"{names[v]}.{name[1:]}" for u, name in name_values(v.op.body).items()}
+            for made in _values(v.op.body, ids, inner, seen):
+                made["layer"] = made["layer"] or layers[v]
+                made["phase"] = _phase(v) if made["op"] == "input" else made["phase"]
+                yield made
 
 
 def _layers(graph: Graph) -> dict[Value, str]:
@@ -197,23 +216,36 @@ def _phase(v: Value) -> str:
 
 def _kernels(listing: Listing, sizes: Mapping[str, int], inside: Mapping[Value, list[Value]], ids: _Ids,
              times: Profile | None) -> Iterator[dict[str, Any]]:
-    made = {k.value: i for i, k in enumerate(listing.kernels)}
+    made = _numbers(listing.plan)
+    timed = [t for t, e in zip(times.kernels, listing.plan.entries(), strict=True) if isinstance(e.op, Kernel)] if (
+        times) else []
     names = name_values(listing.fused)
     for i, kernel in enumerate(listing.kernels):
         origin, needed = lead(kernel.value).origin, cost(kernel.value, sizes)
-        took = times.kernels[i] if times else None
+        took = timed[i] if timed else None
         measured = {"seconds": took.seconds, "wait": took.waiting * took.seconds} if took else {}
         memory = [source(o) for o in kernel.value.operands]
-        makers = [made[m.operands[0]] if isinstance(m.op, Item) else None for m in memory]
+        makers = [made[m.operands[0]][1] if isinstance(m.op, Item) else None for m in memory]
         yield {
             "index": i, "name": kernel.name, "origin": kernel.value.origin, "layer": layer_of(origin),
             "layers": list(dict.fromkeys(layer_of(o) for o in kernel.value.origin.split("+") if o)),
             "phase": phase_of(origin),
             "values": [ids[v] for v in inside[kernel.value]],
-            "operands": [{"name": names[o], "type": str(o.type), "kernel": m}
+            "operands": [{"name": names.get(o, o.op.name), "type": str(o.type), "kernel": m}
                          for o, m in zip(kernel.value.operands, makers, strict=True)],
             "results": [str(v.type) for _, v in kernel.body.outputs],
             "flops": needed.flops, "bytes": needed.bytes, "body": str(kernel.body), **_forms(kernel), **measured}
+
+
+def _numbers(plan: Plan, start: int = 0) -> dict[Value, tuple[int, int]]:
+    """The number of each kernel among all; of a scan those of the first and the last inside."""
+    found: dict[Value, tuple[int, int]] = {}
+    for step in plan.steps:
+        inside = _numbers(plan.inner[step], start) if step in plan.inner else {}
+        last = start + (len(plan.inner[step].kernels()) if inside else 1) - 1
+        found |= inside | {step: (start, last)}
+        start = last + 1
+    return found
 
 
 def _forms(kernel: KernelListing) -> dict[str, str]:
@@ -234,15 +266,19 @@ def _plan(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Any]:
     for region, size in plan.regions().items():
         base[region] = total
         total += size * math.prod(sizes[s] for s in region)
-    number = {step: i for i, step in enumerate(plan.steps)}
+    number = _numbers(plan)
+    spans = [number[step] for step in plan.steps]
     buffers = []
-    for v, p in plan.places.items():
+    for v, p in (*plan.places.items(), *plan.rooms.items()):
         if p.space == "arena":
             scale = math.prod(sizes[s] for s in p.region)
-            step = v.operands[0]
+            step = v.scan if isinstance(v, Room) else v.operands[0]
+            name = str(v) if isinstance(v, Room) else f"result {v.op.index}"  # type: ignore[attr-defined]
             buffers.append({
-                "name": f"result {v.op.index} of {step.op.body.name}", "type": str(v.type),  # type: ignore
-                "kernel": number[step], "layer": layer_of(v.origin), "offset": base[p.region] + p.offset * scale,
-                "size": p.size * scale, "first": p.first, "last": min(p.last, len(plan.steps) - 1)})
+                "name": f"{name} of {step.op.body.name}",  # type: ignore[attr-defined]
+                "type": "" if isinstance(v, Room) else str(v.type),
+                "kernel": number[step][1], "layer": layer_of(step.origin if isinstance(v, Room) else v.origin),
+                "offset": base[p.region] + p.offset * scale, "size": p.size * scale, "first": spans[p.first][0],
+                "last": spans[min(p.last, len(spans) - 1)][1]})
     weights = sum(product(v.shape) * v.dtype.size for v in plan.graph.state)
     return {"text": str(plan), "arena": total, "weights": weights, "buffers": buffers}

@@ -18,7 +18,7 @@ import secrets
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -33,6 +33,7 @@ from graphc.ir.errors import GraphcError
 from graphc.layers.layer import Layer, first_values
 from graphc.models import Functional, Model, Sequential
 from graphc.names import snake_case
+from graphc.nests import mapped
 from graphc.serialization import deserialize
 from graphc.variable import Variable
 
@@ -201,8 +202,7 @@ def _groups(layer: Layer, path: str, seen: set[Layer]) -> Iterator[tuple[str, La
     if layer in seen:
         return
     seen.add(layer)
-    inside = {w for inner in layer.sublayers() for w in inner.weights}
-    yield path, layer, sorted((w for w in layer.weights if w not in inside), key=lambda w: not w.trainable)
+    yield path, layer, sorted(layer._own, key=lambda w: not w.trainable)
     if isinstance(layer, Sequential | Functional):
         parts: dict[str, Any] = {"layers": layer.layers}
     else:  # Keras goes through the attributes by name, private ones last
@@ -322,10 +322,23 @@ def assign(pairs: Pairs) -> None:
 # ----------------------------------------------------------------------------------------------- compile information
 
 def compile_config(model: Model) -> dict[str, Any]:
-    loss = None if model.loss is None else losses.serialize(model.loss)
-    return {"optimizer": describe(model.optimizer), "loss": loss, "loss_weights": None,
-            "metrics": [metrics.serialize(m) for m in model.metrics] or None, "weighted_metrics": None,
+    def written(serialize: Callable[[Any], Any], nest: Any) -> Any:
+        return None if nest is None else mapped(lambda part: None if part is None else serialize(part), nest)
+
+    chosen = model.objective
+    return {"optimizer": describe(model.optimizer), "loss": written(losses.serialize, chosen.loss),
+            "loss_weights": chosen.loss_weights, "metrics": written(metrics.serialize, chosen.metrics) or None,
+            "weighted_metrics": written(metrics.serialize, chosen.weighted_metrics) or None,
             "run_eagerly": False, "steps_per_execution": 1, "jit_compile": "auto"}
+
+
+def _described(nest: Any, read: Callable[[Any], Any]) -> Any:
+    """What is read from each description, or name, in lists and in dicts by the names of outputs."""
+    if isinstance(nest, list):
+        return [_described(part, read) for part in nest]
+    if isinstance(nest, dict) and "class_name" not in nest:
+        return {name: _described(part, read) for name, part in nest.items()}
+    return None if nest is None else read(nest)
 
 
 def compile_as(path: Path, model: Model, config: Any, custom_objects: Mapping[str, Any] | None) -> bool:
@@ -333,13 +346,11 @@ def compile_as(path: Path, model: Model, config: Any, custom_objects: Mapping[st
     if not config:  # of a model that was never compiled
         return False
     try:
-        for name in ("loss_weights", "weighted_metrics"):
-            if config.get(name):
-                raise ValueError(f"graphc has no {name}={config[name]!r}.")
-        loss, given = config.get("loss"), config.get("metrics") or []
-        model.compile(deserialize(config.get("optimizer"), "optimizer", custom_objects),
-                      None if loss is None else deserialize(loss, "loss", custom_objects),
-                      [deserialize(m, "metric", custom_objects) for m in given])
+        def read(name: str, kind: str) -> Any:
+            return _described(config.get(name), lambda part: deserialize(part, kind, custom_objects))
+
+        model.compile(deserialize(config.get("optimizer"), "optimizer", custom_objects), read("loss", "loss"),
+                      config.get("loss_weights"), read("metrics", "metric"), read("weighted_metrics", "metric"))
     except Exception as error:  # whatever is wrong with it, the model is good for predictions
         warnings.warn(f"{path}: the model is not compiled, because graphc can't use the file's compile information: "
                       f"{_text(error)} Call compile before training.", stacklevel=4)

@@ -21,7 +21,6 @@ from graphc import saving
 from graphc.configs import describe
 from graphc.layers.layer import first_values
 from graphc.models import Model
-from graphc.nests import flat
 from graphc.serialization import deserialize
 from graphc.variable import Variable
 
@@ -80,8 +79,7 @@ def load(path: Path, custom_objects: Mapping[str, Any] | None, compile: bool) ->
         pairs = list(_layers_of(model, group))
         if compile and "training_config" in file.attrs:
             given = _json_of(file, "training_config")
-            chosen = {**given, "optimizer": given.get("optimizer_config"),
-                      "metrics": [m for m in flat(given.get("metrics") or []) if m is not None]}
+            chosen = {**given, "optimizer": given.get("optimizer_config")}
             if saving.compile_as(path, model, chosen, custom_objects):
                 pairs += _state_of(path, model, saving.child(file, "optimizer_weights"))
         saving.assign(pairs)

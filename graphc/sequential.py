@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from graphc.configs import describe
@@ -72,7 +73,7 @@ class Sequential(Model):
             raise ValueError(f"The model {self.name!r} has layers already: an input comes first.")
         self.input_dtype = dtype
         self.takes = Port(name, sample, dtype, batch)
-        self.gives, self.built = Port(self.name, sample, dtype), True
+        self.gives, self.built = replace(self.takes, name=self.name), True
 
     def pop(self, rebuild: bool = True) -> Layer:
         """Take the last layer off and return it."""
@@ -100,7 +101,7 @@ class Sequential(Model):
 
     def _outputs_of(self, result: Any) -> Any:
         gives = super()._outputs_of(result)
-        return Port(self._output_layer(0), gives.shape, gives.dtype) if isinstance(gives, Port) else gives
+        return replace(gives, name=self._output_layer(0)) if isinstance(gives, Port) else gives
 
     @property
     def layers(self) -> list[Layer]:

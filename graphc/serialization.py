@@ -66,6 +66,9 @@ def deserialize(described: Any, kind: str, custom_objects: Mapping[str, Any] | N
     if isinstance(described, str):
         return custom.get(described, described)
     name, config = _parts(described, kind)
+    if name == "__lambda__":
+        raise ValueError("It has the bytecode of a lambda, which is never run. Define the function with `def`, save "
+                         "the model again, and pass the function by its name: custom_objects={'name': function}.")
     if name == "function" and isinstance(config, str):
         registered = described.get("registered_name")
         return _function(registered if isinstance(registered, str) and registered in custom else config, custom)
@@ -116,6 +119,8 @@ def _short(value: Any) -> str:
 
 def _value(value: Any, custom: Mapping[str, Any]) -> Any:
     """An option's value: objects inside are dtypes, functions, initializers, layers or schedules."""
+    if isinstance(value, list):
+        return [_value(part, custom) for part in value]
     if not isinstance(value, dict) or "class_name" not in value:
         return value
     return _dtype(value) or deserialize(value, "initializer, layer or schedule", custom)

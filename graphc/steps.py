@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,13 @@ from graphc.limits import Guarded, extremes, sort_out
 from graphc.metrics import Metric
 from graphc.nests import flat, mapped
 from graphc.objective import whole_loss
-from graphc.ports import labels_of
+from graphc.ports import Port, labels_of
 from graphc.runtime import compile as compile_graph
 from graphc.tracing import Trace, tracing
 from graphc.variable import Variable
 
-__all__ = ["Averages", "Feed", "Step", "bind", "graph_of", "new_random_key", "symbolic_input", "symbolic_inputs",
-           "trace_step"]
+__all__ = ["Averages", "Feed", "Step", "bind", "finished", "graph_of", "new_random_key", "symbolic_input",
+           "symbolic_inputs", "trace_step"]
 
 
 def symbolic_input(shape: Sequence[int | None], dtype: Any = "f32", label: str = "x") -> Value:
@@ -40,14 +40,16 @@ def new_random_key() -> Variable:
 class Step:
     """A graph with what its outputs say: losses, each the mean of a batch, then the numbers of each metric.
 
-    `names` are those of the results, the losses first. `metrics` are the metrics with how many outputs each has. Where
-    `last` is set the outputs are the results of a user's own step: the last batch's count.
+    `names` are those of the results, the losses first. `metrics` are the metrics with how many outputs each has. A step
+    of the user's own has results of which the last batch's counts in place of losses, and all names in its order in
+    `last`.
     """
 
     graph: Graph
     names: tuple[str, ...] = ()
     metrics: tuple[tuple[Metric, int], ...] = ()
-    last: bool = False
+    last: tuple[str, ...] = ()
+    resets: tuple[Metric, ...] = ()  # metrics that keep what they count in states of the step
     limits: tuple[Any, ...] = ()  # what is checked when the step runs, see graphc.limits
 
     @property
@@ -65,7 +67,7 @@ class Averages:
         self._shapes: list[Any] = [value.shape for _, value in step.outputs]
         self._totals: list[Any] = [0.0] * len(self._shapes)
         self._samples = 0
-        for metric, _ in step.metrics:
+        for metric in (*(m for m, _ in step.metrics), *step.resets):
             metric.reset_state()
 
     def add(self, outputs: Sequence[np.ndarray], samples: int) -> None:
@@ -96,8 +98,9 @@ class Averages:
             metric.restore(self._totals[place:place + count], self._samples)
             values.append(metric.result())
             place += count
-        return {name: array.astype(np.float32) if array.ndim else float(array)
-                for name, array in zip(self._step.names, map(np.asarray, values), strict=True)}
+        found = {name: array.astype(np.float32) if array.ndim else float(array)
+                 for name, array in zip(self._step.names, map(np.asarray, values), strict=True)}
+        return {name: found[name] for name in self._step.last or self._step.names}
 
 
 @dataclass(frozen=True)
@@ -105,32 +108,47 @@ class Feed:
     """What a step is given besides the inputs: shape and dtype of labels that aren't as a loss expects, and weights.
 
     `weights` are the shapes of the weights of samples, without the batch: none, one for all outputs, or one for each.
+    A size of None is that of the output. Unknown sizes of several inputs are one symbol for each axis, but for the
+    inputs (by their places) and axes in `apart`, whose data have another size.
     """
 
     labels: tuple[tuple[tuple[int | None, ...], str] | None, ...] = ()
     weights: tuple[tuple[int | None, ...], ...] = ()
+    apart: tuple[tuple[int, int], ...] = ()
+    nests: tuple[str, str] = ("None", "None")  # the structures of labels and weights, for steps of the user's own
 
 
-def symbolic_inputs(model: Any) -> Any:
-    """The symbolic inputs of a model in its structure."""
-    labels = iter(labels_of("x", model.takes))
-    return mapped(lambda p: symbolic_input(p.batch_shape, p.dtype, next(labels)), model.takes)
+def symbolic_inputs(model: Any, apart: Collection[tuple[int, int]] = ()) -> Any:
+    """The symbolic inputs of a model in its structure; see `Feed.apart`."""
+    labels = enumerate(labels_of("x", model.takes))
+
+    def symbol(port: Port) -> Value:
+        place, label = next(labels)
+        first, *rest = symbolic_input((None, *port.shape), port.dtype, label).shape
+        rest = [dim(f"{d}_{place}") if (place, axis) in apart else d for axis, d in enumerate(rest, 1)]
+        return f.input(label, (first, *rest), port.dtype)
+
+    return mapped(symbol, model.takes)
 
 
 def trace_step(kind: str, model: Any, feed: Feed | None = None) -> Step:
     """The graph of one step of a built model: `train`, `evaluate` or `predict`."""
     feed = feed or Feed()
-    x = symbolic_inputs(model)
+    if model.has_own_step(kind):
+        from graphc.own_steps import trace_own  # which builds on steps
+
+        return trace_own(kind, model, feed)
+    x = symbolic_inputs(model, feed.apart)
     with tracing(Trace(kind == "train", model.random_key)) as trace:
         predicted = model.forward(x)
         predictions = list(flat(predicted))
         if kind == "predict":
             names = labels_of("prediction", model.gives)
-            return _step(kind, model, flat(x), zip(names, predictions, strict=True), trace)
+            return finished(kind, model, flat(x), zip(names, predictions, strict=True), trace)
         targets = model.targets()
         labels = [_label(t, p, *rest) for t, p, *rest in zip(
             targets, predictions, labels_of("y", model.gives), feed.labels or (None,) * len(targets), strict=True)]
-        given, weights = _weights(feed, targets, labels_of("sample_weight", model.gives))
+        given, weights = _weights(feed, targets, predictions, labels_of("sample_weight", model.gives))
         objective = model.objective
         with origin("loss"):
             total, parts = objective.total(targets, labels, predictions, weights, trace)
@@ -141,7 +159,8 @@ def trace_step(kind: str, model: Any, feed: Feed | None = None) -> Step:
         outputs, measured = [("loss", loss), *parts], []
         names = [name for name, _ in outputs]
         with origin("metrics"):
-            for name, metric, sums in objective.measure(targets, labels, predictions, weights):
+            for name, metric, *counted in objective.measured(targets, labels, predictions, weights):
+                sums = metric.update(*counted)
                 outputs += ((name if not i else f"{name}.{i}", v) for i, v in enumerate(sums))
                 names.append(name)
                 measured.append((metric, len(sums)))
@@ -150,24 +169,25 @@ def trace_step(kind: str, model: Any, feed: Feed | None = None) -> Step:
             parameters = model.trainable_weights
             gradients = f.gradient(loss, parameters) if parameters else []
             updates = model.optimizer.updates(parameters, gradients)
-    return _step(kind, model, [*flat(x), *(y for y in labels if y is not None), *given], outputs, trace, updates, names,
-                 measured)
+    inputs = [*flat(x), *(y for y in labels if y is not None), *given]
+    return finished(kind, model, inputs, outputs, trace, updates, names, measured)
 
 
-def _step(kind: str, model: Any, inputs: Iterable[Value], outputs: Iterable[tuple[str, Value]], trace: Trace,
-          updates: Sequence[tuple[Value, Value]] = (), names: Sequence[str] = (),
-          metrics: Sequence[tuple[Metric, int]] = (), last: bool = False) -> Step:
+def finished(kind: str, model: Any, inputs: Iterable[Value], outputs: Iterable[tuple[str, Value]], trace: Trace,
+             updates: Sequence[tuple[Value, Value]] = (), names: Sequence[str] = (),
+             metrics: Sequence[tuple[Metric, int]] = ()) -> Step:
     """A step with the updates that its layers made, and the counter of random numbers raised where it took any."""
     moved = {variable for variable, _ in updates}  # by the optimizer, which goes on from what a layer assigned
     own = [*updates, *((v, new) for v, new in trace.updates.items() if v not in moved)]
     if trace.streams and kind == "train":
         with origin("random"):
             own.append((trace.key, f.add(trace.key, f.iota((2,), (0,), "u32"))))  # type: ignore[arg-type]
-    known = [*model.weights, model.random_key, *(model.optimizer.variables if updates else [])]
+    slots = model.optimizer.variables if kind == "train" else []
     inputs = tuple(inputs)
     _, limits = sort_out(trace.limits, inputs)
+    known = [*model.weights, model.random_key, *slots]
     graph = graph_of(kind, known, inputs, (*outputs, *extremes(limits)), tuple(own))
-    return Step(graph, tuple(names), tuple(metrics), last, tuple(limits))
+    return Step(graph, tuple(names), tuple(metrics), limits=tuple(limits))
 
 
 def _label(target: Any, prediction: Value, label: str, given: tuple[Sequence[int | None], Any] | None) -> Value | None:
@@ -178,17 +198,23 @@ def _label(target: Any, prediction: Value, label: str, given: tuple[Sequence[int
         return f.input(label, prediction.shape[:-1], "i32")
     if target.targets == "same" or given is None:
         return f.input(label, prediction.shape, "f32")
-    return symbolic_input((None, *given[0]), given[1], label)
+    return f.input(label, _sized(given[0], prediction), given[1])
 
 
-def _weights(feed: Feed, targets: Sequence[Any], labels: Sequence[str]) -> tuple[list[Value], list[Value | None]]:
+def _sized(sample: Sequence[int | None], prediction: Value) -> tuple[Any, ...]:
+    """The shape of a batch of samples, whose unknown sizes are those of a prediction."""
+    return (prediction.shape[0], *(prediction.shape[i] if d is None else d for i, d in enumerate(sample, 1)))
+
+
+def _weights(feed: Feed, targets: Sequence[Any], predictions: Sequence[Value],
+             labels: Sequence[str]) -> tuple[list[Value], list[Value | None]]:
     """The symbolic weights of samples that a step receives, and those of each output."""
     if len(feed.weights) < 2:
-        given = [symbolic_input((None, *shape), "f32", "sample_weight") for shape in feed.weights]
+        given = [f.input("sample_weight", _sized(shape, predictions[0]), "f32") for shape in feed.weights]
         return given, [given[0] if given else None] * len(targets)
     shapes = iter(feed.weights)
-    weights = [symbolic_input((None, *next(shapes)), "f32", label) if t.labelled else None
-               for t, label in zip(targets, labels, strict=True)]
+    weights = [f.input(label, _sized(next(shapes), p), "f32") if t.labelled else None
+               for t, p, label in zip(targets, predictions, labels, strict=True)]
     return [w for w in weights if w is not None], weights
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from typing import Any
 
@@ -14,22 +14,26 @@ import numpy as np
 from graphc import metrics, optimizers
 from graphc.callbacks import CallbackList, History, ProgbarLogger
 from graphc.data import Batches, align_inputs, align_labels, align_weights, ready
+from graphc.gradients import value_and_grad
+from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
-from graphc.ir.graph import Graph
+from graphc.ir.graph import Graph, Value, origin
 from graphc.layers.core import positive
 from graphc.layers.layer import Layer
 from graphc.limits import DataLimit, sort_out
-from graphc.nests import flat, structured
-from graphc.objective import Objective, Target
+from graphc.nests import flat, is_nested, structured
+from graphc.objective import Objective, Target, whole_loss
+from graphc.own_steps import own_data, unpack
 from graphc.passes.pipeline import PIPELINE
+from graphc.ports import Port, by_port
 from graphc.progress import Progress, verbosity
 from graphc.runtime import prepare
 from graphc.runtime.config import config, current
 from graphc.runtime.profile import Profile, profile
 from graphc.runtime.stages import run_passes
-from graphc.sources import Rows, Source, is_stream, open_source, plain, unpack
+from graphc.sources import Rows, Source, is_stream, open_source, plain, unpack_batch
 from graphc.steps import Averages, Feed, Step, bind, symbolic_inputs, trace_step
-from graphc.tracing import Trace, tracing
+from graphc.tracing import Trace, current_trace, tracing
 
 __all__ = ["Trainer"]
 
@@ -48,8 +52,11 @@ class Trainer:
     gives: Any = None
     history: History | None = None
     stop_training = stop_evaluating = stop_predicting = False
+    training_graph: Graph | None = None  # of the step that `fit` runs, while it does
     _resume = (0, 0)  # the epoch that training begins with, and how many of its batches are done
     _dump: str | None = None
+    _nests: Mapping[int, tuple[str, str]] = {}  # by their number, the structures of labels and weights of own steps
+    _predicted: Any = None  # the structure of what a `predict_step` of the user's gives
     _limited: tuple[object, Any, Sequence[DataLimit]] | None = None  # Layer.changed and the inputs at that time, limits
     _trained: tuple[object, tuple[str, ...]] = (None, ())  # Layer.changed at that time, labels of the weights to train
 
@@ -84,8 +91,10 @@ class Trainer:
 
     @property
     def metrics(self) -> list[metrics.Metric]:
-        """The metrics of all outputs."""
-        return self.objective.all_metrics
+        """The metrics of all outputs, and those that are attributes; with steps of one's own the loss's mean, too."""
+        own = [m for name, m in vars(self).items() if isinstance(m, metrics.Metric) and name != "_loss_tracker"]
+        tracked = self.has_own_step("train") and not any(m.name == "loss" for m in own)
+        return [*([self._tracker()] if tracked else []), *self.objective.all_metrics, *own]
 
     @property
     def metrics_names(self) -> list[str]:
@@ -94,6 +103,89 @@ class Trainer:
         if self.gives is None:
             return ["loss", *(m.name for m in self.metrics)]
         return list(trace_step("evaluate", self).names)
+
+    # Steps of the user's own ----------------------------------------------------------------------------------
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One step of training on symbolic data (x, y) or (x, y, sample_weight), for subclasses to replace.
+
+        Returns results by their names: values or metrics. See docs/custom_training.md.
+        """
+        x, y, sample_weight = unpack(data)
+
+        def loss_of() -> tuple[Value, Any]:
+            predicted = self(x, training=True)  # type: ignore[operator]
+            return self.compute_loss(x, y, predicted, sample_weight, True), predicted
+
+        weights = self.trainable_variables  # type: ignore[attr-defined]
+        (loss, predicted), gradients = value_and_grad(loss_of, weights, has_aux=True)()
+        self.optimizer.apply(gradients, weights)  # type: ignore[union-attr]
+        return self._with_loss(loss, self.compute_metrics(x, y, predicted, sample_weight))
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """One step of evaluation, as `train_step`."""
+        x, y, sample_weight = unpack(data)
+        predicted = self(x, training=False)  # type: ignore[operator]
+        loss = self.compute_loss(x, y, predicted, sample_weight, False)
+        return self._with_loss(loss, self.compute_metrics(x, y, predicted, sample_weight))
+
+    def predict_step(self, data: Any) -> Any:
+        """The predictions for symbolic data (x,), for subclasses to replace."""
+        return self(unpack(data)[0], training=False)  # type: ignore[operator]
+
+    def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None,
+                     training: bool = True) -> Any:
+        """The losses that `compile` chose and what layers and regularizers add, for a step of the user's own."""
+        targets, labels, predictions, weights = self._for_targets(y, y_pred, sample_weight)
+        with origin("loss"):
+            total, _ = self.objective.total(targets, labels, predictions, weights, current_trace() or Trace())
+        loss = whole_loss(total, self.losses)  # type: ignore[attr-defined]
+        if loss is None:
+            raise ValueError(f"The model {self.name!r} was compiled without a loss, and no layer adds one. Call "
+                             "model.compile(optimizer, loss=...), or compute the loss yourself.")
+        return loss
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
+        """The metrics that `compile` chose, with this batch counted, by the names of their results."""
+        found: dict[str, Any] = {}
+        for name, metric, label, prediction, weight in self.objective.measured(
+                *self._for_targets(y, y_pred, sample_weight)):
+            metric.update_state(label, prediction, *(() if weight is None else (weight,)))
+            found[name] = metric.result()
+        return found
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """The results of all metrics by their names, for the end of a step of the user's own."""
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def reset_metrics(self) -> None:
+        """Let all metrics begin anew."""
+        for metric in self.metrics:
+            metric.reset_state()
+
+    def has_own_step(self, kind: str) -> bool:
+        """Whether a subclass says itself what a step of a kind does."""
+        names = ("predict_step",) if kind == "predict" else ("train_step", "test_step", "compute_loss",
+                                                             "compute_metrics")
+        return any(getattr(type(self), name) is not getattr(Trainer, name) for name in names)
+
+    def _with_loss(self, loss: Value, results: dict[str, Any]) -> dict[str, Any]:
+        """Results that begin with the mean of the loss over the batches so far."""
+        tracker = self._tracker()
+        tracker.update_state(f.broadcast(loss, next(flat(symbolic_inputs(self))).shape[:1], ()))
+        return {"loss": tracker.result(), **results}
+
+    def _tracker(self) -> metrics.Metric:
+        return vars(self).setdefault("_loss_tracker", metrics.Mean(name="loss"))
+
+    def _for_targets(self, y: Any, y_pred: Any, sample_weight: Any) -> tuple[Any, ...]:
+        """What each output is measured by, with its labels, prediction and weights."""
+        targets, predictions = self.targets(), list(flat(y_pred))
+        labels = [None] * len(targets) if y is None else by_port(y, self.gives, "compute_loss received as y", "output",
+                                                                True)
+        weights = by_port(sample_weight, self.gives, "compute_loss received as sample_weight", "output", True) if (
+            is_nested(sample_weight)) else [sample_weight] * len(targets)
+        return targets, labels, predictions, weights
 
     def targets(self) -> list[Target]:
         """What each output is measured by."""
@@ -125,7 +217,7 @@ class Trainer:
             held_out: Source | None = None
             if validation_data is not None:
                 who = "fit with validation_data"
-                given = (validation_data, None, None) if is_stream(validation_data) else unpack(
+                given = (validation_data, None, None) if is_stream(validation_data) else unpack_batch(
                     validation_data, f"{who} of {self.name!r} received")
                 held_out = self._source(who, given, _batch_size(validation_batch_size or size))
                 held.callback(held_out.close)
@@ -135,7 +227,8 @@ class Trainer:
                                      "can't be split. Give validation_data.")
                 source, held_out = source.split(_split_at(source.rows, validation_split))
                 held_out.batch_size = _batch_size(validation_batch_size or size)
-            self._prepare("train", source)
+            self.training_graph = self._prepare("train", source)[0].graph
+            held.callback(setattr, self, "training_graph", None)
             number = steps or source.batches
             hooks = CallbackList(callbacks, add_history=True, model=self, verbose=verbose, epochs=epochs, steps=number)
             history = hooks.history
@@ -155,6 +248,8 @@ class Trainer:
                 if held_out is not None and not held_out.exhausted and _validates(epoch, validation_freq):
                     inner = self._test(held_out, validation_steps, hooks, 0) or {}
                     logs |= {f"val_{name}": value for name, value in inner.items()}
+                if len(hooks.callbacks) > 1:  # they may print
+                    line.clear()
                 hooks("on_epoch_end", epoch, logs=logs)
                 line.finish(logs)
                 if self.stop_training:
@@ -162,6 +257,8 @@ class Trainer:
                 if source.exhausted and epoch + 1 < epochs:
                     _ran_out(f"training ends after epoch {epoch + 1} of {epochs}")
                     break
+            if epochs and self.optimizer is not None:
+                self.optimizer.finalize_variable_values(self.trainable_weights)  # type: ignore[attr-defined]
             hooks("on_train_end", logs=logs)
         return history
 
@@ -211,18 +308,19 @@ class Trainer:
             if done:
                 line.finish({})
         if len(made) > 1:  # what is the only batch needs no copy
-            return self._structured([np.concatenate(rows) for rows in zip(*made, strict=True)])
+            return self._structured([_joined(rows, self.name) for rows in zip(*made, strict=True)])
         return self._structured(made[0] if made else _no_rows(self._prepare("predict", source)[0]))
 
     def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None,
                        return_dict: bool = False) -> Any:
         """One training step on all rows; the loss before the step, or a list of it and the metrics."""
-        arrays = self._arrays("train_on_batch", *plain((x, y, sample_weight)), class_weight)
-        return self._on_batch("train", arrays, return_dict)
+        x, y, sample_weight = plain((x, y, sample_weight))
+        return self._on_batch("train", self._arrays("train_on_batch", x, y, sample_weight, class_weight), return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """The loss of all rows, or a list of it and the metrics."""
-        return self._on_batch("evaluate", self._arrays("test_on_batch", *plain((x, y, sample_weight))), return_dict)
+        x, y, sample_weight = plain((x, y, sample_weight))
+        return self._on_batch("evaluate", self._arrays("test_on_batch", x, y, sample_weight), return_dict)
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs of all rows in one step."""
@@ -279,10 +377,10 @@ class Trainer:
         return source.made[1:]
 
     def _parts(self, kind: str, source: Source, steps: int | None,
-               skip: int = 0) -> Iterator[tuple[Batches, Step, Any]]:
+               skip: int = 0) -> Generator[tuple[Batches, Step, Any]]:
         """Batches with their step and program, again and again until all are done: whoever takes them runs some."""
         step, program = self._prepare(kind, source)
-        with closing(source.epoch(steps, skip)) as parts:  # type: ignore[type-var]
+        with closing(source.epoch(steps, skip)) as parts:
             for part in parts:
                 if source.varies:
                     step, program = self._program(kind, *part.arrays)
@@ -295,7 +393,7 @@ class Trainer:
         averages, done = None, skip
         moment = "train" if kind == "train" else "test"
         begin, end = hooks.users_of(f"on_{moment}_batch_begin"), hooks.users_of(f"on_{moment}_batch_end")
-        with closing(self._parts(kind, source, steps, skip)) as parts:  # type: ignore[type-var]
+        with closing(self._parts(kind, source, steps, skip)) as parts:
             for part, step, program in parts:
                 averages = averages or Averages(step)
                 for method in begin:
@@ -360,6 +458,13 @@ class Trainer:
         """
         self._check_compiled("train")
         inputs = self._inputs(method, x)
+        if self.has_own_step("train"):
+            if class_weight is not None:
+                raise ValueError(f"{method} of {self.name!r} received class_weight, which steps of its own can't "
+                                 "use: give sample_weight.")
+            labels, nests = own_data(len(inputs[0]), y, sample_weight, f"{method} of {self.name!r} received as y")
+            self._nests = self._nests | {len(labels): nests}
+            return (*inputs, *labels)
         targets = self.targets()
         labels = align_labels(y, self.gives, targets, f"{method} of {self.name!r} received as y", self._output_layer)
         for array in (*inputs[1:], *labels):
@@ -376,7 +481,7 @@ class Trainer:
 
     def _structured(self, outputs: Sequence[Any]) -> Any:
         """Arrays of all outputs in the structure of the model's."""
-        return structured(self.gives, outputs)
+        return structured(self.gives if self._predicted is None else self._predicted, outputs)
 
     def _check_compiled(self, kind: str) -> None:
         if kind == "predict":
@@ -390,7 +495,7 @@ class Trainer:
         The arrays are all that `_arrays` gave, or for predictions all that `_inputs` gave.
         """
         switches = current()  # those that watch a program hold for programs that are there already, too
-        feed = self._feed(arrays) if kind != "predict" else Feed()
+        feed = self._feed(arrays)
         key: tuple[Any, ...] = (kind, feed, switches.check_numerics, switches.trace)
         changed, trained = self._trained
         if changed is not Layer.changed:
@@ -406,13 +511,20 @@ class Trainer:
 
     def _feed(self, arrays: Sequence[np.ndarray]) -> Feed:
         """What the arrays besides the inputs are like."""
-        targets, first = self.targets(), sum(1 for _ in flat(self.takes))
-        if len(arrays) <= first:
-            return Feed()
+        own = list(flat(self.takes))
+        first, apart = len(own), _apart(own, arrays)
+        if len(arrays) == first:
+            return Feed(apart=apart)
+        if self.has_own_step("train"):
+            labels = arrays[first:]
+            return Feed(tuple((a.shape[1:], str(a.dtype)) for a in labels), (), apart, self._nests[len(labels)])
+        targets = self.targets()
         left = iter(arrays[first:])
         labels = [next(left) if t.labelled else None for t in targets]
-        return Feed(tuple(None if a is None or t.targets != "any" else ((*a.shape[1:],), str(a.dtype))
-                          for t, a in zip(targets, labels, strict=True)), tuple(a.shape[1:] for a in left))
+        labelled = [t for t in targets if t.labelled]
+        return Feed(tuple(None if a is None or t.targets != "any" else (_sample(a, t), str(a.dtype))
+                          for t, a in zip(targets, labels, strict=True)),
+                    tuple(_sample(a, t) for a, t in zip(left, labelled, strict=False)), apart)
 
     def step_arrays(self, method: str, kind: str, rows: int, x: Any, y: Any = None,
                     sample_weight: Any = None) -> tuple[Graph, dict[str, np.ndarray]]:
@@ -425,7 +537,7 @@ class Trainer:
         if not len(arrays[0]):
             raise ShapeError(f"{method} of {self.name!r} received no rows, expected at least one.")
         arrays = tuple(a[:rows] for a in arrays)
-        graph = trace_step(kind, self, None if kind == "predict" else self._feed(arrays)).graph
+        graph = trace_step(kind, self, self._feed(arrays)).graph
         inputs = {v.op.label: ready(a, v.dtype.numpy)  # type: ignore[attr-defined]
                   for v, a in zip(graph.inputs, arrays, strict=True)}
         return graph, inputs | {v.label: v.numpy() for v in graph.state}  # type: ignore[attr-defined]
@@ -443,7 +555,35 @@ def _is_limited(layer: Any) -> bool:
 
 
 def _scalar_or_list(results: dict[str, float]) -> Any:
-    return list(results.values()) if len(results) > 1 else results["loss"]
+    return list(results.values()) if len(results) > 1 else next(iter(results.values()))
+
+
+def _joined(rows: Sequence[np.ndarray], name: str) -> np.ndarray:
+    """Predictions of all batches as one array."""
+    shapes = {r.shape[1:] for r in rows}
+    if len(shapes) > 1:
+        (a, b, *_) = (["N", *s] for s in shapes)
+        raise ShapeError(f"predict of {name!r} made {rows[0].dtype}[{','.join(map(str, a))}] of one batch and "
+                         f"[{','.join(map(str, b))}] of another, which make no single array. Give batches of one "
+                         "shape, or call predict_on_batch for each.")
+    return np.concatenate(rows)
+
+
+def _apart(own: Sequence[Port], arrays: Sequence[np.ndarray]) -> tuple[tuple[int, int], ...]:
+    """The inputs and axes of unknown size whose arrays have another size there than those of inputs before."""
+    sizes: dict[int, int] = {}
+    found = []
+    for place, (port, array) in enumerate(zip(own, arrays, strict=False)):
+        for axis, size in enumerate(port.shape, 1):
+            if size is None and sizes.setdefault(axis, array.shape[axis]) != array.shape[axis]:
+                found.append((place, axis))
+    return tuple(found)
+
+
+def _sample(array: np.ndarray, target: Target) -> tuple[int | None, ...]:
+    """The shape of a sample of labels or weights; where an output's size is unknown theirs is the same."""
+    shape = target.port.shape
+    return tuple(None if i < len(shape) and shape[i] is None else size for i, size in enumerate(array.shape[1:]))
 
 
 def _no_rows(step: Step) -> list[np.ndarray]:
@@ -465,7 +605,7 @@ def _check_epochs(epochs: Any, initial_epoch: Any) -> None:
 def _steps(name: str, value: Any) -> int | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1):
         raise ValueError(f"{name}={value!r}: expected a number of batches of at least 1, or None for all.")
-    return value
+    return None if value is None else int(value)
 
 
 def _validates(epoch: int, frequency: Any) -> bool:

@@ -12,9 +12,9 @@ from graphc.ir.expr import REDUCTIONS, SCALARS, Axis, Expr, axis, load
 from graphc.ir.graph import Graph, Value
 from graphc.ir.op import Op, Operand
 from graphc.ir.ops.structure import Item, Kernel, Scan
-from graphc.ir.types import TensorType, TupleType, bind_shape, evaluate_dim
+from graphc.ir.types import TensorType, bind_shape, evaluate_dim
 
-__all__ = ["by_definition", "by_reference", "evaluate", "evaluate_values"]
+__all__ = ["by_definition", "by_reference", "evaluate", "evaluate_values", "scan_steps"]
 
 Interpreter = Callable[[Op, Sequence[Any], TensorType], Any]
 
@@ -124,7 +124,14 @@ def evaluate_values(values: Sequence[Value], known: dict[Value, Any], sizes: Map
             evaluate_values(body.values(), inner, sizes, interpreter)
             known[value] = tuple(inner[v] for _, v in body.outputs)
         elif isinstance(value.op, Scan):
-            known[value] = _scanned(value, operands, sizes, interpreter)
+            body = value.op.body
+
+            def step(inputs: Sequence[np.ndarray], body: Graph = body) -> list[Any]:
+                inner: dict[Value, Any] = dict(zip(body.inputs, inputs, strict=True))
+                evaluate_values(body.values(), inner, sizes, interpreter)
+                return [inner[v] for _, v in body.outputs]
+
+            known[value] = scan_steps(value.op, operands, evaluate_dim(value.op.length, sizes), step)
         elif isinstance(value.type, TensorType):
             shape = tuple(evaluate_dim(d, sizes) for d in value.shape)
             known[value] = interpreter(value.op.bound(sizes), operands, TensorType(value.dtype, shape))
@@ -132,31 +139,22 @@ def evaluate_values(values: Sequence[Value], known: dict[Value, Any], sizes: Map
             raise NotImplementedError(f"{value.op} gives {value.type} and must be expanded before evaluation")
 
 
-def _scanned(value: Value, operands: Sequence[Any], sizes: Mapping[str, int], interpreter: Interpreter) -> Any:
-    """The results of a scan: its body evaluated once for each step."""
-    op: Scan = value.op  # type: ignore[assignment]
-    assert isinstance(value.type, TupleType)
+def scan_steps(op: Scan, operands: Sequence[Any], length: int,
+               step: Callable[[Sequence[np.ndarray]], Sequence[Any]]) -> tuple[np.ndarray, ...]:
+    """The results of a scan, where `step` gives the outputs of its body for the arrays of its inputs."""
     scanned, first, constants = op.parts(operands)
-    results = [np.empty([evaluate_dim(d, sizes) for d in t.shape], t.dtype.numpy) for t in value.type.items]
-    carried = list(first)
-    for result, kept, array in zip(results, op.kept, carried, strict=False):
-        if kept:
-            result[-1 if op.reverse else 0] = array
-    steps = range(evaluate_dim(op.length, sizes))
-    for t in reversed(steps) if op.reverse else steps:
-        inputs = (*(x[t + shift] for x, shift in zip(scanned, op.shifts, strict=True)), *carried, *constants)
-        inner: dict[Value, Any] = dict(zip(op.body.inputs, map(np.asarray, inputs), strict=True))
-        evaluate_values(op.body.values(), inner, sizes, interpreter)
-        outputs = [np.asarray(inner[v]) for _, v in op.body.outputs]
+    carried = [np.asarray(a) for a in first]
+    results: list[list[np.ndarray]] = [[a] for a in carried]
+    order = range(length)[::-1] if op.reverse else range(length)
+    for t in order:
+        slices = (x[t + shift] for x, shift in zip(scanned, op.shifts, strict=True))
+        outputs = [np.asarray(a) for a in step([np.asarray(a) for a in (*slices, *carried, *constants)])]
         carried = outputs[:op.carries]
-        for k, (result, array) in enumerate(zip(results, outputs, strict=True)):
-            if k >= op.carries:
-                result[t] = array
-            elif op.kept[k]:
-                result[t if op.reverse else t + 1] = array
-            else:
-                result[...] = array
-    return tuple(results)
+        results += [[] for _ in range(len(outputs) - len(results))]
+        for k, array in enumerate(outputs):
+            results[k].append(array)
+    stacks = [np.stack(arrays[::-1] if op.reverse else arrays) for arrays in results]
+    return tuple(carried[k] if k < op.carries and not op.kept[k] else stack for k, stack in enumerate(stacks))
 
 
 def evaluate(graph: Graph, arrays: Mapping[str, np.ndarray],

@@ -15,7 +15,7 @@ from graphc.ir.layout import layout
 from graphc.ir.op import show
 from graphc.ir.ops.leaf import Constant, Dimension, Input, State
 from graphc.ir.ops.movement import Broadcast
-from graphc.ir.ops.structure import Gradient, Item, Kernel
+from graphc.ir.ops.structure import Gradient, Item, Kernel, Scan
 from graphc.ir.printer import name_values, print_value
 from graphc.ir.types import TensorType, TupleType
 
@@ -90,7 +90,7 @@ class _Scene:
         if isinstance(value.op, Input | State):
             kind = "input" if isinstance(value.op, Input) else "state"
             return Node(kind, "", name[1:], tuple(shown), tuple(_owner(value.op.label, known)), f"{name}: {value.type}")
-        if isinstance(value.op, Kernel):
+        if isinstance(value.op, Kernel | Scan):
             body = value.op.body
             counts = Counter(v.op.name for v in body.values() if not isinstance(v.op, _PLUMBING))
             inside = ", ".join(op if n == 1 else f"{n}\N{NO-BREAK SPACE}{op}" for op, n in counts.items())
@@ -363,7 +363,7 @@ class _Labels:
 
     def of(self, value: Value) -> str:
         source = _shown(value)
-        op = source.op.body.name if isinstance(source.op, Kernel) else source.op.name
+        op = source.op.body.name if isinstance(source.op, Kernel | Scan) else source.op.name
         layer = layer_of(value.origin).replace("/", ".")
         parts = ["grad"] * (isinstance(source.op, Gradient) or value.origin != layer_of(value.origin)) + [layer, op]
         base = ".".join(filter(None, parts))

@@ -77,9 +77,13 @@ class Plan:
     inner: dict[Value, Plan]
     rooms: dict[Room, Place]
 
+    def entries(self) -> list[Value]:
+        """All kernels and scans in order, a scan before those inside of it."""
+        return [e for step in self.steps for e in (step, *(self.inner[step].entries() if step in self.inner else ()))]
+
     def kernels(self) -> list[Value]:
         """All kernels in order, those inside of loops too."""
-        return [k for step in self.steps for k in (self.inner[step].kernels() if step in self.inner else [step])]
+        return [e for e in self.entries() if isinstance(e.op, Kernel)]
 
     def regions(self) -> dict[Monomial, int]:
         """Bytes of each region of the arena, per unit of its product of sizes."""

@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 
 from graphc.ir.errors import InvalidGraph, LoweringError
-from graphc.ir.evaluate import bind_arguments, by_definition, evaluate, evaluate_values
+from graphc.ir.evaluate import bind_arguments, by_definition, evaluate, evaluate_values, scan_steps
 from graphc.ir.graph import Graph, Value, apply, layer_of, topological
 from graphc.ir.op import Structural
-from graphc.ir.ops.leaf import Input
-from graphc.ir.ops.structure import Gradient, Kernel
+from graphc.ir.ops.leaf import Input, State
+from graphc.ir.ops.structure import Gradient, Kernel, Scan
 from graphc.ir.printer import line_of
+from graphc.ir.types import evaluate_dim
 from graphc.passes.fuse import fuse
 from graphc.passes.infer import infer
 from graphc.passes.pipeline import GRAPH_PASSES, PIPELINE, Pass, run
@@ -222,11 +223,14 @@ class _Walk:
         """The kernels of a fused graph, each on operands that are computed by reference."""
         known: dict[Value, Any] = dict(replace(case, graph=graph).leaves())
         evaluate_values(graph.values(), known, case.sizes)
-        for kernel in (v for v in graph.values() if isinstance(v.op, Kernel)):
-            body = kernel.op.body  # type: ignore[attr-defined]
-            arrays = {p.op.label: np.asarray(known[o]) for p, o in zip(body.inputs, kernel.operands, strict=True)}
-            for found in self.kernel(Case(body, case.sizes, arrays)):
-                yield replace(found, kernel=body.name, layer=found.layer or layer_of(kernel.origin))
+        for v in graph.values():
+            if isinstance(v.op, Scan):
+                yield from self.kernels(v.op.body, Case(v.op.body, case.sizes, _last_step(v, known, case.sizes)))
+            elif isinstance(v.op, Kernel):
+                body = v.op.body
+                arrays = {p.op.label: np.asarray(known[o]) for p, o in zip(body.inputs, v.operands, strict=True)}
+                for found in self.kernel(Case(body, case.sizes, arrays)):
+                    yield replace(found, kernel=body.name, layer=found.layer or layer_of(v.origin))
 
     def kernel(self, case: Case) -> Iterator[Diagnosis]:
         """One kernel: its native code, and the rungs above it where that is wrong or missing."""
@@ -380,12 +384,34 @@ def _reads(case: Case) -> int:
 
 
 def _rewritings(step: Pass, graph: Graph) -> list[Rewriting]:
-    """What each rule makes of what while a pass runs; without values that depend on gradients still to be derived."""
+    """What each rule makes of what while a pass runs.
+
+    Without values that depend on gradients still to be derived, and without those inside of loops, which have no arrays
+    of their own: they are checked together, by the results of the pass.
+    """
     seen: dict[Rewriting, None] = {}
     with watching_rules(lambda rule, before, after: seen.setdefault((rule, before, after))):
         step(graph)
+    leaves = {*graph.inputs, *graph.state}
     return [(rule, before, after) for rule, before, after in seen
-            if not any(isinstance(v.op, Gradient) for v in topological([before, after]))]
+            if not any(isinstance(v.op, Gradient) or (isinstance(v.op, Input | State) and v not in leaves)
+                       for v in topological([before, after]))]
+
+
+def _last_step(scan: Value, known: Mapping[Value, Any], sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """What the last step of a loop reads: the carries have values of their own by then."""
+    op: Scan = scan.op  # type: ignore[assignment]
+    read: Sequence[np.ndarray] = ()
+
+    def step(inputs: Sequence[np.ndarray]) -> list[Any]:
+        nonlocal read
+        read = inputs
+        inner: dict[Value, Any] = dict(zip(op.body.inputs, inputs, strict=True))
+        evaluate_values(op.body.values(), inner, sizes)
+        return [inner[v] for _, v in op.body.outputs]
+
+    scan_steps(op, [known[o] for o in scan.operands], evaluate_dim(op.length, sizes), step)
+    return {v.op.label: a for v, a in zip(op.body.inputs, read, strict=True)}
 
 
 # ------------------------------------------------------------------------------------------------------ the tests

@@ -160,22 +160,25 @@ def _compile(listing: Listing, key: str, functions: _Functions, kept: bool, prof
         layout = _Layout.of(made, regions)
         blocks = layout.blocks + profiled
 
-        def flush(copies: list[Copy], done: int) -> None:
+        entries = made.entries()
+
+        def flush(copies: list[Copy]) -> None:
             if pending or copies:
                 name = symbol(f"{graph.name}_{len(segments)}", key)
                 calls = [layout.instruction(step, native) for step in pending]
-                stamped = (done - len(pending), len(made.steps), reading(functions.machine)) if profiled else None
+                first = entries.index(pending[0]) if pending else len(entries)
+                stamped = (first, len(entries), reading(functions.machine)) if profiled else None
                 functions.made[name] = submit(emit_step([*calls, *copies], blocks, graph.symbols(), name, stamped))
                 segments.append(name)
                 pending.clear()
 
-        for number, step in enumerate(made.steps):
+        for step in made.steps:
             if all(k in native for k in (made.inner[step].kernels() if step in made.inner else [step])):
                 pending.append(step)
             else:
-                flush([], number)
+                flush([])
                 segments.append(step)
-        flush(layout.copies(), len(made.steps))
+        flush(layout.copies())
     codes = functions.link()
     done = Compiled([functions.native(codes, s) if isinstance(s, str) else s for s in segments], graph.symbols(),
                     regions, scratch, sum(map(work, made.steps)), made, layout.locations)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from graphc.ir.errors import GraphcError
-from graphc.ir.evaluate import bind_arguments, evaluate_values
+from graphc.ir.evaluate import bind_arguments, evaluate_values, scan_steps
 from graphc.ir.graph import Graph, Value, layer_of, phase_of
 from graphc.ir.ops.leaf import Constant, Input, State
+from graphc.ir.ops.structure import Scan
 from graphc.ir.printer import line_of, name_values
-from graphc.ir.types import TensorType
+from graphc.ir.types import TensorType, evaluate_dim
 from graphc.passes.pipeline import GRAPH_PASSES, run
 from graphc.runtime.program import Program
 
@@ -55,10 +56,9 @@ class CheckedProgram(Program):
         known: dict[Value, Any] = dict(zip(leaves, (*inputs, *self.state), strict=True))
         sizes = bind_arguments(graph, {v.op.label: known[v] for v in leaves})  # type: ignore[attr-defined]
         head = f"Step {self.step(known)} of {graph.name}"
-        for v in graph.values():
-            evaluate_values([v], known, sizes)
-            if isinstance(v.type, TensorType) and not _is_finite(known[v]):
-                return f"{head}: {_described(graph, v, known)}"
+        wrong = _first(graph, known, sizes)
+        if wrong is not None:
+            return f"{head}: {wrong}"
         return (f"{head} gives NaN or infinity in native code and not by NumPy. graphc.diagnose finds the kernel that "
                 "differs.")
 
@@ -68,6 +68,43 @@ class CheckedProgram(Program):
             if v.op.label == "optimizer.iterations":  # type: ignore[attr-defined]
                 return int(array) + 1
         return self.calls
+
+
+class _Found(Exception):
+    """What is wrong inside of a loop."""
+
+
+def _first(graph: Graph, known: dict[Value, Any], sizes: Mapping[str, int]) -> str | None:
+    """The first value of a graph that is not finite, described; of a loop the first step that has one."""
+    for v in graph.values():
+        if isinstance(v.op, Scan):
+            found = _in_loop(v, known, sizes)
+            if found is not None:
+                return found
+        evaluate_values([v], known, sizes)
+        if isinstance(v.type, TensorType) and not _is_finite(known[v]):
+            return _described(graph, v, known)
+    return None
+
+
+def _in_loop(scan: Value, known: Mapping[Value, Any], sizes: Mapping[str, int]) -> str | None:
+    op: Scan = scan.op  # type: ignore[assignment]
+    length, taken = evaluate_dim(op.length, sizes), 0
+
+    def step(inputs: Sequence[np.ndarray]) -> list[Any]:
+        nonlocal taken
+        inner: dict[Value, Any] = dict(zip(op.body.inputs, inputs, strict=True))
+        wrong = _first(op.body, inner, sizes)
+        if wrong is not None:
+            raise _Found(f"in step {length - 1 - taken if op.reverse else taken} of {length} of a loop, {wrong}")
+        taken += 1
+        return [inner[v] for _, v in op.body.outputs]
+
+    try:
+        scan_steps(op, [known[o] for o in scan.operands], length, step)
+    except _Found as found:
+        return str(found)
+    return None
 
 
 def _is_finite(array: Any) -> bool:

@@ -17,6 +17,8 @@ import numpy as np
 
 from graphc.ir.errors import LoweringError
 from graphc.ir.graph import Graph, Value, layer_of, phase_of
+from graphc.ir.ops.structure import Kernel, Scan
+from graphc.ir.types import evaluate_dim
 from graphc.passes.cost import cost, lead
 from graphc.runtime.targets.step import stamps
 
@@ -115,11 +117,13 @@ class Recorder:
 
 @dataclass(frozen=True)
 class KernelTime:
-    """One kernel: what it computes, and the median over the steps of what it took.
+    """One kernel or loop: what it computes, and the median over the steps of what it took.
 
-    `layer` and `phase` (forward, backward, update) are those of the value with most of its work, `origins` names all
-    layers with values in it. `seconds` run until the next kernel begins; `waiting` is the fraction of it that a
-    thread waits for the last one, on average. `flops` are floating-point operations, `bytes` what must be moved.
+    Of a kernel in a loop, whose name is indented, it is what the loop's last step took times the number of steps; the
+    loop's own time includes it. `layer` and `phase` (forward, backward, update) are those of the value with most of
+    its work, `origins` names all layers with values in it. `seconds` run until the next kernel begins; `waiting` is
+    the fraction of it that a thread waits for the last one, on average. `flops` are floating-point operations, `bytes`
+    what must be moved.
     """
 
     index: int
@@ -131,6 +135,7 @@ class KernelTime:
     bytes: int
     seconds: float
     waiting: float
+    depth: int = 0  # the number of loops around
 
 
 class Profile:
@@ -141,7 +146,7 @@ class Profile:
 
     def __init__(self, name: str, kernels: Sequence[Value], sizes: Mapping[str, int], stamps: np.ndarray):
         self.name, self.sizes, self.stamps = name, dict(sizes), stamps
-        self.kernels = [self._kernel(i, k) for i, k in enumerate(kernels)]
+        self.kernels = [self._kernel(i, *entry) for i, entry in enumerate(_nested(kernels, self.sizes))]
 
     @property
     def steps(self) -> int:
@@ -156,32 +161,35 @@ class Profile:
         """The median step, from its first kernel's beginning to its last one's end."""
         return float(np.median(self.stamps[:, 0, -1] - self.stamps[:, 0, 0])) * 1e-9
 
-    def _kernel(self, i: int, kernel: Value) -> KernelTime:
-        begin, end, after = (self.stamps[:, :, 2 * i + k] for k in range(3))
+    def _kernel(self, i: int, kernel: Value, inside: int, times: int, depth: int) -> KernelTime:
+        begin, after = (self.stamps[:, :, 2 * k] for k in (i, i + 1 + inside))
+        end = after if inside else self.stamps[:, :, 2 * i + 1]
         waiting = (end.max(1, keepdims=True) - end).mean(1) / np.maximum(after.max(1) - begin.min(1), 1)
         heavy, needed = lead(kernel), cost(kernel, self.sizes)
         name = kernel.op.body.name  # type: ignore[attr-defined]
-        return KernelTime(i, name, layer_of(heavy.origin), phase_of(heavy.origin), kernel.origin, needed.flops,
-                          needed.bytes, float(np.median(after[:, 0] - begin[:, 0])) * 1e-9,
-                          float(np.median(waiting)))
+        return KernelTime(i, name, layer_of(heavy.origin), phase_of(heavy.origin), kernel.origin, times * needed.flops,
+                          times * needed.bytes, times * float(np.median(after[:, 0] - begin[:, 0])) * 1e-9,
+                          0.0 if inside else float(np.median(waiting)), depth)
 
     def by_layer(self) -> dict[str, dict[str, float]]:
         """Seconds of each layer's kernels: forward, backward and update."""
         result: dict[str, dict[str, float]] = {}
         for k in self.kernels:
+            if k.depth:
+                continue
             phases = result.setdefault(k.layer or "-", {})
             phases[k.phase] = phases.get(k.phase, 0.0) + k.seconds
         return result
 
     def __str__(self) -> str:
         sizes = ", ".join(f"{n}={v}" for n, v in self.sizes.items())
-        total = sum(k.seconds for k in self.kernels) or 1.0
+        total = sum(k.seconds for k in self.kernels if not k.depth) or 1.0
         head = (f"{self.name} ({sizes}): {scaled(self.seconds, 's')} a step on {self.threads} "
                 f"thread{'s' * (self.threads > 1)}, median of {self.steps}")
         rows = [("kernel", "layer", "phase", "time", "part", "GFLOP/s", "GB/s", "waiting")]
         for k in self.kernels:
             seconds = max(k.seconds, 1e-9)
-            rows.append((f"{k.index} {k.name}", k.layer or "-", k.phase, scaled(k.seconds, "s"),
+            rows.append((f"{'  ' * k.depth}{k.index} {k.name}", k.layer or "-", k.phase, scaled(k.seconds, "s"),
                          f"{k.seconds / total:.1%}",
                          f"{k.flops / seconds * 1e-9:.1f}", f"{k.bytes / seconds * 1e-9:.1f}",
                          f"{k.waiting:.0%}"))
@@ -201,6 +209,10 @@ class Profile:
             for thread, row in enumerate(step.tolist()):
                 for i, k in enumerate(self.kernels):
                     began, done, after = row[2 * i:2 * i + 3]
+                    if _is_loop(self.kernels, i):
+                        follows = next(n for n in range(i + 1, len(row) // 2 + 1)
+                                       if n == len(self.kernels) or self.kernels[n].depth <= k.depth)
+                        done = after = row[2 * follows]
                     yield _event(k.name, k.phase, process, thread, began, done, {
                         "layer": k.layer, "layers": k.origins, "kernel": i, "flops": k.flops, "bytes": k.bytes})
                     yield _event("barrier", "wait", process, thread, done, after)
@@ -208,6 +220,30 @@ class Profile:
     def save_trace(self, path: Any) -> Path:
         """Write the steps as a trace that https://ui.perfetto.dev and chrome://tracing open."""
         return _save([self], Path(path))
+
+
+def _is_loop(kernels: Sequence[KernelTime], i: int) -> bool:
+    return i + 1 < len(kernels) and kernels[i + 1].depth > kernels[i].depth
+
+
+def _nested(entries: Sequence[Value], sizes: Mapping[str, int], times: int = 1,
+            depth: int = 0) -> Iterator[tuple[Value, int, int, int]]:
+    """Kernels and scans, each with the number of next entries inside of it, its number of runs, and of loops around."""
+    i = 0
+    while i < len(entries):
+        op, inside = entries[i].op, 0
+        if isinstance(op, Scan):
+            inside = _entries_in(op)
+        yield entries[i], inside, times, depth
+        if inside:
+            yield from _nested(entries[i + 1:i + 1 + inside], sizes, times * evaluate_dim(op.length, sizes), depth + 1)
+        i += 1 + inside
+
+
+def _entries_in(scan: Scan) -> int:
+    """The number of kernels and scans in a scan's body."""
+    steps = [v.op for v in scan.body.values() if isinstance(v.op, Kernel | Scan)]
+    return sum(1 + (_entries_in(op) if isinstance(op, Scan) else 0) for op in steps)
 
 
 def _event(name: str, category: str, process: int, thread: int, begin: int, end: int,

@@ -199,7 +199,7 @@ class NativeProgram(Program):
         if recorder is not None:
             from graphc.runtime.targets.clock import Clock
 
-            recorder.begin(graph.name, self.code.plan.steps, Clock(machine))  # type: ignore[union-attr]
+            recorder.begin(graph.name, self.code.plan.entries(), Clock(machine))  # type: ignore[union-attr]
         self.segments = [(s, s.code.address if isinstance(s, Native) else None) for s in self.code.segments]
         self.memory = np.zeros(0, np.uint8)
         self.base = 0
@@ -348,8 +348,10 @@ class NativeProgram(Program):
         for k, v in results(plan.graph)[step].items():
             array(v)[...] = known[step][k]
         if frame.ring is not None:
-            place = 2 * plan.steps.index(step)
-            frame.ring.stamps[frame.ring.at, 0, place:place + 3] = began, (done := read()), done
+            place = 2 * plan.entries().index(step)
+            inside = len(plan.inner[step].entries()) if step in plan.inner else 0
+            frame.ring.stamps[frame.ring.at, 0, place:place + 2 * inside + 3] = read()
+            frame.ring.stamps[frame.ring.at, 0, place] = began
 
 
 def _address(array: np.ndarray) -> int:

@@ -11,16 +11,16 @@ Each rung is made of the one above it: where two differ, what lies between them 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from graphc.ir.errors import GraphcError
-from graphc.ir.evaluate import bind_arguments, by_definition, evaluate, evaluate_values
+from graphc.ir.evaluate import bind_arguments, by_definition, evaluate, evaluate_values, scan_steps
 from graphc.ir.graph import Graph, Value
-from graphc.ir.ops.structure import Gradient, Kernel
+from graphc.ir.ops.structure import Gradient, Kernel, Scan
 from graphc.ir.types import evaluate_dim
 from graphc.passes.differentiate import differentiate
 from graphc.passes.fuse import fuse
@@ -80,21 +80,37 @@ def fused(graph: Graph) -> Graph:
 
 
 def _has(graph: Graph, op: type) -> bool:
-    return any(isinstance(v.op, op) for v in graph.values())
+    """Whether a graph, or a loop in it, has a value of an op."""
+    return any(isinstance(v.op, op) or (isinstance(v.op, Scan) and _has(v.op.body, op)) for v in graph.values())
 
 
 def run_kernels(graph: Graph, arrays: Arrays, run_kernel: RunKernel) -> Results:
     """One step of a fused graph with each kernel run by a function; what stands between kernels is only moved."""
     sizes = bind_arguments(graph, arrays)
     known: dict[Value, Any] = {v: arrays[v.op.label] for v in graph.inputs + graph.state}  # type: ignore
+    _run_kernels(graph, known, sizes, run_kernel)
+    outputs = {name: np.asarray(known[v]) for name, v in graph.outputs}
+    return outputs, {s.op.label: np.asarray(known[v]) for s, v in graph.updates}  # type: ignore[attr-defined]
+
+
+def _run_kernels(graph: Graph, known: dict[Value, Any], sizes: Mapping[str, int], run_kernel: RunKernel) -> None:
+    """Compute the values of a fused graph, each added to `known`; loops one step after the other."""
     for v in graph.values():
         if isinstance(v.op, Kernel):
             given = {p.op.label: known[o] for p, o in zip(v.op.body.inputs, v.operands, strict=True)}
             known[v] = tuple(run_kernel(v.op.body, given, sizes).values())
-        else:
+        elif isinstance(v.op, Scan):
+            body = v.op.body
+
+            def step(inputs: Sequence[np.ndarray], body: Graph = body) -> list[Any]:
+                inner: dict[Value, Any] = dict(zip(body.inputs, map(np.ascontiguousarray, inputs), strict=True))
+                _run_kernels(body, inner, sizes, run_kernel)
+                return [inner[out] for _, out in body.outputs]
+
+            operands = [known[o] for o in v.operands]
+            known[v] = scan_steps(v.op, operands, evaluate_dim(v.op.length, sizes), step)
+        elif v not in known:
             evaluate_values([v], known, sizes)
-    outputs = {name: np.asarray(known[v]) for name, v in graph.outputs}
-    return outputs, {s.op.label: np.asarray(known[v]) for s, v in graph.updates}  # type: ignore[attr-defined]
 
 
 def run_program(graph: Graph, arrays: Arrays, cpu: str = "host", threads: int | None = None) -> Results:

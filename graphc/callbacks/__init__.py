@@ -1,5 +1,6 @@
 """What happens between the batches and epochs of `fit`. https://keras.io/api/callbacks/"""
 
+from graphc.callbacks.averages import SwapEMAWeights
 from graphc.callbacks.backup import BackupAndRestore
 from graphc.callbacks.callback import Callback
 from graphc.callbacks.callback_list import CallbackList
@@ -10,5 +11,5 @@ from graphc.callbacks.stopping import EarlyStopping, TerminateOnNaN
 from graphc.callbacks.tensorboard import TensorBoard
 
 __all__ = ["BackupAndRestore", "CSVLogger", "Callback", "CallbackList", "EarlyStopping", "History", "LambdaCallback",
-           "LearningRateScheduler", "ModelCheckpoint", "ProgbarLogger", "ReduceLROnPlateau", "TensorBoard",
-           "TerminateOnNaN"]
+           "LearningRateScheduler", "ModelCheckpoint", "ProgbarLogger", "ReduceLROnPlateau",
+           "SwapEMAWeights", "TensorBoard", "TerminateOnNaN"]

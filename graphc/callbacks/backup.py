@@ -89,7 +89,7 @@ class BackupAndRestore(Callback):
         where = json.dumps({"epoch": epoch, "batch": batch, "random": random_state})
         new = folder / f"{_STATE}.new"
         with open(new, "wb") as file:
-            np.savez(file, where=np.array(where), **self._arrays())
+            np.savez(file, **{"where": np.array(where)} | self._arrays())  # type: ignore[arg-type]
         if self.double_checkpoint and (folder / _STATE).exists():
             os.replace(folder / _STATE, folder / _BEFORE)
         os.replace(new, folder / _STATE)  # at no time is there half a file of that name
@@ -97,15 +97,16 @@ class BackupAndRestore(Callback):
     def _arrays(self) -> dict[str, np.ndarray]:
         """Every array that training changes, by the label of its variable."""
         model = self.model
-        variables = [*model.weights, model.random_key, *model.optimizer.variables]
+        state = () if model.training_graph is None else model.training_graph.state
+        variables = [*model.weights, model.random_key, *model.optimizer.variables, *state]
         return {f"state/{v.label}": v.array for v in variables}
 
 
 def _get_random() -> Any:
     """The state of Python's and of NumPy's global random numbers, as JSON can hold it."""
-    kind, keys, *rest = np.random.get_state()
+    kind, keys, *rest = tuple(np.random.get_state())
     version, words, gauss = random.getstate()
-    return [[kind, keys.tolist(), *rest], [version, list(words), gauss]]  # type: ignore[union-attr]
+    return [[kind, np.asarray(keys).tolist(), *rest], [version, list(words), gauss]]
 
 
 def _set_random(state: Any) -> None:

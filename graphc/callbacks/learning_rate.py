@@ -43,12 +43,14 @@ class ReduceLROnPlateau(MonitorCallback):
     """Multiply the learning rate by `factor` when a metric has not improved for `patience` epochs.
 
     After that it waits for `cooldown` epochs before it counts again, and never goes below `min_lr`. The rate is part of
-    the logs of an epoch as `learning_rate`. https://keras.io/api/callbacks/reduce_lr_on_plateau/
+    the logs of an epoch as `learning_rate`. `epsilon` is Keras 1's name of `min_delta`.
+    https://keras.io/api/callbacks/reduce_lr_on_plateau/
     """
 
     def __init__(self, monitor: str = "val_loss", factor: float = 0.1, patience: int = 10, verbose: int = 0,
-                 mode: str = "auto", min_delta: float = 1e-4, cooldown: int = 0, min_lr: float = 0.0):
-        super().__init__(monitor, mode, min_delta=min_delta)
+                 mode: str = "auto", min_delta: float = 1e-4, cooldown: int = 0, min_lr: float = 0.0,
+                 epsilon: float | None = None):
+        super().__init__(monitor, mode, min_delta=min_delta if epsilon is None else epsilon)
         if factor >= 1.0:
             raise ValueError(f"ReduceLROnPlateau(factor={factor}): expected a factor below 1.")
         self.factor, self.min_lr, self.patience, self.cooldown = factor, min_lr, patience, cooldown

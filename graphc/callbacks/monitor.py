@@ -17,6 +17,8 @@ _RISING = frozenset((
     "SpecificityAtSensitivity", "PrecisionAtRecall", "RecallAtPrecision", "F1Score", "FBetaScore", "R2Score",
     "CosineSimilarity", "IoU", "BinaryIoU", "MeanIoU", "OneHotIoU", "OneHotMeanIoU", "PearsonCorrelation",
     "ConcordanceCorrelation", "TruePositives", "TrueNegatives"))
+_OTHER_NAMES = {"acc": "accuracy", "val_acc": "val_accuracy", "accuracy": "acc", "val_accuracy": "val_acc",
+                "lr": "learning_rate"}  # of Keras 2
 _FALLING = ("loss", "error", "mse", "mae", "mape", "msle", "rmse", "crossentropy", "divergence", "hinge", "poisson",
             "log_cosh", "logcosh", "huber", "false_positives", "false_negatives")
 _RISING_NAMES = ("acc", "accuracy", "precision", "recall", "auc", "f1", "f1_score", "fbeta_score", "r2", "r2_score",
@@ -36,11 +38,12 @@ class MonitorCallback(Callback):
 
     def value(self, logs: dict[str, Any], consequence: str) -> Any:
         """The monitored number; None, with a warning that names the consequence, where there is none."""
-        if self.monitor not in logs:
+        name = self.monitor if self.monitor in logs else _OTHER_NAMES.get(self.monitor, self.monitor)
+        if name not in logs:
             warnings.warn(f"{type(self).__name__} watches {self.monitor!r}, which is not among {sorted(logs)}: "
                           f"{consequence}. Pass validation_data or validation_split, or another `monitor`.",
                           stacklevel=3)
-        return logs.get(self.monitor)
+        return logs.get(name)
 
     def improves(self, value: float, reference: float | None) -> bool:
         """Whether a value is better than another by more than `min_delta`; any is better than None."""

@@ -55,8 +55,8 @@ class TensorBoard(Callback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         self._batches = 0
-        if self.write_graph:
-            self._file("train").graph(graph_def(_nodes(self.model.graph("train"))))
+        if self.write_graph and self.model.training_graph is not None:
+            self._file("train").graph(graph_def(_nodes(self.model.training_graph)))
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         self._batch_began = time.perf_counter()

@@ -66,11 +66,10 @@ class LeakyReLU(Layer):
     supports_masking = True
 
     def __init__(self, negative_slope: float = 0.3, **kwargs: Any):
-        slope = kwargs.pop("alpha", negative_slope)
         super().__init__(**kwargs)
-        if slope is None or slope < 0:
-            raise ValueError(f"LeakyReLU(negative_slope={slope!r}): the slope must be a number from 0 on.")
-        self.negative_slope = slope
+        if negative_slope is None or negative_slope < 0:
+            raise ValueError(f"LeakyReLU(negative_slope={negative_slope!r}): the slope must be a number from 0 on.")
+        self.negative_slope = negative_slope
 
     def call(self, inputs: Value) -> Value:
         return activations.leaky_relu(inputs, self.negative_slope)

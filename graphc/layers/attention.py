@@ -98,6 +98,7 @@ class _Heads(Layer):
                             kernel_regularizer=self.kernel_regularizer, bias_regularizer=self.bias_regularizer,
                             kernel_constraint=self.kernel_constraint, bias_constraint=self.bias_constraint,
                             activity_regularizer=self.projections_regularizer, **options)
+        layer.supports_masking = True  # masks of the inputs are looked at here, not there
         layer.build(shape)
         return layer
 

@@ -40,7 +40,7 @@ def output_size(cell: Any) -> int:
     """The features that a cell gives: its `output_size`, or else the size of its first state."""
     size = getattr(cell, "output_size", None)
     sizes = [cell.state_size] if isinstance(cell.state_size, int | np.integer) else list(cell.state_size)
-    return sizes[0] if size is None else size
+    return int(sizes[0] if size is None else size)
 
 
 def first_states(cell: Any, batch: Any) -> Any:
@@ -72,6 +72,9 @@ class Cell(Layer):
     """What the cells here share: their options, and weights that have the columns of all gates side by side."""
 
     gates = 1
+    bias_initializer: Any
+    bias_regularizer: Any
+    bias_constraint: Any
 
     def __init__(self, units: int, activation: Any = "tanh", use_bias: bool = True,
                  kernel_initializer: Any = "glorot_uniform", recurrent_initializer: Any = "orthogonal",
@@ -116,7 +119,7 @@ class Cell(Layer):
         """The bias at the start."""
         return self.bias_initializer(shape, dtype)
 
-    def call(self, inputs: Value, states: Any, training: bool = False) -> tuple[Value, Any]:
+    def call(self, inputs: Value, states: Any, training: bool = False) -> Any:  # type: ignore[override]
         return self.stepper(inputs, states, training)(inputs, states)
 
     def get_initial_state(self, batch_size: Any = None) -> list[Value]:
@@ -271,7 +274,7 @@ class StackedRNNCells(Layer):
         """The states of all cells for a batch."""
         return [first_states(cell, batch_size) for cell in self.cells]
 
-    def call(self, inputs: Value, states: Any, training: bool = False) -> tuple[Value, Any]:
+    def call(self, inputs: Value, states: Any, training: bool = False) -> Any:  # type: ignore[override]
         return self.stepper(inputs, states, training)(inputs, states)
 
     def stepper(self, inputs: Value, states: Any, training: bool) -> Step:

@@ -11,14 +11,14 @@ from graphc.functional import Call, Placeholder
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
-from graphc.ir.types import DType, TensorType, dim
+from graphc.ir.types import DType, Shape, TensorType, dim
 from graphc.layers.layer import Layer
 from graphc.layers.weights import add_weight, keep_options
 from graphc.names import choose
 from graphc.tracing import random_source
 
 __all__ = ["Activation", "ActivityRegularization", "Dense", "Dropout", "Flatten", "Identity", "Input", "InputLayer",
-           "positive"]
+           "positive", "shape_of_noise"]
 
 
 def positive(owner: str, name: str, value: Any) -> int:
@@ -186,10 +186,18 @@ class Dropout(Layer):
             return inputs
         if self.noise_shape is None:
             return f.dropout(inputs, self.rate, *source)
-        if len(self.noise_shape) != inputs.ndim:
-            raise ShapeError(f"Dropout(noise_shape={self.noise_shape}) needs {len(self.noise_shape)} axes.")
-        shape = tuple(n if d is None else d for d, n in zip(self.noise_shape, inputs.shape, strict=True))
-        return f.multiply(inputs, f.dropout(f.full(shape, 1.0), self.rate, *source))
+        return f.multiply(inputs, f.dropout(f.full(shape_of_noise(self, inputs), 1.0), self.rate, *source))
+
+
+def shape_of_noise(layer: Any, inputs: Value) -> Shape:
+    """The shape of the random numbers for inputs: theirs, or a layer's `noise_shape`, where None stands for theirs."""
+    given = layer.noise_shape
+    if given is None:
+        return inputs.shape
+    if len(given) != inputs.ndim or any(d not in (None, 1, n) for d, n in zip(given, inputs.shape, strict=True)):
+        raise ShapeError(f"noise_shape={given} doesn't broadcast to the inputs: expected 1, None or the extent for "
+                         "each axis.")
+    return tuple(n if d is None else d for d, n in zip(given, inputs.shape, strict=True))
 
 
 class Activation(Layer):

@@ -28,6 +28,7 @@ from graphc.ir.errors import DTypeError, ShapeError
 from graphc.ir.graph import Value, current_origin, origin
 from graphc.ir.types import DType
 from graphc.layers.arguments import Arguments, known_shape, map_shapes
+from graphc.layers.renamed import taking_old_names
 from graphc.names import refuse_unknown, snake_case, unique_name
 from graphc.nests import flat, mapped, parts_of
 from graphc.tracing import Trace, current_trace, tracing
@@ -89,8 +90,13 @@ class Layer:
         self.calls: list[Call] = []  # on symbolic values, outside of any step
 
     def __init_subclass__(cls, **kwargs: Any):
-        """A `build` makes weights in the layer's scope, whoever calls it, and then the layer is built."""
+        """A `build` makes weights in the layer's scope, whoever calls it, and then the layer is built.
+
+        The constructor also takes Keras's old names of its options.
+        """
         super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = taking_old_names(cls.__init__)  # type: ignore[method-assign]
         build = vars(cls).get("build")
         if build is None:
             return
@@ -157,6 +163,12 @@ class Layer:
     def sublayers(self) -> list[Layer]:
         """Layers held in attributes, also in lists, tuples and dicts, in the order of assignment."""
         return list(dict.fromkeys(_layers_in(list(vars(self).values()))))
+
+    def _all_layers(self) -> Iterator[Layer]:
+        """The layers inside, those inside of them, and so on."""
+        for layer in self.sublayers():
+            yield layer
+            yield from layer._all_layers()
 
     @property
     def trainable(self) -> bool:
@@ -288,7 +300,8 @@ class Layer:
     def _check_inputs(self, inputs: Any) -> None:
         """Compare the first argument with the layer's `input_spec`, where it has one."""
         if self.input_spec is not None:
-            self.input_spec.check(inputs)
+            for spec, value in zip(flat(self.input_spec), flat(inputs), strict=False):
+                spec.check(value)
 
     # Losses and masks -----------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import Any
 from graphc.ir import functions as f
 from graphc.ir.graph import Value
 from graphc.ir.types import Shape
+from graphc.layers.core import shape_of_noise
 from graphc.layers.layer import Layer
 from graphc.layers.spatial import Spatial
 from graphc.tracing import random_source
@@ -106,12 +107,17 @@ class AlphaDropout(_RateNoise):
     G. Klambauer et al., "Self-normalizing neural networks", 2017.
 
     AlphaDropout(0.2)(f32[N,3]) -> f32[N,3]
+    AlphaDropout(0.2, noise_shape=(None, 1, 3))(f32[N,5,3]) -> f32[N,5,3]
     """
+
+    def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any):
+        super().__init__(rate, seed, **kwargs)
+        self.noise_shape = None if noise_shape is None else tuple(noise_shape)
 
     def disturb(self, inputs: Value, key: Value, stream: int) -> Value:
         if self.rate == 1:
             return f.zeros_like(inputs)
-        kept = f.greater_equal(f.uniform(key, inputs.shape, stream), self.rate)
+        kept = f.greater_equal(f.uniform(key, shape_of_noise(self, inputs), stream), self.rate)
         scale = ((1 - self.rate) * (1 + self.rate * _LEAST**2)) ** -0.5
         return f.add(f.multiply(f.where(kept, inputs, _LEAST), scale), -scale * _LEAST * self.rate)
 

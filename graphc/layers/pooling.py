@@ -155,7 +155,7 @@ class GlobalAveragePooling1D(_GlobalAveragePooling):
     def call(self, inputs: Value, mask: Value | None = None) -> Value:
         if mask is None:
             return super().call(inputs)
-        counts = f.expand_dims(mask, -1)
+        counts = f.expand_dims(f.cast(mask, "bool"), -1)
         total = f.sum(f.where(counts, self.channels_last(inputs), 0.0), 1, self.keepdims)
         return self.channels_as_given(f.divide(total, f.sum(f.cast(counts, "f32"), 1, self.keepdims)))
 

@@ -7,7 +7,7 @@ what is kept of it. Where a mask says that a step doesn't count, the states stay
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +15,8 @@ import numpy as np
 from graphc.configs import constructor_parameters
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
-from graphc.ir.graph import Value, current_origin
+from graphc.ir.evaluate import evaluate
+from graphc.ir.graph import Graph, Value, current_origin, topological
 from graphc.ir.tree import flat, structured
 from graphc.layers.cells import (
     Cell,
@@ -85,17 +86,16 @@ class RNN(Layer):
             if batch is None:
                 raise ShapeError(f"{type(self).__name__}(stateful=True) needs a batch of a fixed size: give "
                                  "Input(batch_shape=...), or batch_input_shape to the first layer.")
-            states = flat(first_states(self.cell, batch))
             path = f"{current_origin() or self.name}/rnn_state"
-            self.states = [Variable(np.zeros(s.shape, np.float32), f"{path}_{i}", trainable=False)
-                           for i, s in enumerate(states)]
+            self.states = [Variable(array, f"{path}_{i}", trainable=False)
+                           for i, array in enumerate(_numbers(flat(first_states(self.cell, batch))))]
 
     def reset_state(self, states: Any = None) -> None:
         """Give a stateful layer new states: zeros, or arrays for each of its states."""
         if not self.stateful:
             raise AttributeError(f"{self.name!r}.reset_state: only a layer with stateful=True keeps states.")
         own = self.states or []
-        new = [np.zeros(v.shape, np.float32) for v in own] if states is None else list(flat(states))
+        new = [np.zeros_like(v.array) for v in own] if states is None else list(flat(states))
         if len(new) != len(own):
             raise ShapeError(f"{self.name!r}.reset_state received {len(new)} states, expected {len(own)}.")
         for variable, array in zip(own, new, strict=True):
@@ -112,6 +112,7 @@ class RNN(Layer):
         if isinstance(sequences, list | tuple):
             sequences, *initial_state = sequences
             mask = mask[0] if isinstance(mask, list | tuple) else mask
+        mask = None if mask is None else f.cast(mask, "bool")
         if self.unroll and not isinstance(sequences.shape[1], int):
             raise ShapeError(f"{type(self).__name__}(unroll=True) needs a known number of time steps.")
         start = self._start(sequences, initial_state)
@@ -124,9 +125,9 @@ class RNN(Layer):
         """The states to begin with, in the cell's structure."""
         states = self.get_initial_state(x.shape[0])
         expected = list(flat(states))
-        if given is None and self.stateful:
-            limit_batch(self.states[0].shape[0], self)
-            given = [_rows(state, x.shape[0]) for state in self.states]
+        if self.states:
+            limit_batch(len(self.states[0]), self)
+            given = [_rows(state, x.shape[0]) for state in self.states] if given is None else given
         if given is None:
             return states
         found = list(flat(given))
@@ -181,6 +182,14 @@ class RNN(Layer):
 def _time_first(x: Value) -> Value:
     """x with its first two axes exchanged."""
     return f.transpose(x, (1, 0, *range(2, x.ndim)))
+
+
+def _numbers(values: Iterable[Value]) -> list[np.ndarray]:
+    """The arrays of values that depend on no input."""
+    outputs = tuple((str(i), value) for i, value in enumerate(values))
+    state = tuple(v for v in topological([v for _, v in outputs]) if isinstance(v, Variable))
+    found, _ = evaluate(Graph("states", (), state, outputs), {v.label: v.array for v in state})
+    return [np.array(array) for array in found.values()]  # equal values are one array there
 
 
 def _rows(x: Value, count: Any) -> Value:

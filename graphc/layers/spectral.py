@@ -37,6 +37,7 @@ class SpectralNormalization(Wrapper):
             raise ShapeError(f"{type(self.layer).__name__} has no kernel or embeddings to normalize.")
         self._weight = found[0]
         kernel = getattr(self.layer, self._weight)
+        self._own.append(kernel)  # Keras counts it as this layer's too, and has it twice in files
         self.vector_u = self.add_weight((1, kernel.shape[-1]), initializers.TruncatedNormal(stddev=0.02),
                                         trainable=False, name="vector_u")
         self._rule = _AfterMove(kernel.constraint)

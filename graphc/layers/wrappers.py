@@ -27,11 +27,15 @@ class Wrapper(Layer):
         build_part(self.layer, input_shape)
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Wrapper:
-        return cls(**{name: revived(value) if name.endswith("layer") else value for name, value in config.items()})
+    def from_config(cls, config: dict[str, Any]) -> Layer:
+        return cls(**_with_layers(config))
 
 
-def _layer(owner: Layer, given: Any) -> Layer:
+def _with_layers(config: dict[str, Any]) -> dict[str, Any]:
+    return {name: revived(value) if name.endswith("layer") else value for name, value in config.items()}
+
+
+def _layer(owner: Layer, given: Any) -> Any:
     if not isinstance(given, Layer):
         raise TypeError(f"{type(owner).__name__} wraps a layer, received {given!r}.")
     return given
@@ -98,17 +102,16 @@ class Bidirectional(Layer):
         if merge_mode is not None:
             choose("merge_mode", merge_mode, _MERGES)
         self.merge_mode = merge_mode
-        _layer(self, layer)
-        self.forward_layer = like(layer, name=f"forward_{layer.name.removeprefix('forward_')}")
+        self.forward_layer: Any = like(_layer(self, layer), name=f"forward_{layer.name.removeprefix('forward_')}")
         name = f"backward_{layer.name.removeprefix('backward_')}"
-        self.backward_layer = like(layer, name=name, go_backwards=True) if backward_layer is None else _layer(
+        self.backward_layer: Any = like(layer, name=name, go_backwards=True) if backward_layer is None else _layer(
             self, backward_layer)
         self._check()
         for part in (self.forward_layer, self.backward_layer):
             if hasattr(part, "zero_output_for_mask"):
                 part.zero_output_for_mask = part.return_sequences
-        self.return_sequences, self.return_state = layer.return_sequences, layer.return_state
-        self.stateful = layer.stateful
+        self.return_sequences = self.forward_layer.return_sequences
+        self.return_state, self.stateful = self.forward_layer.return_state, self.forward_layer.stateful
         self._first_weights = weights
 
     def _check(self) -> None:
@@ -167,10 +170,12 @@ class Bidirectional(Layer):
         del config["weights"]
         return config | {"layer": describe(self.forward_layer), "backward_layer": describe(self.backward_layer)}
 
-    from_config = classmethod(Wrapper.from_config.__func__)
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Layer:
+        return cls(**_with_layers(config))
 
 
-def like(layer: Layer, **changes: Any) -> Layer:
+def like(layer: Layer, **changes: Any) -> Any:
     """A layer of the same options without its weights, but for some changes; layers inside are new too."""
     config = layer.get_config() | changes
     for name in config:

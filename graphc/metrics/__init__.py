@@ -43,6 +43,13 @@ class _Deferred(Metric):
             return SparseCategoricalAccuracy(self.name)
         return CategoricalAccuracy(self.name)
 
+    def sums(self, y_true: Value, y_pred: Value, sample_weight: Value | None = None) -> tuple[Value, ...]:
+        self._resolved = self.resolve(y_true, y_pred)
+        return self._resolved.sums(y_true, y_pred, sample_weight)
+
+    def compute(self, totals: Any, samples: int) -> Any:
+        return self._resolved.compute(totals, samples)
+
 
 # MeanMetricWrapper, Mean and Sum are no metrics of labels and predictions by themselves
 _NAMED = {name: c for name, c in _CLASSES.items() if name not in ("MeanMetricWrapper", "Mean", "Sum")}

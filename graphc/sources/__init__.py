@@ -15,10 +15,10 @@ import numpy as np
 from graphc.ir.errors import ShapeError
 from graphc.sources.pydataset import PyDataset
 from graphc.sources.rows import Rows, count_rows, is_on_disk, read_rows
-from graphc.sources.streams import Stream, is_stream, unpack
+from graphc.sources.streams import Stream, is_stream, unpack_batch
 from graphc.sources.structure import arrays_in, map_arrays, plain
 
-__all__ = ["PyDataset", "Rows", "Source", "Stream", "is_stream", "open_source", "plain", "unpack"]
+__all__ = ["PyDataset", "Rows", "Source", "Stream", "is_stream", "open_source", "plain", "unpack_batch"]
 
 Source = Rows | Stream
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import suppress
 from queue import Empty, Queue
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ class _End:
         self.error = error
 
 
-def background(items: Iterable[T], ahead: int = 1) -> Iterator[T]:
+def background(items: Iterable[T], ahead: int = 1) -> Generator[T]:
     """The items, made in a thread of their own, `ahead` of them before they are asked for.
 
     An error comes out where its item would have, with its own traceback. Closing the iterator ends the thread: a

@@ -22,7 +22,7 @@ class PyDataset:
     """
 
     def __init__(self, workers: int = 1, use_multiprocessing: bool = False, max_queue_size: int = 10):
-        self._options = workers, use_multiprocessing, max_queue_size
+        self._fetching_options = workers, use_multiprocessing, max_queue_size
 
     @property
     def workers(self) -> int:
@@ -31,7 +31,7 @@ class PyDataset:
 
     @workers.setter
     def workers(self, value: int) -> None:
-        self._options = value, *self._fetching[1:]
+        self._fetching_options = value, *self._fetching[1:]
 
     @property
     def use_multiprocessing(self) -> bool:
@@ -40,7 +40,7 @@ class PyDataset:
 
     @use_multiprocessing.setter
     def use_multiprocessing(self, value: bool) -> None:
-        self._options = self._fetching[0], value, self._fetching[2]
+        self._fetching_options = self._fetching[0], value, self._fetching[2]
 
     @property
     def max_queue_size(self) -> int:
@@ -49,15 +49,15 @@ class PyDataset:
 
     @max_queue_size.setter
     def max_queue_size(self, value: int) -> None:
-        self._options = *self._fetching[:2], value
+        self._fetching_options = *self._fetching[:2], value
 
     @property
     def _fetching(self) -> tuple[int, bool, int]:
-        if "_options" not in vars(self):
+        if "_fetching_options" not in vars(self):
             warnings.warn(f"{type(self).__name__}.__init__ should call super().__init__(**kwargs), which takes "
                           "workers, use_multiprocessing and max_queue_size.", stacklevel=3)
-            self._options = 1, False, 10
-        return self._options
+            self._fetching_options = 1, False, 10
+        return self._fetching_options
 
     def __getitem__(self, index: int) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no `__getitem__`: define __getitem__(self, index), which "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -22,9 +22,9 @@ Take = Callable[[Any], Arrays]
 class Rows:
     """Rows of arrays that are read, and converted to what a program takes, a part at a time.
 
-    `take` gives the arrays of some rows, by a slice or by their numbers. Where a program takes the arrays as they are,
-    `whole` are all of them, and a pass over the rows is one part: the program finds the rows itself. The next part is
-    made while the steps of this one run.
+    `take` gives the arrays of some rows, by a slice or by their numbers. `whole` are all arrays where they are in
+    memory: if a program takes them as they are, a pass over the rows is one part, and the program finds the rows
+    itself. Otherwise rows come from a disk, and the next part is read while the steps of this one run.
     """
 
     varies = once = exhausted = False
@@ -34,8 +34,10 @@ class Rows:
         if shuffle not in (True, False, "batch"):
             raise ValueError(f"shuffle={shuffle!r}: expected True, False or 'batch'.")
         self.take, self.rows, self.batch_size, self.shuffle, self.start = take, rows, batch_size, shuffle, start
-        self.whole, self.dtypes = whole, None
-        self._pace, self._order, self._done = Pace(), None, 0
+        self.whole = whole
+        self.dtypes: Sequence[np.dtype] = ()
+        self._pace, self._done = Pace(), 0
+        self._order: np.ndarray | None = None
         self.made: Any = (None,)  # what was made for it, and what it depends on
         self._first: Arrays | None = None
 
@@ -70,7 +72,7 @@ class Rows:
     def close(self) -> None:
         """Let go of what a pass holds; nothing here."""
 
-    def epoch(self, steps: int | None = None, skip: int = 0) -> Iterator[Batches]:
+    def epoch(self, steps: int | None = None, skip: int = 0) -> Generator[Batches]:
         """The next `steps` batches of a pass, but for the first `skip`; all batches of a new one without a number."""
         if steps is None or self._done >= self.batches:
             self._done = 0
@@ -79,7 +81,6 @@ class Rows:
         first = self._done + skip
         self._done = self.batches if steps is None else min(self.batches, self._done + steps)
         begin, end = first * self.batch_size, min(self._done * self.batch_size, self.rows)
-        assert self.dtypes is not None
         if begin >= end:
             return
         if self.whole is not None and all(map(is_ready, self.whole, self.dtypes)):
@@ -93,20 +94,23 @@ class Rows:
             yield self._part(begin, end)
             return
         parts = (self._part(at, min(at + each, end)) for at in range(begin, end, each))
-        with closing(background(parts)) as made:  # type: ignore[type-var]
+        if self.whole is not None:  # a thread would take from the step the cores that it runs on
+            yield from parts
+            return
+        with closing(background(parts)) as made:
             yield from made
 
     def _part(self, begin: int, end: int) -> Batches:
         at: Any = slice(self.start + begin, self.start + end)
         if self._order is not None:
             at = self._order[begin:end] + self.start
-        arrays = [ready(a, d) for a, d in zip(self.take(at), self.dtypes, strict=True)]  # type: ignore[arg-type]
+        arrays = [ready(a, d) for a, d in zip(self.take(at), self.dtypes, strict=True)]
         return Batches(arrays, self.batch_size, None, self._pace)
 
     def _rows_of_a_part(self) -> int:
         """A number of whole batches."""
         arrays = self.whole or self.take(slice(self.start, self.start + 1))
-        row = sum(a[:1].size * d.itemsize for a, d in zip(arrays, self.dtypes, strict=True))  # type: ignore[arg-type]
+        row = sum(a[:1].size * d.itemsize for a, d in zip(arrays, self.dtypes, strict=True))
         return self.batch_size * max(1, PART // max(1, self.batch_size * row))
 
     def _new_order(self) -> np.ndarray | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from itertools import chain, islice
 from typing import Any
@@ -14,7 +14,7 @@ from graphc.sources.background import background
 from graphc.sources.pydataset import PyDataset, fetched
 from graphc.sources.structure import plain
 
-__all__ = ["Stream", "is_stream", "unpack"]
+__all__ = ["Stream", "is_stream", "unpack_batch"]
 
 Arrays = tuple[np.ndarray, ...]
 _KINDS = "x, (x,), (x, y) or (x, y, sample_weight)"
@@ -31,14 +31,14 @@ def is_stream(x: Any) -> bool:
     return hasattr(x, "__iter__") or (hasattr(x, "__getitem__") and hasattr(x, "__len__"))
 
 
-def unpack(batch: Any, who: str) -> tuple[Any, Any, Any]:
+def unpack_batch(batch: Any, who: str) -> tuple[Any, Any, Any]:
     """The inputs, labels and weights of one batch as generators and validation_data give it."""
     if not isinstance(batch, list | tuple):
         return batch, None, None
     if not 1 <= len(batch) <= 3:
         raise ValueError(f"{who} a {type(batch).__name__} of {len(batch)} items, expected {_KINDS}. Put several inputs "
                          "or outputs of a model into a list, tuple or dict of their own.")
-    x, y, weights = *batch, *[None] * (3 - len(batch))
+    x, y, weights = (*batch, None, None)[:3]
     return x, y, weights
 
 
@@ -55,10 +55,10 @@ class Stream:
         self.data, self.flatten, self.who, self.shuffle = data, flatten, who, shuffle
         self.once = hasattr(data, "__next__") and not isinstance(data, PyDataset)
         self.batches = _length(data)
-        self.dtypes: list[np.dtype] | None = None
+        self.dtypes: Sequence[np.dtype] = ()
         self.exhausted = False
-        self._iterator: Iterator[Any] | None = None  # of the present pass
-        self._started: Any = None  # the same without a batch that was looked at
+        self._iterator: Any = None  # of the present pass
+        self._ahead: list[Any] = []  # the batch that was looked at and comes next
         self._passed = 0  # batches of the pass in epochs that are over
         self.made: Any = (None,)  # what was made for it, and what it depends on
         self._first: Arrays | None = None
@@ -76,27 +76,29 @@ class Stream:
             if self.batches == 0:
                 raise self._empty()
             return self.data[0]  # so `on_epoch_begin` comes before anything of the epoch
-        iterator = self._start()
-        try:
-            batch = next(iterator)
-        except StopIteration:
-            raise self._empty() from None
-        self._iterator = chain([batch], iterator)
-        return batch
+        self._start()
+        self._ahead = list(islice(self._iterator, 1))
+        if not self._ahead:
+            raise self._empty()
+        return self._ahead[0]
 
-    def epoch(self, steps: int | None = None, skip: int = 0) -> Iterator[Batches]:
+    def epoch(self, steps: int | None = None, skip: int = 0) -> Generator[Batches]:
         """The next `steps` batches, but for the first `skip`; without a number those that are left in the pass."""
-        iterator = self._go_on()
+        self._go_on()
+        iterator = chain(self._ahead, self._iterator)
+        self._ahead = []
         data = self.data if isinstance(self.data, PyDataset) else None
         if data is not None:
             data.on_epoch_begin()
         taken = skip
-        bounded = islice(iterator, skip, steps)
-        with closing(background(map(self._prepared, bounded))) as made:  # type: ignore[type-var]
-            for arrays in made:
-                taken += 1
-                yield Batches(arrays, max(1, len(arrays[0])), None, self._pace)
-        self._passed += taken
+        try:
+            parts = background(map(self._prepared, islice(iterator, skip, steps)))
+            with closing(parts) as made:
+                for arrays in made:
+                    taken += 1
+                    yield Batches(arrays, max(1, len(arrays[0])), None, self._pace)
+        finally:
+            self._passed += taken
         if steps is None or taken < steps:
             self.exhausted = self.once
             self.restart()
@@ -110,36 +112,35 @@ class Stream:
 
     def close(self) -> None:
         """End the workers of a pass."""
-        if isinstance(self.data, PyDataset) and self._started is not None:
+        if isinstance(self.data, PyDataset) and self._iterator is not None:
             with suppress(ValueError):  # its thread has not come back from fetching
-                self._started.close()
-        self._iterator = self._started = None
+                self._iterator.close()
+        self._iterator = None
 
-    def _go_on(self) -> Iterator[Any]:
-        """The iterator of the present pass, or of a new one where that is through."""
-        iterator = self._iterator
-        if iterator is not None and self._passed and not self.once and not isinstance(self.data, PyDataset):
-            batch = next(iterator, None)
-            iterator = None if batch is None else chain([batch], iterator)
-        if iterator is None or (not self.once and self._passed == self.batches):
-            iterator = self._start()
-        self._iterator = iterator
-        return iterator
+    def _go_on(self) -> None:
+        """Begin a new pass where the present one is through."""
+        again = not self.once and self._passed
+        if again and self.batches is None and self._iterator is not None and not isinstance(self.data, PyDataset):
+            self._ahead = list(islice(self._iterator, 1))  # only a look tells
+            again = not self._ahead
+        elif again:
+            again = self._passed == self.batches
+        if self._iterator is None or again:
+            self._start()
 
-    def _start(self) -> Iterator[Any]:
+    def _start(self) -> None:
         self.close()
-        self._passed = 0
-        self._started = fetched(self.data, self.shuffle) if isinstance(self.data, PyDataset) else iter(self.data)
-        return self._started
+        self._passed, self._ahead = 0, []
+        self._iterator = fetched(self.data, self.shuffle) if isinstance(self.data, PyDataset) else iter(self.data)
 
     def _prepared(self, batch: Any) -> Arrays:
         arrays = self._arrays(batch)
-        if self.dtypes is None or len(self.dtypes) != len(arrays):
+        if len(self.dtypes) != len(arrays):
             return arrays
         return tuple(map(ready, arrays, self.dtypes))
 
     def _arrays(self, batch: Any) -> Arrays:
-        return self.flatten(*unpack(plain(batch), self.who))
+        return self.flatten(*unpack_batch(plain(batch), self.who))
 
     def _empty(self) -> ValueError:
         return ValueError(f"{self.who} no batch: a generator or data set must give at least one.")

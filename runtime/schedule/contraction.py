@@ -26,6 +26,7 @@ from graphc.runtime.schedule.tile import (
 from graphc.runtime.targets.machine import Machine
 from graphc.runtime.transform import (
     Body,
+    Panels,
     conditions,
     distribute,
     guarded,
@@ -129,15 +130,23 @@ def apply(loops: Loops, machine: Machine) -> Loops:
     if copies:
         copies += (Barrier(),)
     few = all(isinstance(a.extent, int) for a in c.outputs) and volume(c.outputs) <= 1 << 18
-    if few and len(c.reduced) > 1 and isinstance(c.reduced[0].extent, Dim):
-        loops, _ = split_reduction(loops, c.reduced[0], CHUNKS, c.reduced[1:])
+    if few and len(c.reduced) > 1 and _long(c.reduced[0]):
+        side = tile.vectors * machine.lanes
+        panels = Panels(c.columns, v, side) if _worth_panels(c, v, side) else None
+        loops, _ = split_reduction(loops, c.reduced[0], CHUNKS, c.reduced[1:], panels)
         part, barrier, total = loops.body
-        clear = Axis(f"{v}z", v.extent)
-        parts = vectorise(_tiled((part,), c, tile, taps, v, machine), clear, machine.lanes)
+        parts = _tiled((part,), c, tile, taps, v, machine)
+        for a in {s.axis for s in walk(parts) if isinstance(s, For) and s.axis.name in (f"{v}z", f"{v}si", f"{v}sr")}:
+            parts = vectorise(parts, a, machine.lanes)
         body = (*parts, barrier, *vectorise((total,), v, machine.lanes))
     else:
         body = _tiled(loops.body, c, tile, taps, v, machine, by_columns=width > 0)
     return replace(loops, body=(*copies, *parallelise(body)))
+
+
+def _long(a: Axis) -> bool:
+    """Whether an axis can be cut into chunks for the threads."""
+    return isinstance(a.extent, Dim) or (isinstance(a.extent, int) and a.extent >= 2 * CHUNKS)
 
 
 def _taps(c: Contraction, tile: Tile) -> list[Axis] | None:
@@ -176,6 +185,16 @@ def _worth_packing(operand: Expr, c: Contraction, machine: Machine) -> bool:
     size = volume(operand.axes) * operand.dtype.size
     readers = volume([a for a in c.outputs if a not in operand.axes])
     return 2 * size >= machine.cache and readers >= READERS
+
+
+def _worth_panels(c: Contraction, v: Axis, width: int) -> bool:
+    """Whether a block of an operand has lines enough apart that its panels are worth a copy of their own.
+
+    As they stand, the lines of a panel lie a row apart and drive one another out of the cache.
+    """
+    assert isinstance(v.extent, int)
+    readers = volume([a for a in c.outputs if a not in c.columns.axes])
+    return _plain(c.columns) and v.extent >= 4 * width and readers >= READERS
 
 
 def _tiled(body: Body, c: Contraction, tile: Tile, taps: Sequence[Axis] | None, v: Axis, machine: Machine,

@@ -4,8 +4,9 @@
 blocks (arena regions and scratch are one block; inputs, state and outputs one each), then the symbolic sizes.
 
 A step that is profiled has one more block, with a row of `stamps` for each thread: the ticks (clock.py) at which the
-thread began each kernel, those at which it had done its part, and those of the end. A thread that is alone goes on at
-once, so it doesn't note when a part was done.
+thread began each kernel and each loop, those at which it had done its part, and those of the end. The kernels of a loop
+follow it, and keep the stamps of its last step. A thread that is alone goes on at once, so it doesn't note when a part
+was done.
 """
 
 from __future__ import annotations
@@ -107,8 +108,8 @@ def emit_step(instructions: Sequence[Instruction], blocks: int, sizes: Sequence[
               stamped: tuple[int, int, str] | None = None) -> str:
     """The text of a module with the function; it calls the kernels and BARRIER by name.
 
-    `stamped`: the step is profiled. The number of its first kernel or loop within the program, that of all of them, and
-    the text of the function `now` that reads the ticks; the last block is that of the stamps.
+    `stamped`: the step is profiled. The number of its first kernel or loop within the program, that of all of them,
+    and the text of the function `now` that reads the ticks; the last block is that of the stamps.
     """
     return _Emitter(blocks, sizes, stamped).module(instructions, name)
 
@@ -121,19 +122,14 @@ class _Emitter:
         self.lines: list[str] = []
         self.made: dict[object, str] = {}
         self.numbers: dict[int, str] = {}  # of the steps of the loops around
-        self.count = 0
+        self.count = self.entries = 0
 
     def module(self, instructions: Sequence[Instruction], name: str) -> str:
         calls = list(_calls(instructions))
         most, numbers = max([1, *(len(c.buffers) for c in calls)]), max(1, len(self.sizes))
         self.lines += [f"%buffers = alloca [{most} x ptr]", f"%sizes = alloca [{numbers} x i64]"]
-        parts = [i for i in instructions if not isinstance(i, Copy)]
-        for k, part in enumerate(parts):
-            self.stamp(2 * k)
-            self.instruction(part)
-            self.stamp(2 * k + 1)
-            self.barrier()
-        self.stamp(2 * len(parts))
+        self.sequence(instructions)
+        self.stamp(2 * self.entries)
         self.copies([i for i in instructions if isinstance(i, Copy)])
         kernels = dict.fromkeys(c.function for c in calls)
         return "\n".join([
@@ -145,10 +141,20 @@ class _Emitter:
 
     # --------------------------------------------------------------------------------------------- instructions
 
-    def instruction(self, part: Call | Repeat) -> None:
-        if isinstance(part, Repeat):
-            self.repeat(part)
-            return
+    def sequence(self, instructions: Sequence[Instruction]) -> None:
+        """Kernels and loops one after the other, with what a profile wants to know of them."""
+        for part in instructions:
+            if not isinstance(part, Copy):
+                entry, self.entries = self.entries, self.entries + 1
+                self.stamp(2 * entry)
+                if isinstance(part, Repeat):
+                    self.repeat(part)
+                    continue
+                self.call(part)
+                self.stamp(2 * entry + 1)
+                self.barrier()
+
+    def call(self, part: Call) -> None:
         for array, values in (("buffers", [f"ptr {self.address(b)}" for b in part.buffers]),
                               ("sizes", [f"i64 {self.size(n)}" for n in part.sizes])):
             for i, value in enumerate(values):
@@ -167,10 +173,7 @@ class _Emitter:
             last = self.put(("last", n), f"sub i64 {length}, 1")
             at = self.put(("number", n), f"sub i64 {last}, {at}")
         self.numbers[loop.level] = at
-        for part in loop.body:
-            if not isinstance(part, Copy):
-                self.instruction(part)
-                self.barrier()
+        self.sequence(loop.body)
         if copies := [part for part in loop.body if isinstance(part, Copy)]:
             self.copies(copies)
             self.barrier()

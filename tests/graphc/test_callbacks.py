@@ -234,6 +234,16 @@ def test_a_missing_monitor_is_a_warning():
             regression().fit(X, Y, verbose=0, callbacks=[callback])
 
 
+def test_names_of_keras_2():
+    stop = callbacks.EarlyStopping("val_acc", patience=1)
+    stop.set_model(regression())
+    stop.on_train_begin()
+    for epoch in range(3):
+        stop.on_epoch_end(epoch, {"val_accuracy": 0.5 - epoch})
+    assert stop.best == 0.5 and stop.model.stop_training
+    assert callbacks.ReduceLROnPlateau(epsilon=0.5).min_delta == 0.5
+
+
 def test_early_stopping_restores_though_it_does_not_stop():
     model, seen = regression(optimizer=graphc.optimizers.SGD(0.4)), []
     ear = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append((logs["loss"], model.get_weights())))

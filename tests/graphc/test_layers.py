@@ -15,7 +15,8 @@ from graphc.ir.errors import DTypeError, ShapeError
 from graphc.ir.types import parse_type
 from graphc.passes.pipeline import PIPELINE, run
 
-BASES = ("Layer", "Wrapper", "GRUCell", "LSTMCell", "SimpleRNNCell", "StackedRNNCells")  # test_cells has the cells
+CELLS = ("GRUCell", "LSTMCell", "SimpleRNNCell", "StackedRNNCells")  # which test_cells has
+BASES = ("InputSpec", "Layer", "Wrapper", *CELLS)
 PUBLIC = [getattr(layers, n) for n in layers.__all__ if isinstance(getattr(layers, n), type) and n not in BASES]
 EXAMPLE = re.compile(r"^\s*(\w+\(.*\))\((\w+\[[^()]*\])\) -> (.+)$")
 

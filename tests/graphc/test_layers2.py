@@ -16,8 +16,10 @@ import pytest
 import graphc
 from graphc import constraints, layers, regularizers
 from graphc.ir import functions as f
+from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Graph, topological
 from graphc.ir.tree import flat
+from graphc.runtime import counters
 from graphc.steps import bind, new_random_key, symbolic_input
 from graphc.tracing import Trace, tracing
 from graphc.variable import Variable
@@ -78,7 +80,8 @@ def outputs_and_gradients(name, case, cases):
 @pytest.mark.parametrize("name", our_cases.step_cases())
 def test_training_steps(name, cases):
     make, shape = our_cases.step_cases()[name]
-    x, y = cases.step_data(name, shape)
+    x, y = our_cases.step_data(name, cases, shape)
+    before = counters()["numpy_fallbacks"]
     inputs = graphc.Input(shape)
     model = graphc.Model(inputs, make(layers, inputs))
     model.compile(graphc.optimizers.SGD(0.1), loss="mse")
@@ -88,6 +91,7 @@ def test_training_steps(name, cases):
     np.testing.assert_allclose(in_a_row(model.get_weights()), results()[f"{name}.weights"], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(model.predict(x, verbose=0), results()[f"{name}.predictions"], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(model.evaluate(x, y, verbose=0), results()[f"{name}.evaluated"], rtol=1e-5)
+    assert counters()["numpy_fallbacks"] == before
 
 
 @pytest.mark.parametrize("name", our_cases.regularizer_cases())
@@ -134,3 +138,160 @@ def plain(value):
         config = {k: plain(v) for k, v in value["config"].items() if v is not None and k != "dtype"}
         return value["class_name"], config
     return round(value, 7) if isinstance(value, float) else value  # of which Keras rounds some to float32
+
+
+# --------------------------------------------------------------------------------------------------- random numbers
+
+def test_random_crop():
+    rows, columns = np.meshgrid(np.arange(6), np.arange(7), indexing="ij")
+    x = np.broadcast_to((rows * 10.0 + columns)[None, :, :, None], (400, 6, 7, 1)).astype(np.float32)
+    y = layers.RandomCrop(3, 4)(x)
+    assert y.shape == (400, 3, 4, 1)
+    corners = y[:, 0, 0, 0]
+    np.testing.assert_array_equal(y[..., 0] - corners[:, None, None],
+                                  np.broadcast_to(rows[:3, :4] * 10 + columns[:3, :4], (400, 3, 4)))
+    assert len(np.unique(corners)) == 16 and corners.max() == 33, "every place is drawn"
+    whole = layers.RandomCrop(3, 4)(x, training=False)
+    np.testing.assert_array_equal(whole, layers.Resizing(3, 4, crop_to_aspect_ratio=True)(x))
+    assert layers.RandomCrop(8, 4)(x).shape == (400, 8, 4, 1), "what is too small is enlarged"
+
+
+@pytest.mark.parametrize("layer", [layers.RandomRotation(0.3), layers.RandomCrop(4, 4)])
+def test_images_are_varied_one_by_one_in_training_only(layer, rng):
+    x = np.broadcast_to(rng.random((1, 5, 5, 2), np.float32), (40, 5, 5, 2))
+    y = layer(x)
+    assert np.abs(y - y[:1]).max((1, 2, 3))[1:].min() >= 0 and len(np.unique(y[:, 0, 0, 0])) > 3
+    still = layer(x, training=False)
+    np.testing.assert_array_equal(still, still[:1].repeat(40, 0))
+    model = graphc.Sequential([graphc.Input((5, 5, 2)), layer])
+    np.testing.assert_array_equal(model.predict(x, verbose=0), still)
+
+
+def test_formats_of_random_layers(rng):
+    x = rng.random((30, 4, 5, 3), np.float32)
+    first = np.moveaxis(x, -1, 1)
+    for make in (layers.RandomFlip, lambda **k: layers.RandomZoom(0.3, **k),
+                 lambda **k: layers.RandomRotation(0.1, **k), lambda **k: layers.RandomContrast(0.5, value_range=(0, 1), **k),
+                 lambda **k: layers.RandomCrop(2, 3, **k)):
+        graphc.utils.set_random_seed(3)
+        expected = make(seed=1)(x)
+        graphc.utils.set_random_seed(3)
+        np.testing.assert_allclose(np.moveaxis(make(seed=1, data_format="channels_first")(first), 1, -1), expected,
+                                   atol=1e-6)
+
+
+def test_shape_of_the_noise():
+    x = np.ones((200, 5, 6), np.float32)
+    y = layers.Dropout(0.5, noise_shape=(None, 1, 6))(x, training=True)
+    np.testing.assert_array_equal(np.ptp(y, 1), 0)
+    assert abs((y == 0).mean() - 0.5) < 0.05
+    z = layers.AlphaDropout(0.5, noise_shape=[None, 5, 1])(x, training=True)
+    np.testing.assert_array_equal(np.ptp(z, 2), 0)
+    images = np.ones((50, 6, 3, 3), np.float32)
+    first = layers.SpatialDropout2D(0.5, data_format="channels_first")(images, training=True)
+    np.testing.assert_array_equal(np.ptp(first, (2, 3)), 0)
+
+
+def test_dropout_of_attention_keeps_the_mean():
+    layer = layers.MultiHeadAttention(2, 4, dropout=0.5)
+    x = np.random.default_rng(0).standard_normal((2, 30, 8)).astype(np.float32)
+    still, first, second = layer(x, x), layer(x, x, training=True), layer(x, x, training=True)
+    assert np.abs(first - second).max() > 1e-3 and np.abs(still - layer(x, x)).max() == 0
+    many = np.mean([layer(x, x, training=True) for _ in range(50)], 0)
+    np.testing.assert_allclose(many, still, atol=0.3)
+
+
+# ------------------------------------------------------------------------------------------------------ resampling
+
+def test_bicubic_of_a_line_is_the_line():
+    x = np.broadcast_to(np.arange(8, dtype=np.float32)[None, :, None, None], (1, 8, 3, 1))
+    y = layers.Resizing(16, 3, interpolation="bicubic")(x)[0, 4:12, 0, 0]
+    np.testing.assert_allclose(y, np.arange(4, 12) / 2 - 0.25, atol=1e-5)
+    for name in ("lanczos3", "lanczos5"):
+        same = layers.Resizing(8, 3, interpolation=name)(x)
+        np.testing.assert_allclose(same, x, atol=1e-5)
+
+
+def test_resizing_of_any_size():
+    inputs = graphc.Input((None, None, 2))
+    model = graphc.Model(inputs, layers.Resizing(4, 5)(inputs))
+    for shape in ((3, 6, 7, 2), (2, 2, 9, 2)):
+        x = np.random.default_rng(1).random(shape, np.float32)
+        np.testing.assert_allclose(model.predict(x, verbose=0), layers.Resizing(4, 5)(x), atol=1e-6)
+
+
+# --------------------------------------------------------------------------------------------- functions and rules
+
+def test_functions_as_layers(tmp_path):
+    def shifted(x, by):
+        return x * 2.0 + by
+
+    model = graphc.Sequential([graphc.Input((3,)), layers.Lambda(shifted, arguments={"by": 1.0}), layers.Dense(2)])
+    x = np.ones((4, 3), np.float32)
+    expected = model.predict(x, verbose=0)
+    model.save(tmp_path / "m.keras")
+    with pytest.raises(Exception, match="shifted"):
+        graphc.models.load_model(tmp_path / "m.keras")
+    again = graphc.models.load_model(tmp_path / "m.keras", custom_objects={"shifted": shifted})
+    np.testing.assert_array_equal(again.predict(x, verbose=0), expected)
+    with pytest.raises(ValueError, match="no name to write down"):
+        layers.Lambda(lambda x: x).get_config()
+    twice = layers.Lambda(lambda x, training=False: x * (2.0 if training else 1.0))
+    np.testing.assert_array_equal(twice(x, training=True), 2 * x)
+
+
+def test_input_spec():
+    class Pairs(layers.Layer):
+        def __init__(self, spec, **kwargs):
+            super().__init__(**kwargs)
+            self.input_spec = spec
+
+        def call(self, inputs):
+            return inputs
+
+    for spec, wrong, message in ((layers.InputSpec(ndim=3), (2, 3), "needs 3 axes"),
+                                 (layers.InputSpec(min_ndim=3), (2, 3), "at least 3 axes"),
+                                 (layers.InputSpec(max_ndim=1), (2, 3), "at most 1 axes"),
+                                 (layers.InputSpec(axes={-1: 4}), (2, 3), "extent 4 along axis -1"),
+                                 (layers.InputSpec(shape=(None, 4)), (2, 3), "extent 4 along axis 1")):
+        with pytest.raises(ShapeError, match=message):
+            Pairs(spec)(np.ones(wrong))
+    fits = Pairs(layers.InputSpec(shape=(None, 3, 1), allow_last_axis_squeeze=True))
+    assert fits(np.ones((2, 3))).shape == (2, 3)
+
+
+def test_spectral_normalization_survives_pickling_and_freezing(rng):
+    import pickle
+
+    inner = layers.Dense(3, kernel_constraint="non_neg")
+    model = graphc.Sequential([graphc.Input((4,)), layers.SpectralNormalization(inner, power_iterations=5)])
+    model.compile("sgd", "mse")
+    x, y = rng.standard_normal((8, 4), np.float32), rng.standard_normal((8, 3), np.float32)
+    model.fit(x, y, epochs=2, verbose=0)
+    assert (inner.kernel.numpy() >= 0).all()
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict(x, verbose=0), model.predict(x, verbose=0))
+    inner.trainable = False
+    model.compile("sgd", "mse")
+    for _ in range(5):
+        model.train_on_batch(x, y)
+    assert abs(np.linalg.svd(inner.kernel.numpy())[1][0] - 1) < 1e-3
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: regularizers.L2(-1), "a number from 0 on"),
+    (lambda: regularizers.get("l3"), "Did you mean 'l1'"),
+    (lambda: constraints.get("maxnorm"), "Did you mean"),
+    (lambda: layers.Dense(2, kernel_regularizer=3), "function of a weight"),
+    (lambda: layers.MultiHeadAttention(2, 0), "positive integer"),
+    (lambda: layers.MultiHeadAttention(2, 3, flash_attention=True), "no such kernels"),
+    (lambda: layers.GroupQueryAttention(2, 3, 2), "don't divide"),
+    (lambda: layers.Attention(score_mode="cosine"), "'dot' or 'concat'"),
+    (lambda: layers.EinsumDense("ab->b", 3), "expected 'ab,bc->ac'"),
+    (lambda: layers.Resizing(3, 3, crop_to_aspect_ratio=True, pad_to_aspect_ratio=True), "only one of the two"),
+    (lambda: layers.Discretization(), "one of the two"),
+    (lambda: layers.RandomRotation(2.0), "from -1 to 1"),
+])
+def test_wrong_options(make, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        make()

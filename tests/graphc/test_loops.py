@@ -49,7 +49,7 @@ def alike(got, expected, where=""):
 
 
 @pytest.mark.parametrize("name", ["hooks", "stopping", "frequencies", "early_stopping", "reduce_on_plateau",
-                                  "schedules"])
+                                  "schedules", "averages"])
 def test_as_keras(name, cases, keras_did):
     alike(getattr(cases, name)(graphc), keras_did[name], name)
 

@@ -7,10 +7,10 @@ import warnings
 
 import numpy as np
 import pytest
-from test_sequences import results, sequence_cases
+from test_sequences import FIXTURES, in_a_row, results, sequence_cases
 
 import graphc
-from graphc import layers
+from graphc import layers, ops
 from graphc.ir.errors import ShapeError
 from graphc.runtime import counters
 
@@ -107,7 +107,7 @@ def test_stateful_model_as_keras(cases):
              model.predict(x[8:16], batch_size=8, verbose=0)]
     model.layers[0].reset_state()
     found += [model.predict(x[:8], batch_size=8, verbose=0), *model.layers[0].states]
-    np.testing.assert_allclose(np.concatenate([np.ravel(a) for a in found]), results()["stateful"], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(in_a_row(found), results()["stateful"], rtol=1e-5, atol=1e-5)
 
 
 def test_states_survive_until_they_are_reset(x):
@@ -142,10 +142,29 @@ def test_stateful_layers_around_and_in_functional_models(x):
     both.reset_state()
     model.layers[-1].reset_state()
     np.testing.assert_allclose(model.predict(x, verbose=0), first, rtol=1e-5)
-    with pytest.raises(ValueError, match=r"batch of 3 rows, expected 4: the stateful layer 'bidirectional|forward_lstm'"):
+    graphc.Sequential([model, layers.Dense(1)]).reset_states()
+    np.testing.assert_allclose(model.predict(x, verbose=0), first, rtol=1e-5)
+    with pytest.raises(ValueError, match="batch of 3 rows, expected 4: the stateful layer 'forward_lstm'"):
         model.predict(x[:3], verbose=0)
+    first = layers.SimpleRNN(2, stateful=True, batch_input_shape=(4, None, 3))
+    assert graphc.Sequential([first]).input_shape == (4, None, 3) and first.states[0].shape == (4, 2)
     directly = layers.SimpleRNN(2, stateful=True)
     assert np.abs(directly(x) - directly(x)).max() > 1e-5
+
+
+def test_cells_say_what_states_begin_with(x):
+    class Cell(layers.SimpleRNNCell):
+        def get_initial_state(self, batch_size=None):
+            return [ops.full((batch_size, self.units), 1.0)]
+
+    cell = Cell(2)
+    found = layers.RNN(cell)(x)
+    np.testing.assert_allclose(layers.RNN(cell)(x, initial_state=np.ones((4, 2))), found, rtol=1e-6)
+    kept = layers.RNN(cell, stateful=True)
+    np.testing.assert_allclose(kept(x), found, rtol=1e-6)
+    mask = np.ones((4, 5), int)
+    np.testing.assert_allclose(layers.RNN(cell)(x, mask=mask), found, rtol=1e-6)
+    np.testing.assert_allclose(layers.RNN(cell, return_sequences=True)(x, mask=mask * 0), 0)
 
 
 def test_first_states(x):
@@ -238,6 +257,12 @@ def test_files_keep_recurrent_models(x, tmp_path):
     model.save(tmp_path / "model.keras")
     again = graphc.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(again.predict(x, verbose=0), model.predict(x, verbose=0))
+
+
+def test_a_file_of_keras():
+    model = graphc.models.load_model(FIXTURES / "sequences.keras")
+    ids, _ = sequence_cases.step_data("file", (6,), True)
+    np.testing.assert_allclose(model.predict(ids, verbose=0), results()["saved"], rtol=1e-5, atol=1e-5)
 
 
 # ------------------------------------------------------------------------------------------------------------- errors

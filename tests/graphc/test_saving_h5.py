@@ -1,4 +1,4 @@
-"""Whole models in `.h5` files: Keras's are read with all that is in them, graphc's come back, hostile ones are refused."""
+"""Whole models in `.h5` files: Keras's are read with all in them, graphc's come back, hostile ones are refused."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def on_numpy():
 @pytest.mark.parametrize("name", ["dense", "functional"])
 def test_a_file_of_keras(name, keras_result, tmp_path):
     known = keras_result("h5")
-    model = graphc.models.load_model(FILES / f"{name}.h5")
-    for model in (model, _again(model, tmp_path)):
+    read = graphc.models.load_model(FILES / f"{name}.h5")
+    for model in (read, _again(read, tmp_path)):
         np.testing.assert_allclose(model.predict(known["x"], verbose=0), known[f"{name}.predictions"], atol=1e-6)
         np.testing.assert_allclose(model.evaluate(known["x"], known["y"], verbose=0), known[f"{name}.evaluation"],
                                    atol=1e-5)

@@ -16,6 +16,7 @@ from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Graph, topological
 from graphc.ir.tree import flat
 from graphc.padding import pad_sequences
+from graphc.runtime import counters
 from graphc.steps import bind, new_random_key, symbolic_input
 from graphc.tracing import Trace, tracing
 from graphc.variable import Variable
@@ -36,14 +37,23 @@ def in_a_row(arrays):
     return np.concatenate([np.ravel(a) for a in arrays])
 
 
-@pytest.mark.parametrize("name", [
-    pytest.param(name, marks=[pytest.mark.slow] if i % 4 else [])
-    for i, name in enumerate(sequence_cases.layer_cases())])
+@pytest.mark.parametrize("name", sequence_cases.layer_cases())
 def test_layer_output_and_gradients(name, cases):
-    case = sequence_cases.layer_cases()[name]
     with graphc.config(backend="numpy"):
-        np.testing.assert_allclose(outputs_and_gradients(name, case, cases), results()[f"layer.{name}"], rtol=1e-5,
-                                   atol=1e-5)
+        compare(name, cases)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if i % 8 else [])
+                                  for i, name in enumerate(sequence_cases.layer_cases())])
+def test_layer_output_and_gradients_natively(name, cases):
+    before = counters()["numpy_fallbacks"]
+    compare(name, cases)
+    assert counters()["numpy_fallbacks"] == before
+
+
+def compare(name, cases):
+    found = outputs_and_gradients(name, sequence_cases.layer_cases()[name], cases)
+    np.testing.assert_allclose(found, results()[f"layer.{name}"], rtol=1e-5, atol=1e-5)
 
 
 def outputs_and_gradients(name, case, cases):
@@ -75,6 +85,7 @@ def outputs_and_gradients(name, case, cases):
 @pytest.mark.parametrize("name", sequence_cases.step_cases())
 def test_training_steps(name, cases):
     make, shape, integers = sequence_cases.step_cases()[name]
+    before = counters()["numpy_fallbacks"]
     x, y = sequence_cases.step_data(name, shape, integers)
     model = graphc.Sequential([graphc.Input(shape, dtype="int32" if integers else "float32"), *make(layers)])
     model.compile(graphc.optimizers.SGD(0.1), loss="mse")
@@ -83,6 +94,7 @@ def test_training_steps(name, cases):
     np.testing.assert_allclose(losses, results()[f"{name}.losses"], rtol=1e-5)
     np.testing.assert_allclose(in_a_row(model.get_weights()), results()[f"{name}.weights"], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(model.predict(x, verbose=0), results()[f"{name}.predictions"], rtol=1e-5, atol=1e-5)
+    assert counters()["numpy_fallbacks"] == before
 
 
 @pytest.mark.parametrize("name", sequence_cases.sequence_cases())

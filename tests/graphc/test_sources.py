@@ -185,6 +185,12 @@ def test_predict_takes_the_inputs_of_batches():
         model.predict(iter([(X, X, X, X)]), verbose=0)
 
 
+def test_predictions_of_different_shapes_make_no_array():
+    model = graphc.Sequential([graphc.Input((None, 1)), layers.Conv1D(1, 1)])
+    with pytest.raises(ShapeError, match=r"predict_on_batch for each"):
+        model.predict((np.ones((2, n, 1), np.float32) for n in (3, 4)), verbose=0)
+
+
 def test_tensors_of_other_frameworks():
     class Tensor:
         shape = (8, 3)
@@ -339,3 +345,27 @@ def test_stopping_in_the_middle_of_an_endless_source():
 def test_progress_of_unknown_length(capsys):
     regression().fit(Pages()[i] for i in range(4))
     assert capsys.readouterr().out.splitlines()[1].startswith("4/4 [=")
+
+
+def test_an_iterable_of_unknown_length_goes_on_and_begins_again():
+    class Endless:
+        def __init__(self, number):
+            self.number, self.passes = number, 0
+
+        def __iter__(self):
+            self.passes += 1
+            return (Pages()[i] for i in range(self.number))
+
+    source, seen = Endless(4), []
+    ear = graphc.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: seen.append(0),
+                                          on_train_batch_end=lambda batch, logs: seen.__setitem__(-1, batch + 1))
+    model = regression()
+    model.fit(source, epochs=5, steps_per_epoch=2, verbose=0, callbacks=[ear])
+    assert seen == [2] * 5 and source.passes == 3
+    seen.clear()
+    with pytest.warns(UserWarning, match="an epoch had 1 batches instead of 3"):
+        model.fit(Endless(4), epochs=3, steps_per_epoch=3, verbose=0, callbacks=[ear])
+    assert seen == [3, 1, 3]
+    seen.clear()
+    model.fit(Endless(3), epochs=2, verbose=0, callbacks=[ear], validation_data=Endless(2), validation_steps=1)
+    assert seen == [3, 3] and len(model.history.history["val_loss"]) == 2

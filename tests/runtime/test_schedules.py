@@ -95,6 +95,7 @@ KERNELS = {
     "rows shared by columns": lambda: (f.einsum("nvk,kv->nv", x(N, 24, 9), w(9, 24)),),
     "flat rows@b": lambda: (f.reshape(x(N, 12, 8), (-1, 8)) @ w(8, 20),),
     "batched, known": lambda: (f.einsum("bki,bkj->bij", x(3, 5, 4), f.input("v", (3, 5, 18))),),
+    "weights over steps": lambda: (f.sum(f.einsum("tng,tnf->tfg", f.input("g", (40, N, 150)), x(40, N, 130)), 0),),
     "dense": lambda: (f.relu(x(N, 30) @ w(30, 24) + f.input("b", (24,))),),
     "dense tanh 1": lambda: (f.tanh(x(N, 30) @ w(30, 1) + f.input("b", (1,))),),
     "scaled operands": lambda: ((x(N, 30) * 0.5) @ f.exp(w(30, 24) * 0.1),),

@@ -1,0 +1,83 @@
+"""Gradients for training loops of the user's own: `graphc.value_and_grad`.
+
+The function is called once with symbolic values; what it computes and its gradients become a program, as the steps of
+`fit` do. Inside a step that is being traced (`Model.train_step`) they become a part of that step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.data import as_array
+from graphc.ir import functions as f
+from graphc.ir.errors import ShapeError
+from graphc.ir.graph import Value
+from graphc.nests import flat, mapped, structured
+from graphc.ports import kept
+from graphc.steps import bind, graph_of, new_random_key, symbolic_input
+from graphc.tracing import Trace, current_trace, tracing
+from graphc.variable import Variable
+
+__all__ = ["value_and_grad"]
+
+
+def value_and_grad(function: Callable[..., Any], variables: Sequence[Variable] | Variable | None = None,
+                   has_aux: bool = False) -> Callable[..., tuple[Any, Any]]:
+    """A function that gives what `function` gives, one number, and its gradients by the variables.
+
+    `function` is written with layers, losses and `graphc.ops`. Gradients have the structure of `variables`; without
+    any they are those by the first argument. With `has_aux` it gives a pair, the number and anything else, such as
+    predictions, which is passed on. On arrays it is compiled once for each kind of arguments, so what it reads besides
+    its arguments and variables is read then. Statistics that layers keep in training change as in `fit`.
+
+        step = graphc.value_and_grad(lambda x, y: loss(y, model(x, training=True)), model.trainable_weights)
+        value, gradients = step(x, y)
+        optimizer.apply(gradients, model.trainable_weights)
+    """
+    programs: dict[Any, Any] = {}
+    key = new_random_key()
+
+    def traced(args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, Any]:
+        result = function(*args, **options)
+        loss = result[0] if has_aux else result
+        if not isinstance(loss, Value) or loss.ndim:
+            kind = loss.type if isinstance(loss, Value) else type(loss).__name__
+            hint = " With has_aux=True it gives a pair." if isinstance(loss, tuple) else ""
+            raise ShapeError(f"value_and_grad: the function gave {kind}, expected one number, f32[].{hint} Reduce it "
+                             "with graphc.ops.mean or sum.")
+        wrt = args[0] if variables is None else variables
+        return result, structured(wrt, f.gradient(loss, list(flat(wrt))))
+
+    def call(*args: Any, **options: Any) -> tuple[Any, Any]:
+        if current_trace() is not None:
+            return traced(args, options)
+        arrays = [as_array(a, kept(np.asarray(a).dtype), "value_and_grad received")
+                  for a in flat((args, options)) if _is_array(a)]
+        found = repr(mapped(lambda a: None if _is_array(a) else a, (args, options)))
+        kind = (found, *((a.shape[1:], a.ndim, a.dtype.str) for a in arrays))
+        if kind not in programs:
+            inputs = [symbolic_input(a.shape, a.dtype, f"x{i}") if a.ndim else f.input(f"x{i}", (), a.dtype)
+                      for i, a in enumerate(arrays)]
+            left = iter(inputs)
+            with tracing(Trace(True, key)) as trace:
+                results = traced(*mapped(lambda a: next(left) if _is_array(a) else a, (args, options)))
+            updates = [*trace.updates.items()]
+            if trace.streams:
+                updates.append((key, f.add(key, f.iota((2,), (0,), "u32"))))
+            outputs = tuple((f"r{i}", v) for i, v in enumerate(v for v in flat(results) if isinstance(v, Value)))
+            known = [key, *(v for v in flat(variables) if isinstance(v, Variable))]
+            programs[kind] = bind(graph_of("value_and_grad", known, tuple(inputs), outputs, tuple(updates))), results
+        program, results = programs[kind]
+        made = iter([np.array(a) for a in program(*arrays)])
+        return mapped(lambda v: next(made) if isinstance(v, Value) else v, results)
+
+    return call
+
+
+def _is_array(thing: Any) -> bool:
+    return hasattr(thing, "__array__") and not isinstance(thing, np.generic | type)
+
+
