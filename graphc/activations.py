@@ -1,39 +1,47 @@
-"""Activation functions over values. https://keras.io/api/layers/activations/"""
+"""Activation functions of values, and of arrays. https://keras.io/api/layers/activations/"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from graphc.eager import eager
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
-from graphc.ir.functions import elu, leaky_relu, log_softmax, relu6, selu, sigmoid, silu, softplus, softsign, tanh
 from graphc.ir.graph import Value
 from graphc.names import choose
 
-__all__ = ["celu", "elu", "exponential", "gelu", "get", "glu", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh",
-           "leaky_relu", "linear", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu", "serialize",
-           "sigmoid", "silu", "softmax", "softplus", "softsign", "swish", "tanh"]
+__all__ = ["celu", "deserialize", "elu", "exponential", "gelu", "get", "glu", "hard_shrink", "hard_sigmoid",
+           "hard_silu", "hard_swish", "hard_tanh", "leaky_relu", "linear", "log_sigmoid", "log_softmax", "mish", "relu",
+           "relu6", "selu", "serialize", "sigmoid", "silu", "soft_shrink", "softmax", "softplus", "softsign",
+           "sparse_plus", "sparse_sigmoid", "squareplus", "swish", "tanh", "tanh_shrink", "threshold"]
 
-swish = silu
 Activation = Callable[[Value], Value]
+_activation = eager("x")
+
+elu, leaky_relu, log_softmax, relu6, selu = map(_activation, (f.elu, f.leaky_relu, f.log_softmax, f.relu6, f.selu))
+sigmoid, silu, softplus, softsign, tanh = map(_activation, (f.sigmoid, f.silu, f.softplus, f.softsign, f.tanh))
+swish = silu
 
 
+@_activation
 def linear(x: Value) -> Value:
     """x itself."""
     return x
 
 
+@_activation
 def relu(x: Value, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Value:
     """max(x, 0); with a slope below the threshold and a ceiling where they are given."""
     if not negative_slope and not threshold:
         result = f.relu(x)
     else:
         below = f.multiply(f.subtract(x, threshold), negative_slope) if negative_slope else f.zeros_like(x)
-        result = f.where(f.greater_equal(x, threshold), x, below)
+        result = f.where(f.greater(x, threshold), x, below)
     return result if max_value is None else f.minimum(result, max_value)
 
 
+@_activation
 def softmax(x: Value, axis: int = -1) -> Value:
     """exp(x) / sum(exp(x)) along an axis; needs at least two axes."""
     if x.ndim < 2:
@@ -41,21 +49,25 @@ def softmax(x: Value, axis: int = -1) -> Value:
     return f.softmax(x, axis)
 
 
+@_activation
 def gelu(x: Value, approximate: bool = False) -> Value:
     """x * P(Z <= x) of a standard normal Z."""
     return f.gelu(x, approximate)
 
 
+@_activation
 def exponential(x: Value) -> Value:
     """exp(x)."""
     return f.exp(x)
 
 
+@_activation
 def hard_sigmoid(x: Value) -> Value:
     """relu6(x + 3) / 6."""
     return f.divide(f.relu6(f.add(x, 3.0)), 6.0)
 
 
+@_activation
 def hard_silu(x: Value) -> Value:
     """x * relu6(x + 3) / 6."""
     return f.multiply(x, hard_sigmoid(x))
@@ -64,21 +76,25 @@ def hard_silu(x: Value) -> Value:
 hard_swish = hard_silu
 
 
+@_activation
 def hard_tanh(x: Value) -> Value:
     """x limited to the interval [-1, 1]."""
     return f.clip(x, -1.0, 1.0)
 
 
+@_activation
 def celu(x: Value, alpha: float = 1.0) -> Value:
     """x where positive, `alpha * (exp(x / alpha) - 1)` elsewhere."""
     return f.add(f.relu(x), f.multiply(alpha, f.subtract(f.exp(f.divide(f.minimum(x, 0.0), alpha)), 1.0)))
 
 
+@_activation
 def log_sigmoid(x: Value) -> Value:
     """log(sigmoid(x)), without rounding small probabilities to zero."""
     return f.negative(f.softplus(f.negative(x)))
 
 
+@_activation
 def glu(x: Value, axis: int = -1) -> Value:
     """One half of x along an axis times the sigmoid of the other half."""
     extent = x.shape[axis] if -x.ndim <= axis < x.ndim else None
@@ -89,18 +105,56 @@ def glu(x: Value, axis: int = -1) -> Value:
     return f.multiply(f.slice(x, (0,) * x.ndim, half), f.sigmoid(f.slice(x, start, half)))
 
 
+@_activation
 def mish(x: Value) -> Value:
     """x * tanh(softplus(x))."""
     return f.multiply(x, f.tanh(f.softplus(x)))
 
 
-_BY_NAME: dict[str, Activation] = {
-    "celu": celu, "elu": elu, "exponential": exponential, "gelu": gelu, "glu": glu, "hard_sigmoid": hard_sigmoid,
-    "hard_silu": hard_silu, "hard_swish": hard_swish, "hard_tanh": hard_tanh, "leaky_relu": leaky_relu,
-    "linear": linear, "log_sigmoid": log_sigmoid, "log_softmax": log_softmax, "mish": mish, "relu": relu,
-    "relu6": relu6, "selu": selu, "sigmoid": sigmoid, "silu": silu, "softmax": softmax, "softplus": softplus,
-    "softsign": softsign, "swish": swish, "tanh": tanh,
-}
+@_activation
+def tanh_shrink(x: Value) -> Value:
+    """x - tanh(x)."""
+    return f.subtract(x, f.tanh(x))
+
+
+@_activation
+def hard_shrink(x: Value, threshold: float = 0.5) -> Value:
+    """x where |x| is above the threshold, 0 elsewhere."""
+    return f.where(f.greater(f.absolute(x), threshold), x, 0.0)
+
+
+@_activation
+def soft_shrink(x: Value, threshold: float = 0.5) -> Value:
+    """x moved by the threshold towards 0, and 0 where it would pass it."""
+    return f.subtract(x, f.clip(x, -threshold, threshold))
+
+
+@_activation
+def threshold(x: Value, threshold: float, default_value: float) -> Value:
+    """x where it is above the threshold, the default elsewhere."""
+    return f.where(f.greater(x, threshold), x, default_value)
+
+
+@_activation
+def squareplus(x: Value, b: float = 4.0) -> Value:
+    """(x + sqrt(x**2 + b)) / 2."""
+    return f.multiply(f.add(x, f.sqrt(f.add(f.square(x), b))), 0.5)
+
+
+@_activation
+def sparse_plus(x: Value) -> Value:
+    """0 up to -1, x from 1 on, (x + 1)**2 / 4 in between."""
+    return f.where(f.greater(x, 1.0), x, f.multiply(f.square(f.add(f.clip(x, -1.0, 1.0), 1.0)), 0.25))
+
+
+@_activation
+def sparse_sigmoid(x: Value) -> Value:
+    """(x + 1) / 2, limited to the interval [0, 1]."""
+    return f.multiply(f.add(f.clip(x, -1.0, 1.0), 1.0), 0.5)
+
+
+_BY_NAME: dict[str, Activation] = {name: globals()[name] for name in __all__
+                                   if name not in ("deserialize", "get", "serialize")}
 
 
 def get(identifier: Any) -> Activation:
@@ -112,6 +166,9 @@ def get(identifier: Any) -> Activation:
     if callable(identifier):
         return identifier
     raise TypeError(f"An activation is a name, a function or None, received {identifier!r}.")
+
+
+deserialize = get
 
 
 def serialize(activation: Activation) -> str:

@@ -140,7 +140,7 @@ def _align_targets(data: Any, output: Shape, target: Any, who: str, layer: str) 
     """
     array = raw_array(data, who)
     loss = target.loss
-    if target.targets == "classes":
+    if loss is not None and loss.takes_classes(array.shape, output):
         return _classes(array, output, loss, who, layer)
     if _fits(array.shape[1:], output):
         return as_array(array, "f32", who)
@@ -167,12 +167,14 @@ def _classes(array: np.ndarray, output: Shape, loss: Any, who: str, layer: str) 
         if _fits(array.shape[1:], output):
             hint = " One-hot rows go with loss='categorical_crossentropy', or use y.argmax(-1)."
         raise ShapeError(f"{who} {describe(array)}, expected class numbers {_pattern(expected)} for {loss.name}.{hint}")
-    if array.size and count is not None:
-        kind = array.dtype.kind
+    ignored = getattr(loss, "ignore_class", None)
+    known = array if ignored is None else array[array != ignored]
+    if known.size and count is not None:
+        kind = known.dtype.kind
         # as a number without sign a negative one is large: one look at the labels instead of two
-        seen = array.view(f"u{array.dtype.itemsize}") if kind == "i" and array.dtype.isnative else array
-        if (seen is array and not array.min() >= 0) or not seen.max() < count:
-            low, high = array.min(), array.max()
+        seen = known.view(f"u{known.dtype.itemsize}") if kind == "i" and known.dtype.isnative else known
+        if (seen is known and not known.min() >= 0) or not seen.max() < count:
+            low, high = known.min(), known.max()
             wrong = low if not low >= 0 else high
             raise ValueError(f"{who} the class {wrong}, expected 0 to {count - 1}: the layer {layer!r} has {count} "
                              "outputs. Number the classes from 0, or give the layer one output for each class.")

@@ -1,18 +1,24 @@
 """Functional models as Keras 3 describes them, and back: each layer with its calls.
 
+Arithmetic between layers, such as `x + y`, is written as the layers are, as an operation of `keras.ops`.
+
 A value is written as `{"class_name": "__keras_tensor__", "config": {..., "keras_history": [layer, call, place]}}`: what
 the layer of that name gave, in which of its calls, and which of several results it is.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from graphc.configs import describe
-from graphc.functional import Call
+from graphc.functional import Call, is_placed
 from graphc.functional_model import Functional
+from graphc.ir import functions as f
 from graphc.ir.graph import Value
+from graphc.ir.ops.leaf import Constant
+from graphc.ir.ops.movement import Broadcast
 from graphc.layers.core import InputLayer
 from graphc.layers.layer import Layer, known_shape
 from graphc.nests import flat, is_nested, mapped, parts_of
@@ -20,6 +26,11 @@ from graphc.nests import flat, is_nested, mapped, parts_of
 __all__ = ["describe_functional", "functional_from"]
 
 History = tuple[str, int, int]
+_OPERATIONS = "keras.src.ops.numpy"  # the module of Keras's classes for arithmetic
+_CLASSES = {"add": "Add", "subtract": "Subtract", "multiply": "Multiply", "divide": "TrueDivide", "power": "Power",
+            "maximum": "Maximum", "minimum": "Minimum", "negative": "Negative", "absolute": "Absolute", "exp": "Exp",
+            "log": "Log", "sqrt": "Sqrt", "square": "Square", "tanh": "Tanh", "where": "Where"}
+_FUNCTIONS = {"TrueDivide": "divide"} | {cls: name for name, cls in _CLASSES.items()}
 
 
 def describe_functional(model: Functional) -> dict[str, Any]:
@@ -36,23 +47,44 @@ def describe_functional(model: Functional) -> dict[str, Any]:
         for i, value in enumerate(flat(call.outputs)):
             places[value] = (call.layer.name, len(calls[call.layer]) - 1, i)
 
+    operations: list[dict[str, Any]] = []
+    names = Counter(layer.name for layer in model.layers)
+
     def place(value: Value) -> list[Any]:
         if value not in places:
+            places[value] = (operation(value), 0, 0)
+        return list(places[value])
+
+    def operation(value: Value) -> str:
+        cls = _CLASSES.get(value.op.name)
+        if cls is None:
             raise ValueError(f"The model {model.name!r} computes {value!r} outside of layers, which can't be written "
                              "down: use layers such as Add or Lambda, or write its weights only, with save_weights.")
-        return list(places[value])
+        args = [written(o) for o in value.operands]
+        name = f"{value.op.name}_{names[value.op.name]}" if names[value.op.name] else value.op.name
+        names[value.op.name] += 1
+        operations.append({"module": _OPERATIONS, "class_name": cls, "config": {"name": name}, "registered_name": cls,
+                           "name": name, "inbound_nodes": [{"args": args, "kwargs": {}}]})
+        return name
 
     def written(thing: Any) -> Any:
         if not isinstance(thing, Value):
             return thing
+        if not is_placed(thing):
+            while isinstance(thing.op, Broadcast):
+                (thing,) = thing.operands
+            if isinstance(thing.op, Constant):
+                return thing.op.value
+            raise ValueError(f"The model {model.name!r} computes with an array outside of layers, which can't be "
+                             "written down: use a layer, or write its weights only, with save_weights.")
         return {"class_name": "__keras_tensor__", "config": {
             "shape": list(known_shape(thing)), "dtype": thing.dtype.numpy.name, "keras_history": place(thing)}}
 
     layers = [describe(layer) | {"name": layer.name, "inbound_nodes": [
         {"args": mapped(written, list(c.args)), "kwargs": mapped(written, dict(c.options))} for c in calls[layer]]}
         for layer in model.layers]
-    return {"name": model.name, "trainable": model.trainable, "layers": layers,
-            "input_layers": mapped(place, model.input), "output_layers": mapped(place, model.output)}
+    ends = {"input_layers": mapped(place, model.input), "output_layers": mapped(place, model.output)}
+    return {"name": model.name, "trainable": model.trainable, "layers": [*layers, *operations], **ends}
 
 
 def functional_from(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None,
@@ -60,10 +92,16 @@ def functional_from(config: Mapping[str, Any], custom_objects: Mapping[str, Any]
     """The functional model of a configuration; ValueError where that says something impossible."""
     from graphc.serialization import deserialize  # serialization builds on models
 
+    missing = [part for part in ("layers", "input_layers", "output_layers") if part not in config]
+    if missing:
+        raise ValueError(f"The functional model {config.get('name', 'functional')!r} has no {missing[0]}.")
     given: dict[History, Value] = {}
-    waiting: list[tuple[Layer, int, Any]] = []
+    waiting: list[tuple[Any, int, Any]] = []
     for described in config["layers"]:
-        layer = deserialize(described, "layer", custom_objects)
+        if described.get("module") == _OPERATIONS:
+            layer: Any = _Operation(described)
+        else:
+            layer = deserialize(described, "layer", custom_objects)
         if isinstance(layer, InputLayer):
             given[layer.name, 0, 0] = layer.placeholder()
         else:
@@ -83,6 +121,21 @@ def functional_from(config: Mapping[str, Any], custom_objects: Mapping[str, Any]
         waiting = later
     inputs, outputs = (_ends(config[name], given) for name in ("input_layers", "output_layers"))
     return cls(inputs, outputs, name=config.get("name"), trainable=config.get("trainable", True))
+
+
+class _Operation:
+    """Arithmetic that a configuration describes as a layer."""
+
+    def __init__(self, described: Mapping[str, Any]):
+        cls, options = described.get("class_name"), dict(described.get("config") or {})
+        if cls not in _FUNCTIONS:
+            raise ValueError(f"graphc doesn't read the operation {cls!r} between layers, expected one of "
+                             f"{', '.join(sorted(_FUNCTIONS))}.")
+        self.name = str(options.pop("name", described.get("name")))
+        self.function, self.options = getattr(f, _FUNCTIONS[cls]), options
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return self.function(*args, **self.options, **options)
 
 
 def _is_value(thing: Any) -> bool:

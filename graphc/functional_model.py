@@ -28,6 +28,8 @@ class Functional(Model):
     returns has the structure of the outputs.
     """
 
+    keras_module = "keras.src.models.functional"
+
     def __init__(self, inputs: Any, outputs: Any, name: str | None = None, trainable: bool = True, **kwargs: Any):
         super().__init__(name=name, **kwargs)
         inputs, outputs = _alone(inputs), _alone(outputs)
@@ -103,6 +105,24 @@ class Functional(Model):
         shapes |= {c.layer: mapped(known_shape, c.outputs) for c in self.calls_inside}
         return [(layer, shapes.get(layer)) for layer in self.layers]
 
+    def connections(self) -> dict[Layer, list[str]] | None:
+        calls, ends = self.calls_inside, [self.inputs[0], *(c.outputs for c in self.calls_inside)]
+        if len(self.inputs) == 1 and len({c.layer for c in calls}) == len(calls) and all(
+                len(c.values) == 1 and c.values[0] is end for c, end in zip(calls, ends, strict=False)):
+            return None
+        reads: dict[Layer, list[str]] = {}
+        for call in calls:
+            for value in call.values:
+                reads.setdefault(call.layer, []).extend(map(_place, _placeholders(value)))
+        return reads
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """A model from what `get_config` returned; `custom_objects` are the user's own classes by name."""
+        from graphc.functional_config import functional_from  # which builds on models
+
+        return functional_from(config, custom_objects, cls)
+
     def get_config(self) -> dict[str, Any]:
         """The layers with the calls that connect them, in Keras's form."""
         from graphc.functional_config import describe_functional  # which builds on models
@@ -124,6 +144,20 @@ def _by_key(nest: Any) -> Iterator[Value]:
         return
     for part in nest:
         yield from _by_key(part)
+
+
+def _placeholders(value: Value) -> list[Placeholder]:
+    """The results of calls, and inputs, that a value is, or is computed from."""
+    order = postorder([value], lambda v: () if isinstance(v, Placeholder) else v.operands)
+    return [v for v in order if isinstance(v, Placeholder)]
+
+
+def _place(value: Placeholder) -> str:
+    """Where a value comes from, as `layer[call][result]`."""
+    if value.call is None:
+        return f"{value.name}[0][0]"
+    call = value.call
+    return f"{call.layer.name}[{call.layer.calls.index(call)}][{list(flat(call.outputs)).index(value)}]"
 
 
 def _maker(value: Any) -> str | None:

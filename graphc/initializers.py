@@ -14,9 +14,10 @@ import numpy as np
 from graphc.configs import describe
 from graphc.names import choose, snake_case
 
-__all__ = ["Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Initializer", "LecunNormal",
-           "LecunUniform", "Ones", "Orthogonal", "RandomNormal", "RandomUniform", "TruncatedNormal", "VarianceScaling",
-           "Zeros", "draw_seed", "get", "serialize"]
+__all__ = ["Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Identity", "IdentityInitializer",
+           "Initializer", "LecunNormal", "LecunUniform", "Ones", "Orthogonal", "OrthogonalInitializer", "RandomNormal",
+           "RandomUniform", "TruncatedNormal", "VarianceScaling", "Zeros", "deserialize", "draw_seed", "get",
+           "serialize"]
 
 # Standard deviation of a standard normal distribution cut off at two standard deviations.
 _TRUNCATED_STDDEV = 0.8796256610342398
@@ -167,6 +168,21 @@ class Orthogonal(Initializer):
         return (self.gain * (q if rows >= columns else q.T).reshape(shape)).astype(dtype)
 
 
+class Identity(Initializer):
+    """The identity matrix times `gain`."""
+
+    def __init__(self, gain: float = 1.0):
+        self.gain = gain
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> np.ndarray:
+        if len(shape) != 2:
+            raise ValueError(f"Identity needs a weight of two axes, received the shape {list(shape)}.")
+        return (self.gain * np.eye(*shape)).astype(dtype)
+
+
+OrthogonalInitializer, IdentityInitializer = Orthogonal, Identity
+
+
 def _scaling(name: str, scale: float, mode: str, distribution: str) -> type[VarianceScaling]:
     def __init__(self: VarianceScaling, seed: int | None = None) -> None:
         VarianceScaling.__init__(self, scale, mode, distribution, seed)
@@ -187,7 +203,7 @@ LecunUniform = _scaling("LecunUniform", 1.0, "fan_in", "uniform")
 LecunNormal = _scaling("LecunNormal", 1.0, "fan_in", "truncated_normal")
 
 _CLASSES: dict[str, type[Initializer]] = {c.__name__: c for c in (
-    Constant, GlorotNormal, GlorotUniform, HeNormal, HeUniform, LecunNormal, LecunUniform, Ones, Orthogonal,
+    Constant, GlorotNormal, GlorotUniform, HeNormal, HeUniform, Identity, LecunNormal, LecunUniform, Ones, Orthogonal,
     RandomNormal, RandomUniform, TruncatedNormal, VarianceScaling, Zeros)}
 _BY_NAME = {snake_case(n): c for n, c in _CLASSES.items()} | {"normal": RandomNormal, "uniform": RandomUniform,
                                                               "zero": Zeros, "one": Ones}
@@ -207,6 +223,9 @@ def get(identifier: Any) -> Initializer:
         return identifier
     raise TypeError("An initializer is a name, an Initializer or a function of (shape, dtype), received "
                     f"{identifier!r}.")
+
+
+deserialize = get
 
 
 def serialize(initializer: Any) -> Any:

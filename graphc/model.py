@@ -207,13 +207,17 @@ class Model(Trainer, Layer):
             if reset is not None and (isinstance(layer, Model) or getattr(layer, "stateful", False)):
                 reset()
 
+    def connections(self) -> dict[Layer, list[str]] | None:
+        """What each layer reads, as `layer[call][result]`, where the layers are no mere chain."""
+        return None
+
     def summary(self, line_length: int | None = None, positions: Sequence[float] | None = None,
                 print_fn: Callable[[str], Any] | None = None, expand_nested: bool = False,
                 show_trainable: bool = False, layer_range: Sequence[str] | None = None) -> None:
         """Print the layers, their output shapes and their numbers of parameters; `print_fn` receives the whole text.
 
         Of a functional model that isn't a mere chain, also what each layer is connected to. The table is `line_length`
-        wide, by default 88 (100 with connections) or as wide as the terminal; its columns end at `positions`, parts of
+        wide, by default 88 (108 with connections) or as wide as the terminal; its columns end at `positions`, parts of
         that. `expand_nested` shows the layers of inner models, `show_trainable` which layers are trained,
         `layer_range` a part: regular expressions for the names of the first and the last layer.
         """

@@ -78,7 +78,7 @@ def save_model(model: Model, filepath: Any, overwrite: bool = True) -> None:
 
 
 def load_model(filepath: Any, custom_objects: Mapping[str, Any] | None = None, compile: bool = True) -> Model:
-    """The model in a `.keras` or `.h5` file, with its weights; with `compile`, ready to be trained on from where it was.
+    """The model in a `.keras` or `.h5` file, with its weights; with `compile`, to be trained on from where it was.
 
     `custom_objects` has the user's own classes and functions by their names in the file. Where graphc can't use the
     compile information the model comes uncompiled, with a warning. A damaged file, or one with layers or options that

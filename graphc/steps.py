@@ -167,7 +167,7 @@ def trace_step(kind: str, model: Any, feed: Feed | None = None) -> Step:
         updates: list[tuple[Value, Value]] = []
         if kind == "train":
             parameters = model.trainable_weights
-            gradients = f.gradient(loss, parameters) if parameters else []
+            gradients = f.gradient(model.optimizer.scale_loss(loss), parameters) if parameters else []
             updates = model.optimizer.updates(parameters, gradients)
     inputs = [*flat(x), *(y for y in labels if y is not None), *given]
     return finished(kind, model, inputs, outputs, trace, updates, names, measured)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -12,26 +12,31 @@ __all__ = ["plain", "summary_lines"]
 
 POSITIONS = (0.45, 0.80, 1.0)  # where the columns end, in line lengths
 LINE_LENGTH = 88
+CONNECTED_POSITIONS, CONNECTED_LENGTH = (0.3, 0.56, 0.74, 1.0), 108  # of a table that says what a layer reads
 ASCII = str.maketrans("━┏┳┓┡╇┩│┃├┼┤─└┴┘…", "=++++++||+++-+++.")
 
 
 def summary_lines(model: Any, line_length: int | None = None, positions: Sequence[float] | None = None,
                   expand_nested: bool = False, show_trainable: bool = False,
                   layer_range: Sequence[str] | None = None) -> list[str]:
-    """The lines: layer (class), output shape, number of parameters, then the totals.
+    """The lines: layer (class), output shape, number of parameters, in models that are no chain what it reads; totals.
 
     `line_length` is the width, by default 88 or what the terminal has; `positions` are the columns' ends as parts of
     it. `layer_range` has regular expressions for the names of the first and the last layer. Wrong arguments raise
     ValueError.
     """
-    rows = _rows(_within(model.described_layers(), layer_range), expand_nested)
+    connections = model.connections()
+    rows = _rows(_within(model.described_layers(), layer_range), connections or {}, expand_nested)
     head, alignments = ["Layer (type)", "Output Shape", "Param #"], "<<>"
-    ends = _ends(positions)
-    length = line_length or min(LINE_LENGTH + 12 * show_trainable, shutil.get_terminal_size().columns - 4)
+    ends, usual = _ends(positions, POSITIONS), LINE_LENGTH
+    if connections is not None:
+        head, alignments = [*head, "Connected to"], alignments + "<"
+        ends, usual = _ends(positions, CONNECTED_POSITIONS), CONNECTED_LENGTH
+    length = line_length or min(usual + 12 * show_trainable, shutil.get_terminal_size().columns - 4)
     if show_trainable:
         head, alignments, ends = [*head, "Trainable"], alignments + "^", [*(0.9 * end for end in ends), 1.0]
     widths = _widths(ends, length)
-    cells = [row if show_trainable else row[:3] for row in rows]
+    cells = [row[:3] + row[3:4] * (connections is not None) + row[4:] * show_trainable for row in rows]
     return [f'Model: "{model.name}"', *_table(head, cells, widths, alignments), *_totals(model)]
 
 
@@ -57,8 +62,9 @@ def _within(layers: list[tuple[Any, Any]], layer_range: Sequence[str] | None) ->
     return layers[min(first):max(last) + 1]
 
 
-def _rows(layers: list[tuple[Any, Any]], expand_nested: bool, level: int = 0) -> list[list[str]]:
-    """Name and class, shape, parameters, and whether they are trained, of each layer."""
+def _rows(layers: list[tuple[Any, Any]], connections: Mapping[Any, Sequence[str]], expand_nested: bool,
+          level: int = 0) -> list[list[str]]:
+    """Name and class, shape, parameters, what is read, and whether they are trained, of each layer."""
     rows = []
     for layer, shape in layers:
         indent = "   " * level + "└ " if level else ""
@@ -66,9 +72,10 @@ def _rows(layers: list[tuple[Any, Any]], expand_nested: bool, level: int = 0) ->
         rows.append([f"{indent}{layer.name} ({type(layer).__name__})",
                      _shape(shape),
                      f"{count:,}" if layer.built else "0 (unbuilt)",
+                     ", ".join(connections.get(layer, ())) or "-",
                      "-" if not layer.weights else "Y" if layer.trainable else "N"])
         if expand_nested and hasattr(layer, "described_layers"):
-            rows += _rows(layer.described_layers(), expand_nested, level + 1)
+            rows += _rows(layer.described_layers(), layer.connections() or {}, expand_nested, level + 1)
     return rows
 
 
@@ -103,11 +110,11 @@ def _bytes(count: float) -> str:
 
 # ------------------------------------------------------------------------------------------------------ the table
 
-def _ends(positions: Sequence[float] | None) -> list[float]:
-    ends = list(positions or POSITIONS)
-    if len(ends) != len(POSITIONS) or ends != sorted(ends) or ends[0] <= 0:
-        raise ValueError(f"summary(positions={positions!r}): expected {len(POSITIONS)} increasing numbers, the ends of "
-                         f"the columns as parts of the line's length, such as {list(POSITIONS)}.")
+def _ends(positions: Sequence[float] | None, usual: Sequence[float]) -> list[float]:
+    ends = list(positions or usual)
+    if len(ends) != len(usual) or ends != sorted(ends) or ends[0] <= 0:
+        raise ValueError(f"summary(positions={positions!r}): expected {len(usual)} increasing numbers, the ends of "
+                         f"the columns as parts of the line's length, such as {list(usual)}.")
     return [end / ends[-1] for end in ends] if ends[-1] > 1 else ends
 
 

@@ -77,9 +77,9 @@ class Variable(Value):
             if trace is None:
                 raise ValueError(f"{self.path}.assign received the symbolic {value.type} outside of a layer's call. "
                                  "Pass an array.")
-            if value.type != self.type:
+            if value.shape != self.shape:
                 raise ShapeError(f"{self.path}.assign received {value.type}, expected {self.type}.")
-            trace.updates[self] = value
+            trace.updates[self] = f.cast(value, self.dtype)
             return self
         new = np.asarray(value)
         if new.shape != self.array.shape:

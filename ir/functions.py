@@ -60,6 +60,7 @@ from graphc.ir.ops.elementwise import (
 )
 from graphc.ir.ops.indexing import ScatterAdd, Take
 from graphc.ir.ops.leaf import Constant, Dimension, Input, Iota, State
+from graphc.ir.ops.linalg import Determinant, Inverse, Solve
 from graphc.ir.ops.movement import Broadcast, Concatenate, Pad, Reshape, Reverse, Slice, Transpose
 from graphc.ir.ops.ordering import Argsort
 from graphc.ir.ops.random import RandomBits
@@ -147,19 +148,24 @@ def lift_arrays_with(function: Callable[[np.ndarray], Value]) -> None:
     _LIFT[:] = [function]
 
 
+def lifted(x: np.ndarray) -> Value:
+    """An array as a constant of a graph."""
+    return _LIFT[0](x)
+
+
 def _lifted(*operands: Any) -> list[Any]:
     """Operands with arrays as values; an array of float64 is float32 among values that aren't float64."""
     wide = builtins.any(isinstance(x, Value) and x.dtype.size == 8 and x.dtype.is_float for x in operands)
 
-    def lifted(x: Any) -> Any:
+    def lift(x: Any) -> Any:
         if isinstance(x, Value) or not isinstance(x, np.ndarray | list | tuple) or not np.ndim(x):
             return x
         if not _LIFT:
             raise DTypeError("An array can't be a constant of a graph: make it an input, a weight or a number.")
         array = np.asarray(x)
-        return _LIFT[0](array.astype(np.float32) if array.dtype == np.float64 and not wide else array)
+        return lifted(array.astype(np.float32) if array.dtype == np.float64 and not wide else array)
 
-    return [lifted(x) for x in operands]
+    return [lift(x) for x in operands]
 
 
 _ORDER = [DTYPES[n] for n in ("bool", "u8", "u32", "i32", "i64", "f32", "f64")]
@@ -186,7 +192,7 @@ def common_dtype(*operands: Like) -> DType:
     return dtype
 
 
-def _float(x: Like) -> Value:
+def to_float(x: Like) -> Value:
     x = x if isinstance(x, Value) else constant(x)
     return x if x.dtype.is_float else cast(x, "f32")
 
@@ -245,13 +251,13 @@ def reshape(x: Value, newshape: Sequence[int | Dim]) -> Value:
 
 def transpose(x: Value, axes: Sequence[int] | None = None) -> Value:
     """x with its axes permuted; reversed by default."""
-    order = tuple(range(x.ndim))[::-1] if axes is None else _axes(x, axes)
+    order = tuple(range(x.ndim))[::-1] if axes is None else axes_of(x, axes)
     return x if order == tuple(range(x.ndim)) else apply(Transpose(order), x)
 
 
 def flip(x: Value, axis: Axis = None) -> Value:
     """x in reverse order along the axes."""
-    return apply(Reverse(tuple(sorted(_axes(x, axis)))), x)
+    return apply(Reverse(tuple(sorted(axes_of(x, axis)))), x)
 
 
 def slice(x: Value, start: Sequence[int | Dim], shape: Shape) -> Value:
@@ -269,7 +275,7 @@ def pad(x: Value, pad_width: Sequence[tuple[int | Dim, int | Dim]], constant_val
 
 def concatenate(xs: Sequence[Value], axis: int = -1) -> Value:
     """The values joined along an axis."""
-    return apply(Concatenate(_axes(xs[0], axis)[0]), *xs)
+    return apply(Concatenate(axes_of(xs[0], axis)[0]), *xs)
 
 
 def stack(xs: Sequence[Value], axis: int = 0) -> Value:
@@ -357,6 +363,20 @@ def _range(k: Any, n: int | Dim, x: Value) -> tuple[Any, Any, int]:
     return begin, end - begin, step
 
 
+def moveaxis(x: Value, source: int, destination: int) -> Value:
+    """x with one axis in another place."""
+    source, destination = axes_of(x, source)[0], axes_of(x, destination)[0]
+    order = [a for a in range(x.ndim) if a != source]
+    order.insert(destination, source)
+    return transpose(x, order)
+
+
+def merge_axes(x: Value, axes: Sequence[int]) -> Value:
+    """x with some of its axes as one, the last."""
+    kept = [a for a in range(x.ndim) if a not in axes]
+    return reshape(transpose(x, (*kept, *axes)), (*(x.shape[a] for a in kept), product(x.shape[a] for a in axes)))
+
+
 def expand_dims(x: Value, axis: int) -> Value:
     """x with a new axis of extent 1."""
     axis = axis + x.ndim + 1 if axis < 0 else axis
@@ -365,11 +385,11 @@ def expand_dims(x: Value, axis: int) -> Value:
 
 def squeeze(x: Value, axis: Axis = None) -> Value:
     """x without axes of extent 1."""
-    gone = {a for a, n in enumerate(x.shape) if n == 1} if axis is None else set(_axes(x, axis))
+    gone = {a for a, n in enumerate(x.shape) if n == 1} if axis is None else set(axes_of(x, axis))
     return reshape(x, tuple(n for a, n in enumerate(x.shape) if a not in gone))
 
 
-def _axes(x: Value, axis: Axis) -> tuple[int, ...]:
+def axes_of(x: Value, axis: Axis) -> tuple[int, ...]:
     """Axes as nonnegative numbers; all of them for None."""
     if axis is None:
         return tuple(range(x.ndim))
@@ -382,7 +402,21 @@ def _axes(x: Value, axis: Axis) -> tuple[int, ...]:
 
 def take(x: Value, indices: Value, axis: int = 0) -> Value:
     """The slices of x along an axis at integer indices; an index outside reads the nearest slice."""
-    return apply(Take(_axes(x, axis)[0]), x, indices)
+    return apply(Take(axes_of(x, axis)[0]), x, indices)
+
+
+def take_along(x: Value, indices: Value, axis: int) -> Value:
+    """For each index the element of x at that position along the axis, and at the index's place along the others.
+
+    The shapes are equal but for the axis; indices are within it.
+    """
+    flat = constant(0, "i64")
+    for a, extent in enumerate(x.shape):
+        place = cast(indices, "i64") if a == axis else iota(indices.shape, (a,), "i64")
+        if a == axis:
+            place = clip(place, 0, dimension(extent - 1, "i64"))
+        flat = add(multiply(flat, dimension(extent, "i64")), place) if a else place
+    return take(reshape(x, (x.type.size,)), flat, 0)  # type: ignore[union-attr, arg-type]
 
 
 def scatter_add(x: Value, indices: Value, extent: int | Dim, axis: int = 0) -> Value:
@@ -394,7 +428,7 @@ def scatter_add(x: Value, indices: Value, extent: int | Dim, axis: int = 0) -> V
 
 def _unary(op: Any, needs_float: bool = True) -> Any:
     def function(x: Like) -> Value:
-        return apply(op(), _float(x) if needs_float else x)  # type: ignore[arg-type]
+        return apply(op(), to_float(x) if needs_float else x)  # type: ignore[arg-type]
 
     function.__name__ = function.__qualname__ = op.name
     function.__doc__ = op.__doc__.split("\n")[0]
@@ -404,7 +438,7 @@ def _unary(op: Any, needs_float: bool = True) -> Any:
 def _binary(op: Any, needs_float: bool = False) -> Any:
     def function(x1: Like, x2: Like) -> Value:
         if needs_float:
-            x1, x2 = (_float(x) if isinstance(x, Value) else x for x in (x1, x2))
+            x1, x2 = (to_float(x) if isinstance(x, Value) else x for x in (x1, x2))
         return apply(op(), *_promote(x1, x2))
 
     function.__name__ = function.__qualname__ = op.name
@@ -464,7 +498,7 @@ def bitwise(kind: str, x1: Like, x2: Like) -> Value:
 
 def ceil(x: Like) -> Value:
     """The smallest whole number not below x."""
-    return negative(floor(negative(_float(x))))
+    return negative(floor(negative(to_float(x))))
 
 
 def floor_divide(x1: Like, x2: Like) -> Value:
@@ -530,7 +564,7 @@ def softsign(x: Value) -> Value:
 # ------------------------------------------------------------------------------------------------- reductions
 
 def _reduced(x: Value, axis: Axis, keepdims: bool, make: Any) -> Value:
-    axes = tuple(sorted(_axes(x, axis)))
+    axes = tuple(sorted(axes_of(x, axis)))
     result = apply(make(axes), x) if axes else x
     return reshape(result, tuple(1 if a in axes else n for a, n in enumerate(x.shape))) if keepdims else result
 
@@ -548,10 +582,10 @@ def max(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
 
 def min(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """The minimum over the axes; over all by default."""
-    return _opposite(max(_opposite(x), axis, keepdims))
+    return opposite(max(opposite(x), axis, keepdims))
 
 
-def _opposite(x: Value) -> Value:
+def opposite(x: Value) -> Value:
     """x with its order turned around, exactly."""
     if x.dtype.kind in "fb":
         return negative(x) if x.dtype.is_float else logical_not(x)
@@ -576,24 +610,24 @@ def all(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
 
 def mean(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """The mean over the axes; of integers in float32."""
-    x = _float(x)
+    x = to_float(x)
     total = sum(x, axis, keepdims)
-    return divide(total, dimension(product(x.shape[a] for a in _axes(x, axis)), x.dtype))
+    return divide(total, dimension(product(x.shape[a] for a in axes_of(x, axis)), x.dtype))
 
 
 def argmax(x: Value, axis: int | None = None) -> Value:
     """The position of the first maximum, i32; counted over the flattened value where axis is None."""
-    return argmax_over(x, tuple(range(x.ndim)) if axis is None else _axes(x, axis), "i32")
+    return argmax_over(x, tuple(range(x.ndim)) if axis is None else axes_of(x, axis), "i32")
 
 
 def argmin(x: Value, axis: int | None = None) -> Value:
     """The position of the first minimum, i32; counted over the flattened value where axis is None."""
-    return argmax(_opposite(x), axis)
+    return argmax(opposite(x), axis)
 
 
 def argsort(x: Value, axis: int = -1) -> Value:
     """The positions that put x in increasing order along an axis, i32; equal elements keep their order."""
-    return apply(Argsort(_axes(x, axis)[0]), x)
+    return apply(Argsort(axes_of(x, axis)[0]), x)
 
 
 def argmax_over(x: Value, axes: Sequence[int], dtype: object) -> Value:
@@ -603,13 +637,13 @@ def argmax_over(x: Value, axes: Sequence[int], dtype: object) -> Value:
 
 def softmax(x: Value, axis: int = -1) -> Value:
     """exp(x) / sum(exp(x)) along an axis."""
-    return apply(Softmax(_axes(x, axis)[0]), x)
+    return apply(Softmax(axes_of(x, axis)[0]), x)
 
 
 def logsumexp(x: Value, axis: int = -1, keepdims: bool = False) -> Value:
     """log(sum(exp(x))) along an axis."""
-    result = apply(Logsumexp(_axes(x, axis)[0]), x)
-    return expand_dims(result, _axes(x, axis)[0]) if keepdims else result
+    result = apply(Logsumexp(axes_of(x, axis)[0]), x)
+    return expand_dims(result, axes_of(x, axis)[0]) if keepdims else result
 
 
 def log_softmax(x: Value, axis: int = -1) -> Value:
@@ -651,6 +685,21 @@ def matmul(x1: Value, x2: Value) -> Value:
     return einsum(f"{batch if i else ''}{i}{k},{batch}{k}{j}->{batch}{i}{j}", x1, x2)
 
 
+def inverse(x: Value) -> Value:
+    """The inverses of the matrices over the last two axes."""
+    return apply(Inverse(), x)
+
+
+def determinant(x: Value) -> Value:
+    """The determinants of the matrices over the last two axes."""
+    return apply(Determinant(), x)
+
+
+def solve(a: Value, b: Value) -> Value:
+    """The matrices x with a @ x = b."""
+    return apply(Solve(), a, b)
+
+
 def windows(x: Value, size: Sequence[int], strides: Sequence[int], dilation: Sequence[int]) -> Value:
     """Every window of the spatial axes of [N, *spatial, C], as [N, *positions, *size, C]."""
     return apply(Windows(tuple(size), tuple(strides), tuple(dilation)), x)
@@ -661,7 +710,7 @@ def fold(x: Value, extent: Shape, strides: Sequence[int], dilation: Sequence[int
     return apply(Fold(tuple(extent), tuple(strides), tuple(dilation)), x)  # type: ignore[arg-type]
 
 
-def _pair(value: int | Sequence[int], rank: int, name: str) -> tuple[int, ...]:
+def per_axis(value: int | Sequence[int], rank: int, name: str) -> tuple[int, ...]:
     result = (value,) * rank if isinstance(value, int | np.integer) else tuple(value)
     if len(result) != rank or builtins.any(not isinstance(v, int | np.integer) or v < 1 for v in result):
         raise ShapeError(f"{name} must be a positive integer or {rank} of them, received {value!r}.")
@@ -696,7 +745,7 @@ def conv(x: Value, kernel: Value, strides: int | Sequence[int] = 1, padding: str
         raise ShapeError(f"conv needs an input [N, {rank} spatial axes, {kernel.shape[-2]} channels] for the kernel "
                          f"{kernel.type}, received {x.type}.")
     size = tuple(int(k) for k in kernel.shape[:rank])  # type: ignore[arg-type]
-    strides, dilation = _pair(strides, rank, "strides"), _pair(dilation_rate, rank, "dilation_rate")
+    strides, dilation = per_axis(strides, rank, "strides"), per_axis(dilation_rate, rank, "dilation_rate")
     if builtins.max(strides) > 1 and builtins.max(dilation) > 1:
         raise ShapeError(f"conv can have strides or a dilation, not both; received strides {strides} and "
                          f"dilation_rate {dilation}.")
@@ -707,8 +756,8 @@ def conv(x: Value, kernel: Value, strides: int | Sequence[int] = 1, padding: str
 
 def _pooled(x: Value, pool_size: Any, strides: Any, padding: str, value: float) -> tuple[Value, tuple[int, ...]]:
     rank = x.ndim - 2
-    size = _pair(pool_size, rank, "pool_size")
-    step = size if strides is None else _pair(strides, rank, "strides")
+    size = per_axis(pool_size, rank, "pool_size")
+    step = size if strides is None else per_axis(strides, rank, "strides")
     ones = (1,) * rank
     padded = pad_windows(x, size, step, ones, padding, value)
     return windows(padded, size, step, ones), tuple(range(1 + rank, 1 + 2 * rank))
@@ -724,7 +773,7 @@ def max_pool(x: Value, pool_size: int | Sequence[int], strides: int | Sequence[i
 def average_pool(x: Value, pool_size: int | Sequence[int], strides: int | Sequence[int] | None = None,
                  padding: str = "valid") -> Value:
     """The mean of each window of [N, *spatial, C], of integers in float32; padding does not count."""
-    x = _float(x)
+    x = to_float(x)
     taps, axes = _pooled(x, pool_size, strides, padding, 0.0)
     if padding == "valid":
         return mean(taps, axes)
@@ -777,7 +826,7 @@ def _logical(kind: str, of_bools: Any) -> Any:
 
 
 def _invert(x: Value) -> Value:
-    return logical_not(x) if x.dtype.kind == "b" else bitwise("xor", x, -1 if x.dtype.kind == "i" else _opposite(x) + x)
+    return logical_not(x) if x.dtype.kind == "b" else bitwise("xor", x, -1 if x.dtype.kind == "i" else opposite(x) + x)
 
 
 def _iterated(x: Value) -> Any:

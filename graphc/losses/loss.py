@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from graphc.configs import config_of
@@ -104,6 +105,10 @@ class Loss:
         """The losses of the samples."""
         raise NotImplementedError(f"{type(self).__name__} has no `call`: define call(self, y_true, y_pred).")
 
+    def takes_classes(self, labels: Sequence[int], output: Sequence[int | None]) -> bool:
+        """Whether labels of a shape are class numbers, for an output of a shape without the batch."""
+        return self.targets == "classes"
+
     def valid(self, y_true: Value, y_pred: Value) -> Value | None:
         """Which of the losses of `call` count, or None for all of them."""
         return None
@@ -116,7 +121,8 @@ class Loss:
         Weights, one for each sample or time step, multiply the losses; the mean still divides by their number. What a
         mask leaves out counts for nothing, and the mean divides by the number of the rest.
         """
-        y_pred = f.cast(y_pred, "f32") if y_pred.dtype.is_float else y_pred
+        y_pred = f.cast(y_pred, "f32")
+        y_true = f.cast(y_true, "f32") if y_true.dtype.is_float or self.targets == "any" else y_true
         values, valid = self.call(y_true, y_pred), self.valid(y_true, y_pred)
         if valid is not None:
             mask = valid if mask is None else f.logical_and(f.cast(mask, "bool"), valid)

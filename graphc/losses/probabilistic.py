@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from graphc.eager import eager
@@ -231,6 +232,9 @@ class SparseCategoricalCrossentropy(LossFunctionWrapper):
 
 class Crossentropy(Loss):
     """`crossentropy`: the binary, sparse or categorical one, as the shapes of labels and predictions say."""
+
+    def takes_classes(self, labels: Sequence[int], output: Sequence[int | None]) -> bool:
+        return output[-1] != 1 and (len(labels) <= len(output) or labels[-1] == 1)
 
     def call(self, y_true: Value, y_pred: Value) -> Value:
         if y_pred.shape[-1] == 1:

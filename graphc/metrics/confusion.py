@@ -17,7 +17,7 @@ from graphc.ir.graph import Value
 from graphc.losses.loss import same_rank, weighted
 from graphc.metrics.metric import Metric, Sums
 from graphc.names import choose
-from graphc.variable import Variable
+from graphc.variable import constant
 
 __all__ = ["AUC", "FalseNegatives", "FalsePositives", "Precision", "PrecisionAtRecall", "Recall", "RecallAtPrecision",
            "SensitivityAtSpecificity", "SpecificityAtSensitivity", "TrueNegatives", "TruePositives"]
@@ -51,7 +51,6 @@ class _Confusion(Metric):
                  top_k: int | None = None, class_id: int | None = None):
         super().__init__(dtype, name)
         self._levels, self._even, self.top_k, self.class_id = list(levels), even, top_k, class_id
-        self._table = Variable(np.asarray(self._levels, np.float32), f"{self._scope}/thresholds", trainable=False)
 
     def sums(self, y_true: Value, y_pred: Value, sample_weight: Value | None = None) -> Sums:
         p, y = same_rank(f.cast(y_pred, "f32"), y_true)
@@ -84,16 +83,25 @@ class _Confusion(Metric):
             above: Value = f.greater(p, self._levels[0])
             return tuple(f.reshape(f.sum(f.where(above, v, 0.0), axes), (1, *_kept(p, axes)))
                          for v in (positive, negative))
-        wide = [f.broadcast(v, shape, places) for v in (p, positive, negative)]
         if self._even:
-            above_zero = f.clip(p, 0.0, 1.0) * float(count - 1)
-            bucket = f.subtract(f.negative(f.floor(f.negative(above_zero))), 1.0)
-            bucket = f.relu(bucket) if self._levels[0] < 0 else bucket
-            bucket = f.broadcast(f.cast(bucket, "i32"), shape, places)
-            above = f.equal(bucket, f.iota(shape, (0,)))
-        else:
-            above = f.greater(wide[0], f.broadcast(self._table, shape, (0,)))
-        return tuple(f.sum(f.where(above, v, 0.0), tuple(a + 1 for a in axes)) for v in wide[1:])
+            return tuple(self._histogram(p, v) for v in (positive, negative))
+        levels = f.broadcast(constant(np.asarray(self._levels, np.float32)), shape, (0,))
+        above = f.greater(f.broadcast(p, shape, places), levels)
+        return tuple(f.sum(f.where(above, f.broadcast(v, shape, places), 0.0), tuple(a + 1 for a in axes))
+                     for v in (positive, negative))
+
+    def _histogram(self, p: Value, weights: Value) -> Value:
+        """The sum of the weights of the predictions between each threshold and the next one."""
+        count = len(self._levels)
+        scaled = f.clip(p, 0.0, 1.0) * float(count - 1)
+        bucket = f.subtract(f.negative(f.floor(f.negative(scaled))), 1.0)  # below the first threshold it is -1
+        weights = weights if self._levels[0] < 0 else f.where(f.less(bucket, 0.0), 0.0, weights)
+        place = f.cast(f.relu(bucket), "i32")
+        columns = int(p.shape[-1]) if self.per_label else 1  # type: ignore[arg-type]
+        if columns > 1:
+            place = f.add(f.multiply(place, columns), f.iota(p.shape, (p.ndim - 1,)))
+        sums = f.scatter_add(f.reshape(weights, (-1,)), f.reshape(place, (-1,)), count * columns)
+        return f.reshape(sums, (count, columns)) if self.per_label else sums
 
     def counts(self, totals: Sequence[Any]) -> tuple[Any, Any, Any, Any]:
         """True and false positives, true and false negatives, each for every threshold."""
@@ -303,8 +311,7 @@ class AUC(_Confusion):
         weights = super().weights(p, sample_weight)
         if self.multi_label or self.label_weights is None:
             return weights
-        for_label = Variable(np.asarray(self.label_weights, np.float32), f"{self._scope}/label_weights", False)
-        of_labels = f.broadcast_to(for_label, p.shape)
+        of_labels = f.broadcast_to(constant(np.asarray(self.label_weights, np.float32)), p.shape)
         return of_labels if weights is None else f.multiply(weights, of_labels)
 
     def compute(self, totals: Sequence[Any], samples: int) -> Any:

@@ -227,6 +227,10 @@ class Optimizer:
                 changes = [(state, f.where(due, new, state)) for state, new in changes]
             return pairs + self._averaged(changes, set(parameters))
 
+    def scale_loss(self, loss: Value) -> Value:
+        """The loss whose gradients `updates` takes: times `loss_scale_factor`."""
+        return f.multiply(loss, self.loss_scale_factor) if self.loss_scale_factor else loss
+
     def _every(self, count: Value, steps: int) -> Value:
         """Whether `steps` divides count + 1."""
         after = f.add(f.cast(count, "f64"), 1.0)

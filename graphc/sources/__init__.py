@@ -1,8 +1,4 @@
 """Where the batches of fit, evaluate and predict come from: arrays, data sets on disk, generators, loaders.
-
-A source gives `first()`, arrays that tell which program they need; then, once `dtypes` says what that program takes,
-an `epoch(steps)` of `Batches` at a time. Where a source `varies`, each part may need another program. `once` sources
-can't begin again: they are `exhausted` some day.
 """
 
 from __future__ import annotations
@@ -15,12 +11,11 @@ import numpy as np
 from graphc.ir.errors import ShapeError
 from graphc.sources.pydataset import PyDataset
 from graphc.sources.rows import Rows, count_rows, is_on_disk, read_rows
+from graphc.sources.source import Source
 from graphc.sources.streams import Stream, is_stream, unpack_batch
 from graphc.sources.structure import arrays_in, map_arrays, plain
 
 __all__ = ["PyDataset", "Rows", "Source", "Stream", "is_stream", "open_source", "plain", "unpack_batch"]
-
-Source = Rows | Stream
 
 
 def open_source(data: tuple[Any, Any, Any], flatten: Callable[..., tuple[np.ndarray, ...]], who: str,

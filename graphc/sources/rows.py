@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import Any
 
 import numpy as np
 
-from graphc.data import Batches, Pace, is_ready, ready
+from graphc.data import Batches, is_ready, ready
 from graphc.sources.background import background
+from graphc.sources.source import Arrays, Source
 
 __all__ = ["Rows", "count_rows", "is_on_disk", "read_rows"]
 
 PART = 1 << 21  # bytes of rows that are read and converted at a time
 
-Arrays = tuple[np.ndarray, ...]
 Take = Callable[[Any], Arrays]
 
 
-class Rows:
+class Rows(Source):
     """Rows of arrays that are read, and converted to what a program takes, a part at a time.
 
     `take` gives the arrays of some rows, by a slice or by their numbers. `whole` are all arrays where they are in
@@ -27,19 +27,15 @@ class Rows:
     itself. Otherwise rows come from a disk, and the next part is read while the steps of this one run.
     """
 
-    varies = once = exhausted = False
-
     def __init__(self, take: Take, rows: int, batch_size: int, shuffle: Any = False, whole: Arrays | None = None,
                  start: int = 0):
+        super().__init__()
         if shuffle not in (True, False, "batch"):
             raise ValueError(f"shuffle={shuffle!r}: expected True, False or 'batch'.")
         self.take, self.rows, self.batch_size, self.shuffle, self.start = take, rows, batch_size, shuffle, start
         self.whole = whole
-        self.dtypes: Sequence[np.dtype] = ()
-        self._pace, self._done = Pace(), 0
         self._order: np.ndarray | None = None
-        self.made: Any = (None,)  # what was made for it, and what it depends on
-        self._first: Arrays | None = None
+        self._done = 0  # batches of the pass in epochs that are over
 
     @classmethod
     def of(cls, arrays: Arrays, batch_size: int, shuffle: Any = False) -> Rows:
@@ -47,7 +43,7 @@ class Rows:
         return cls(lambda at: tuple([a[at] for a in arrays]), len(arrays[0]), batch_size, shuffle, arrays)
 
     @property
-    def batches(self) -> int:
+    def batches(self) -> int:  # type: ignore[override]
         """The number of batches in a pass."""
         return -(-self.rows // self.batch_size)
 
@@ -59,21 +55,13 @@ class Rows:
                 self.take, rows, self.batch_size, shuffle, start=first)
         return part(0, at, self.shuffle), part(at, self.rows - at, False)
 
-    def first(self) -> Arrays:
-        """The arrays of some rows, which tell what kind of program they need."""
-        if self._first is None:
-            self._first = self.take(slice(self.start, self.start + min(self.batch_size, self.rows)))
-        return self._first
+    def sample(self) -> Arrays:
+        return self.take(slice(self.start, self.start + min(self.batch_size, self.rows)))
 
     def restart(self) -> None:
-        """Begin again with the next epoch."""
         self._done = 0
 
-    def close(self) -> None:
-        """Let go of what a pass holds; nothing here."""
-
     def epoch(self, steps: int | None = None, skip: int = 0) -> Generator[Batches]:
-        """The next `steps` batches of a pass, but for the first `skip`; all batches of a new one without a number."""
         if steps is None or self._done >= self.batches:
             self._done = 0
         if self._done == 0:
@@ -85,9 +73,9 @@ class Rows:
             return
         if self.whole is not None and all(map(is_ready, self.whole, self.dtypes)):
             if self._order is None:
-                yield Batches([a[begin:end] for a in self.whole], self.batch_size, None, self._pace)
+                yield Batches([a[begin:end] for a in self.whole], self.batch_size, None, self.pace)
             else:
-                yield Batches(self.whole, self.batch_size, self._order[begin:end], self._pace)
+                yield Batches(self.whole, self.batch_size, self._order[begin:end], self.pace)
             return
         each = self._rows_of_a_part()
         if end - begin <= each:
@@ -105,7 +93,7 @@ class Rows:
         if self._order is not None:
             at = self._order[begin:end] + self.start
         arrays = [ready(a, d) for a, d in zip(self.take(at), self.dtypes, strict=True)]
-        return Batches(arrays, self.batch_size, None, self._pace)
+        return Batches(arrays, self.batch_size, None, self.pace)
 
     def _rows_of_a_part(self) -> int:
         """A number of whole batches."""
@@ -116,7 +104,7 @@ class Rows:
     def _new_order(self) -> np.ndarray | None:
         if not self.shuffle:
             return None
-        if self.shuffle is True:
+        if self.shuffle != "batch":
             return np.random.permutation(self.rows)
         starts = range(0, self.rows, self.batch_size)
         return np.concatenate([np.random.permutation(min(self.batch_size, self.rows - s)) + s for s in starts])

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import closing, suppress
 from itertools import chain, islice
 from typing import Any
 
-import numpy as np
-
-from graphc.data import Batches, Pace, ready
+from graphc.data import Batches, ready
 from graphc.sources.background import background
 from graphc.sources.pydataset import PyDataset, fetched
+from graphc.sources.source import Arrays, Source
 from graphc.sources.structure import plain
 
 __all__ = ["Stream", "is_stream", "unpack_batch"]
 
-Arrays = tuple[np.ndarray, ...]
 _KINDS = "x, (x,), (x, y) or (x, y, sample_weight)"
 
 
@@ -42,7 +40,7 @@ def unpack_batch(batch: Any, who: str) -> tuple[Any, Any, Any]:
     return x, y, weights
 
 
-class Stream:
+class Stream(Source):
     """Batches from an iterable; the next one is fetched and converted while the step of this one runs.
 
     `flatten` makes the arrays of a program from the inputs, labels and weights of a batch. An iterator goes on where
@@ -52,38 +50,26 @@ class Stream:
     varies = True  # batches may need different programs
 
     def __init__(self, data: Any, flatten: Callable[[Any, Any, Any], Arrays], who: str, shuffle: Any = False):
+        super().__init__()
         self.data, self.flatten, self.who, self.shuffle = data, flatten, who, shuffle
         self.once = hasattr(data, "__next__") and not isinstance(data, PyDataset)
         self.batches = _length(data)
-        self.dtypes: Sequence[np.dtype] = ()
-        self.exhausted = False
         self._iterator: Any = None  # of the present pass
         self._ahead: list[Any] = []  # the batch that was looked at and comes next
         self._passed = 0  # batches of the pass in epochs that are over
-        self.made: Any = (None,)  # what was made for it, and what it depends on
-        self._first: Arrays | None = None
-        self._pace = Pace()
 
-    def first(self) -> Arrays:
-        """The arrays of the first batch, which tell what kind of program they need; it is not lost."""
-        if self._first is None:
-            self._first = self._arrays(self._look())
-        return self._first
-
-    def _look(self) -> Any:
-        """The batch that comes first."""
+    def sample(self) -> Arrays:
         if isinstance(self.data, PyDataset):
             if self.batches == 0:
                 raise self._empty()
-            return self.data[0]  # so `on_epoch_begin` comes before anything of the epoch
+            return self._arrays(self.data[0])  # so `on_epoch_begin` comes before anything of the epoch
         self._start()
         self._ahead = list(islice(self._iterator, 1))
         if not self._ahead:
             raise self._empty()
-        return self._ahead[0]
+        return self._arrays(self._ahead[0])
 
     def epoch(self, steps: int | None = None, skip: int = 0) -> Generator[Batches]:
-        """The next `steps` batches, but for the first `skip`; without a number those that are left in the pass."""
         self._go_on()
         iterator = chain(self._ahead, self._iterator)
         self._ahead = []
@@ -96,7 +82,7 @@ class Stream:
             with closing(parts) as made:
                 for arrays in made:
                     taken += 1
-                    yield Batches(arrays, max(1, len(arrays[0])), None, self._pace)
+                    yield Batches(arrays, max(1, len(arrays[0])), None, self.pace)
         finally:
             self._passed += taken
         if steps is None or taken < steps:
@@ -106,12 +92,10 @@ class Stream:
             data.on_epoch_end()
 
     def restart(self) -> None:
-        """Begin again with the next epoch where that is possible."""
         if not self.once and self._passed:
             self.close()
 
     def close(self) -> None:
-        """End the workers of a pass."""
         if isinstance(self.data, PyDataset) and self._iterator is not None:
             with suppress(ValueError):  # its thread has not come back from fetching
                 self._iterator.close()

@@ -5,6 +5,7 @@ from graphc.ir.ops import (
     elementwise,
     indexing,
     leaf,
+    linalg,
     movement,
     ordering,
     random,
@@ -14,5 +15,5 @@ from graphc.ir.ops import (
     window,
 )
 
-__all__ = ["contract", "elementwise", "indexing", "leaf", "movement", "ordering", "random", "reduction", "rowwise",
+__all__ = ["contract", "elementwise", "indexing", "leaf", "linalg", "movement", "ordering", "random", "reduction", "rowwise",
            "structure", "window"]

@@ -148,8 +148,13 @@ def test_files_of_functional_models(tmp_path):
     model.save_weights(tmp_path / "m.weights.h5")
     twin.load_weights(tmp_path / "m.weights.h5")
     np.testing.assert_array_equal(twin.predict(X, verbose=0), model.predict(X, verbose=0))
-    with pytest.raises(NotImplementedError, match=r"'residual' is functional.*save_weights"):
-        model.save(tmp_path / "m.keras")
+    model.save(tmp_path / "m.keras")
+    loaded = graphc.models.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(loaded.predict(X, verbose=0), model.predict(X, verbose=0))
+    assert loaded.fit(X, Y, verbose=0, shuffle=False).history["loss"][0] > 0
+    inputs = Input((4,))
+    with pytest.raises(ValueError, match=r"computes .* outside of layers"):
+        graphc.Model(inputs, ops.reshape(inputs, (-1, 2, 2))).get_config()
 
 
 def test_the_shape_of_an_output_is_no_call():

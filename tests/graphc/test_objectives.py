@@ -1,4 +1,4 @@
-"""Losses, metrics, optimizers and schedules against the numbers of real Keras (tests/fixtures/objectives.npz)."""
+"""Losses, metrics, optimizers, schedules and activations against real Keras (tests/fixtures/objectives.npz)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 import graphc
+from graphc.ir import functions as f
+from graphc.ir.graph import Graph
+from graphc.runtime import compile as compile_graph
 from graphc.variable import Variable
 
 _PATH = Path(__file__).parents[1] / "fixtures" / "cases_objectives.py"
@@ -40,6 +43,18 @@ def test_loss(name, expected):
     close(parts, expected[f"loss.{name}"])
     again = type(loss).from_config(loss.get_config())
     np.testing.assert_array_equal(again(y, p), loss(y, p))
+
+
+@pytest.mark.parametrize("name", cases.loss_cases())
+def test_gradient(name, expected):
+    make, kind = cases.loss_cases()[name]
+    y, p, weights, mask = cases.sequence_data(kind)
+    arrays = [y, p] if name in cases.SCALAR_LOSSES else [y, p, weights, mask]
+    inputs = tuple(f.input(f"x{i}", a.shape, a.dtype) for i, a in enumerate(arrays))
+    (gradient,) = f.gradient(make(graphc.losses)(*inputs), [inputs[1]])
+    with graphc.config(backend="numpy"):
+        (found,) = compile_graph(Graph("gradient", inputs, (), (("g", gradient),)), {})(*arrays)
+    np.testing.assert_allclose(found, expected[f"gradient.{name}"], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", cases.metric_cases())
@@ -87,3 +102,11 @@ def test_schedule(name, expected):
     close([schedule(step) for step in cases.SCHEDULE_STEPS], expected[f"schedule.{name}"], atol=1e-7)
     again = type(schedule).from_config(schedule.get_config())
     assert again(7) == schedule(7)
+
+
+@pytest.mark.parametrize("name", cases.activation_cases())
+def test_activation(name, expected):
+    function, options = cases.activation_cases()[name]
+    found = getattr(graphc.activations, function)(cases.ACTIVATED, **options)
+    np.testing.assert_allclose(found, expected[f"activation.{name}"], rtol=1e-5, atol=1e-6)
+    assert graphc.activations.get(function) is getattr(graphc.activations, function)
