@@ -109,11 +109,11 @@ def _sizes(placed: Value, value: Value) -> dict[str, Any]:
             if isinstance(old, Dim) and old == dim(str(old))}
 
 
-def _resized(value: Value, sizes: dict[str, Any], known: Mapping[Value, Value]) -> Value:
+def _resized(value: Value, sizes: dict[str, Any], known: Mapping[Value, Value], given: Mapping[Value, Value]) -> Value:
     """A value in a graph of other sizes. What doesn't depend on inputs, as numbers in arithmetic, is made for each."""
-    if isinstance(value, Variable):
-        return value
-    operands = (known[o] if is_placed(o) else _resized(o, sizes, known) for o in value.operands)
+    if value in given or isinstance(value, Variable):
+        return given.get(value, value)
+    operands = (known[o] if is_placed(o) else _resized(o, sizes, known, given) for o in value.operands)
     return apply(value.op.bound(sizes), *operands, origin=current_origin())
 
 
@@ -157,6 +157,7 @@ def run(outputs: Any, known: dict[Value, Value], training: bool | None = None,
 
     sizes: dict[Value, dict[str, Any]] = {}  # what the symbolic sizes of values are now
     everywhere: dict[str, Any] = {}
+    given = dict(known)
     for placed, value in known.items():
         sizes[placed] = _sizes(placed, value)
         everywhere = sizes[placed] | everywhere
@@ -174,5 +175,5 @@ def run(outputs: Any, known: dict[Value, Value], training: bool | None = None,
             for operand in value.operands:
                 if is_placed(operand):
                     here |= sizes.setdefault(operand, _sizes(operand, known[operand]))
-            known[value] = _resized(value, here, known)
+            known[value] = _resized(value, here, known, given)
     return mapped(lambda v: known[v] if isinstance(v, Value) else v, outputs)

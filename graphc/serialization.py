@@ -30,13 +30,14 @@ _MODELS: dict[str, type] = {"Functional": Functional, "Sequential": Sequential}
 _LAYERS = _classes(layers, layers.Layer) | _MODELS
 _LOSSES = _classes(losses, losses.Loss)
 _METRICS = _LOSSES | _classes(metrics, metrics.Metric)  # a loss can be a metric too
+_INITIALIZERS = _classes(initializers, initializers.Initializer)
 for _name in ("MeanMetricWrapper", "Mean", "Sum"):  # these are no metrics of labels and predictions by themselves
     del _METRICS[_name]
 _KINDS: dict[str, dict[str, type]] = {
     "model": _MODELS,
     "layer": _LAYERS,
     "initializer, layer or schedule": (
-        _LAYERS | _classes(initializers, initializers.Initializer) | _classes(regularizers, regularizers.Regularizer)
+        _INITIALIZERS | _LAYERS | _classes(regularizers, regularizers.Regularizer)
         | _classes(constraints, constraints.Constraint)
         | _classes(optimizers.schedules, optimizers.schedules.LearningRateSchedule)),
     "optimizer": _classes(optimizers, optimizers.Optimizer),
@@ -77,7 +78,9 @@ def deserialize(described: Any, kind: str, custom_objects: Mapping[str, Any] | N
                          "name.")
     registered = described.get("registered_name")
     users = custom.get(registered if isinstance(registered, str) else name) or custom.get(name)
-    cls = users or _KINDS[kind].get(name)
+    nested = kind == "initializer, layer or schedule"  # there is an Identity of layers, and one of initializers
+    first = _INITIALIZERS if nested and described.get("module") == "keras.initializers" else {}
+    cls = users or first.get(name) or _KINDS[kind].get(name)
     if cls is None:
         raise ValueError(f"graphc has no {kind} class {name!r}, expected one of {', '.join(sorted(_KINDS[kind]))}. "
                          f"Pass a class of your own by its name: custom_objects={{{name!r}: {name}}}.")
@@ -123,6 +126,8 @@ def _value(value: Any, custom: Mapping[str, Any]) -> Any:
         return [_value(part, custom) for part in value]
     if not isinstance(value, dict) or "class_name" not in value:
         return value
+    if value["class_name"] in ("__tensor__", "__numpy__") and isinstance(value.get("config"), dict):
+        return value["config"].get("value")  # the numbers of an array
     return _dtype(value) or deserialize(value, "initializer, layer or schedule", custom)
 
 

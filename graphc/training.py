@@ -72,7 +72,8 @@ class Trainer:
         say. `dump` is a folder for files with all that the compiler makes of this model's steps (GRAPHC_DUMP does that
         for all models).
         """
-        if metrics is None and any(w is not None and not hasattr(w, "__float__") for w in flat(loss_weights)):
+        given = list(flat(loss_weights))
+        if metrics is None and given and not any(hasattr(w, "__float__") for w in given):
             loss_weights, metrics = None, loss_weights  # in Keras 2 the metrics came third
         objective = Objective(loss, loss_weights, metrics, weighted_metrics)
         if self.gives is not None:

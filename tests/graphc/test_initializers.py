@@ -7,7 +7,10 @@ import math
 import numpy as np
 import pytest
 
+import graphc
 from graphc import initializers
+from graphc.configs import describe
+from graphc.serialization import deserialize
 
 SHAPE = (3, 3, 40, 60)  # a kernel of 360 inputs and 540 outputs
 INPUTS, OUTPUTS = 360, 540
@@ -48,3 +51,10 @@ def test_fixed_values():
     for wrong in (initializers.Identity(), initializers.Orthogonal()):
         with pytest.raises(ValueError, match="axes"):
             wrong((3,))
+
+
+def test_the_identity_of_initializers_and_that_of_layers():
+    again = deserialize(describe(graphc.layers.Dense(3, kernel_initializer="identity")), "layer")
+    assert type(again.kernel_initializer) is initializers.Identity
+    wrapped = deserialize(describe(graphc.layers.TimeDistributed(graphc.layers.Identity())), "layer")
+    assert type(wrapped.layer) is graphc.layers.Identity

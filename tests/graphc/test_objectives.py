@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import graphc
 from graphc.ir import functions as f
 from graphc.ir.graph import Graph
 from graphc.runtime import compile as compile_graph
+from graphc.serialization import deserialize
 from graphc.variable import Variable
 
 _PATH = Path(__file__).parents[1] / "fixtures" / "cases_objectives.py"
@@ -110,3 +112,23 @@ def test_activation(name, expected):
     found = getattr(graphc.activations, function)(cases.ACTIVATED, **options)
     np.testing.assert_allclose(found, expected[f"activation.{name}"], rtol=1e-5, atol=1e-6)
     assert graphc.activations.get(function) is getattr(graphc.activations, function)
+
+
+_DESCRIBED = json.loads(_PATH.with_name("objectives.json").read_text())
+_FORGOTTEN = ("huber_delta", "dice_axis", "tversky_axis")  # Keras 3.15 writes no delta; of axes it makes lists
+
+
+@pytest.mark.parametrize(("kind", "name"), [(k, n) for k, named in _DESCRIBED.items() for n in named])
+def test_what_keras_writes_down(kind, name):
+    module = {"loss": graphc.losses, "metric": graphc.metrics, "optimizer": graphc.optimizers,
+              "schedule": graphc.optimizers.schedules}[kind]
+    case = getattr(cases, f"{kind}_cases")()[name]
+    own = (case[0] if isinstance(case, tuple) else case)(module)
+    described = _DESCRIBED[kind][name]
+    found = deserialize(described, "initializer, layer or schedule" if kind == "schedule" else kind)
+    ours = own.get_config()
+    assert type(found) is type(own)
+    assert name in _FORGOTTEN or found.get_config() | {"name": ""} == ours | {"name": ""}
+    for option, value in described["config"].items():
+        if option not in ("dtype", "name") and name not in _FORGOTTEN and not isinstance(value, dict):
+            assert ours[option] == pytest.approx(value) if isinstance(value, float) else ours[option] == value, option
