@@ -28,7 +28,8 @@ from graphc.ir.types import Dim
 from graphc.tracing import current_trace
 from graphc.variable import Variable, constant
 
-__all__ = ["Array", "Arrays", "Number", "as_array", "as_value", "eager", "eagerly", "is_symbolic", "now", "op"]
+__all__ = ["Array", "Arrays", "Number", "as_array", "as_value", "eager", "eagerly", "is_symbolic", "now",
+           "numbers_of", "op"]
 
 Array = Any
 Arrays = Any
@@ -74,6 +75,14 @@ def _default(array: np.ndarray, x: Any) -> Any:
         small = not array.size or (array.min() >= -(2**31) and array.max() < 2**31)
         return np.int32 if small else np.int64
     return np.float32 if array.dtype == np.float64 else array.dtype
+
+
+def numbers_of(name: str, *arrays: Any) -> list[np.ndarray]:
+    """Arrays for a function that needs their numbers."""
+    if is_symbolic(*arrays):
+        raise TypeError(f"{name} of values without numbers is not possible: what it gives depends on them. Where that "
+                        "is a matter of its size, keep all elements and choose with ops.where.")
+    return [as_array(a) for a in arrays]
 
 
 def as_value(x: Any, dtype: Any = None) -> Value:
@@ -150,7 +159,9 @@ def _taking(function: Function, roles: Mapping[str, str]) -> Function:
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise TypeError(f"{function.__name__}{signature}: {error}.") from None
+            plain = signature.replace(return_annotation=signature.empty, parameters=[
+                p.replace(annotation=p.empty) for p in signature.parameters.values()])
+            raise TypeError(f"{function.__name__}{plain}: {error}.") from None
         given = bound.arguments
         symbolic = is_symbolic(*given.values()) or (not roles and _tracing())
         wide = any(isinstance(x, Value) and x.dtype.name == "f64" for x in flat(given))

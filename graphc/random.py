@@ -1,18 +1,19 @@
 """Random numbers. https://keras.io/api/random/
 
-A whole number as seed gives the same numbers at each call; a `SeedGenerator` moves on with each. Without a seed they come
-from NumPy's global generator, and while a step is traced from the model's key. The bits are a function of a key and a
-position, the same on every backend: see `RandomBits`.
+A whole number as seed gives the same numbers at each call; a `SeedGenerator` moves on with each. Without a seed they
+come from NumPy's global generator, and while a step is traced from the model's key. The bits are a function of a key
+and a position, the same on every backend: see `RandomBits`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from graphc.backend import floatx
+from graphc.config import floatx
 from graphc.eager import as_value, is_symbolic, now
 from graphc.initializers import draw_seed
 from graphc.ir import functions as f
@@ -21,7 +22,8 @@ from graphc.ir.types import DType
 from graphc.tracing import current_trace, random_source
 from graphc.variable import Variable
 
-__all__ = ["SeedGenerator", "categorical", "dropout", "normal", "randint", "shuffle", "truncated_normal", "uniform"]
+__all__ = ["SeedGenerator", "beta", "binomial", "categorical", "dropout", "gamma", "normal", "randint", "shuffle",
+           "truncated_normal", "uniform"]
 
 
 class SeedGenerator:
@@ -113,7 +115,8 @@ def truncated_normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: 
     share = math.erf(math.sqrt(2))  # of numbers that lie within
     unit = (_uniform(_shape(shape), _source(seed)) * 2.0 - 1.0) * share
     result = f.clip(erfinv(unit) * math.sqrt(2), -2.0, 2.0)
-    return _result(f.cast(result * as_value(stddev, "f32") + as_value(mean, "f32"), dtype or floatx()), shape, mean, stddev)
+    result = f.cast(result * as_value(stddev, "f32") + as_value(mean, "f32"), dtype or floatx())
+    return _result(result, shape, mean, stddev)
 
 
 def randint(shape: Any, minval: Any, maxval: Any, dtype: Any = "int32", seed: Any = None) -> Any:
@@ -156,3 +159,26 @@ def categorical(logits: Any, num_samples: int, dtype: Any = "int32", seed: Any =
     shape = (value.shape[0], num_samples, value.shape[1])
     noise = -f.log(-f.log(f.maximum(_uniform(shape, _source(seed)), 2.0**-25)))
     return _result(f.cast(f.argmax(f.expand_dims(value, 1) + f.cast(noise, value.dtype), 2), dtype), logits)
+
+
+# --------------------------------------------------------------------------------------------------- as arrays
+
+def _numbers(seed: Any, dtype: Any, draw: Callable[[np.random.Generator], Any]) -> np.ndarray:
+    """What a generator of NumPy's draws, seeded by one use of a seed."""
+    key = now(_source(seed)[0])
+    return np.asarray(draw(np.random.default_rng(key)), dtype or floatx())
+
+
+def gamma(shape: Any, alpha: Any, dtype: Any = None, seed: Any = None) -> np.ndarray:
+    """Numbers of the gamma distribution, as an array."""
+    return _numbers(seed, dtype, lambda g: g.standard_gamma(alpha, _shape(shape)))
+
+
+def beta(shape: Any, alpha: Any, beta: Any, dtype: Any = None, seed: Any = None) -> np.ndarray:
+    """Numbers of the beta distribution, as an array."""
+    return _numbers(seed, dtype, lambda g: g.beta(alpha, beta, _shape(shape)))
+
+
+def binomial(shape: Any, counts: Any, probabilities: Any, dtype: Any = None, seed: Any = None) -> np.ndarray:
+    """How often of so many times something of these probabilities happens, as an array."""
+    return _numbers(seed, dtype, lambda g: g.binomial(np.asarray(counts).astype(int), probabilities, _shape(shape)))

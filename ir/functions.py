@@ -154,10 +154,12 @@ def lifted(x: np.ndarray) -> Value:
 
 
 def _lifted(*operands: Any) -> list[Any]:
-    """Operands with arrays as values; an array of float64 is float32 among values that aren't float64."""
+    """Operands with sizes and arrays as values; an array of float64 is float32 among values that aren't float64."""
     wide = builtins.any(isinstance(x, Value) and x.dtype.size == 8 and x.dtype.is_float for x in operands)
 
     def lift(x: Any) -> Any:
+        if isinstance(x, Dim):
+            return dimension(x, "i32")
         if isinstance(x, Value) or not isinstance(x, np.ndarray | list | tuple) or not np.ndim(x):
             return x
         if not _LIFT:
@@ -294,7 +296,7 @@ def getitem(x: Value, key: Any) -> Value:
         raise ShapeError(f"{x.type} has {x.ndim} axes, received {taken} indices: {key!r}.")
     if not builtins.any(k is Ellipsis for k in keys):
         keys.append(Ellipsis)
-    at = [i for i, k in enumerate(keys) if k is Ellipsis][0]
+    at = next(i for i, k in enumerate(keys) if k is Ellipsis)
     keys[at:at + 1] = [builtins.slice(None)] * (x.ndim - taken)
     axis, start, shape, result, steps, flips, arrays = 0, [], [], [], [], [], []
     for k in keys:
@@ -428,7 +430,7 @@ def scatter_add(x: Value, indices: Value, extent: int | Dim, axis: int = 0) -> V
 
 def _unary(op: Any, needs_float: bool = True) -> Any:
     def function(x: Like) -> Value:
-        return apply(op(), to_float(x) if needs_float else x)  # type: ignore[arg-type]
+        return apply(op(), to_float(x) if needs_float else _promote(x)[0])
 
     function.__name__ = function.__qualname__ = op.name
     function.__doc__ = op.__doc__.split("\n")[0]
@@ -446,7 +448,7 @@ def _binary(op: Any, needs_float: bool = False) -> Any:
     return function
 
 
-add, subtract, multiply = _binary(Add), _binary(Subtract), _binary(Multiply)
+subtract = _binary(Subtract)
 divide, power = _binary(Divide, needs_float=True), _binary(Power, needs_float=True)
 maximum, minimum = _binary(Maximum), _binary(Minimum)
 less, less_equal, equal, not_equal = _binary(Less), _binary(LessEqual), _binary(Equal), _binary(NotEqual)
@@ -457,6 +459,18 @@ relu, stop_gradient = _unary(Relu, False), _unary(StopGradient, False)
 arctan, expm1, round = _unary(Arctan), _unary(Expm1), _unary(Round)
 floor, exp, log, log1p, sqrt = _unary(Floor), _unary(Exp), _unary(Log), _unary(Log1p), _unary(Sqrt)
 tanh, sigmoid, softplus, erf, sin, cos = map(_unary, (Tanh, Sigmoid, Softplus, Erf, Sin, Cos))
+
+
+def add(x1: Like, x2: Like) -> Value:
+    """x + y; of bools, whether one holds."""
+    x1, x2 = _promote(x1, x2)
+    return apply(LogicalOr() if x1.dtype.kind == "b" else Add(), x1, x2)
+
+
+def multiply(x1: Like, x2: Like) -> Value:
+    """x * y; of bools, whether both hold."""
+    x1, x2 = _promote(x1, x2)
+    return apply(LogicalAnd() if x1.dtype.kind == "b" else Multiply(), x1, x2)
 
 
 def greater(x1: Like, x2: Like) -> Value:
@@ -668,6 +682,7 @@ def einsum(subscripts: str, x1: Value, x2: Value) -> Value:
 
 def matmul(x1: Value, x2: Value) -> Value:
     """The matrix product over the last two axes, leading axes broadcast; a vector is a matrix of one row or column."""
+    x1, x2 = _lifted(x1, x2)
     if x1.ndim == 0 or x2.ndim == 0:
         raise ShapeError(f"matmul needs operands with at least one axis, received {x1.type} and {x2.type}.")
     if x1.shape[-1] != x2.shape[-2 if x2.ndim > 1 else -1]:

@@ -31,6 +31,14 @@ class DType:
     kind: str
     size: int
 
+    def __eq__(self, other: object) -> bool:
+        """A dtype also equals its names, `f32` and `float32`."""
+        if isinstance(other, DType):
+            return self.name == other.name
+        if isinstance(other, str):
+            return other in (self.name, str(self.numpy))
+        return NotImplemented
+
     def __hash__(self) -> int:
         return hash(self.name)
 

@@ -7,15 +7,18 @@ they compute at once and give NumPy arrays; see `graphc.eager`. They are also re
 
 from __future__ import annotations
 
-from graphc.ops import control, core, linalg, math, nn, numpy
-from graphc.ops import image as image
+from graphc.ops import control, core, image, linalg, math, nn, numpy
 from graphc.ops.control import *  # noqa: F403
 from graphc.ops.core import *  # noqa: F403
 from graphc.ops.linalg import *  # noqa: F403
 from graphc.ops.math import *  # noqa: F403
-from graphc.ops.movement import unstack as unstack
 from graphc.ops.nn import *  # noqa: F403
 from graphc.ops.numpy import *  # noqa: F403
 
-__all__ = sorted({"core", "image", "linalg", "math", "nn", "numpy", "unstack", *control.__all__, *core.__all__,
-                  *linalg.__all__, *math.__all__, *nn.__all__, *numpy.__all__} - {"segments"})
+__all__ = ["core", "image", "linalg", "math", "nn", "numpy"]
+__all__ += control.__all__
+__all__ += core.__all__
+__all__ += linalg.__all__
+__all__ += math.__all__
+__all__ += nn.__all__
+__all__ += numpy.__all__

@@ -62,14 +62,14 @@ def _terms(subscripts: str, operands: Sequence[Value]) -> tuple[list[str], str]:
     if len(terms) != len(operands):
         raise ShapeError(f"einsum {subscripts!r} has {len(terms)} terms, received {len(operands)} operands.")
     free = [c for c in _ALPHABET if c not in subscripts]
-    more = max((x.ndim - len(t.replace("...", "")) for t, x in zip(terms, operands, strict=True) if "..." in t), default=0)
-    dots = "".join(free[:max(more, 0)])
+    elided = [x.ndim - len(t.replace("...", "")) for t, x in zip(terms, operands, strict=True) if "..." in t]
+    dots = "".join(free[:max(0, *elided)]) if elided else ""
     full = []
     for t, x in zip(terms, operands, strict=True):
-        elided = x.ndim - len(t.replace("...", ""))
-        if (elided != 0 and "..." not in t) or elided < 0:
+        more = x.ndim - len(t.replace("...", ""))
+        if (more != 0 and "..." not in t) or more < 0:
             raise ShapeError(f"einsum {subscripts!r}: the term {t!r} does not fit {x.type}.")
-        full.append(t.replace("...", dots[len(dots) - elided:]))
+        full.append(t.replace("...", dots[len(dots) - more:]))
     if not arrow:
         once = sorted(c for c in set("".join(terms)) - set(".") if "".join(terms).count(c) == 1)
         result = "..." * bool(dots) + "".join(once)

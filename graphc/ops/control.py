@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from graphc.eager import as_array, as_value, is_symbolic
-from graphc.ir import functions as f
+from graphc.ir import functions
 from graphc.ir.graph import Value
 from graphc.ir.tree import flat, structured
 from graphc.ops.movement import stack
@@ -25,8 +25,8 @@ UNROLLED = 8  # so many steps of a loop over values are written out; more are a 
 def _choose(condition: Any, first: Any, second: Any) -> Any:
     """The first of two structures where the condition holds, else the second."""
     pairs = zip(flat(first), flat(second), strict=True)
-    scalar = f.cast(as_value(condition), "bool")
-    return structured(first, iter([f.where(scalar, as_value(a), as_value(b)) for a, b in pairs]))
+    scalar = functions.cast(as_value(condition), "bool")
+    return structured(first, iter([functions.where(scalar, as_value(a), as_value(b)) for a, b in pairs]))
 
 
 def cond(pred: Any, true_fn: Callable[[], Any], false_fn: Callable[[], Any]) -> Any:
@@ -42,7 +42,7 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
         return branches[int(np.clip(as_array(index), 0, len(branches) - 1))](*operands)
     result = branches[-1](*operands)
     for i in reversed(range(len(branches) - 1)):
-        result = _choose(f.less_equal(as_value(index), i), branches[i](*operands), result)
+        result = _choose(functions.less_equal(as_value(index), i), branches[i](*operands), result)
     return result
 
 
@@ -75,13 +75,13 @@ def while_loop(cond: Callable[..., Any], body: Callable[..., Any], loop_vars: An
 def _bounded(condition: Callable[..., Any], body: Callable[..., Any], variables: tuple[Any, ...],
              steps: int | None) -> tuple[Any, ...]:
     if steps is None:
-        raise ValueError("while_loop: the condition has no number while the graph is made, so the number of steps is not "
-                         "known. Give maximum_iterations, or use ops.fori_loop or ops.scan.")
+        raise ValueError("while_loop: the condition has no number while the graph is made, so the number of steps is "
+                         "not known. Give maximum_iterations, or use ops.fori_loop or ops.scan.")
 
     def step(state: Any, _: Any) -> tuple[Any, Any]:
-        return _choose(f.cast(as_value(condition(*state)), "bool"), body(state), state), ()
+        return _choose(functions.cast(as_value(condition(*state)), "bool"), body(state), state), ()
 
-    return f.scan(step, _values(variables), None, steps)[0]
+    return functions.scan(step, _values(variables), None, steps)[0]
 
 
 def _values(structure: Any) -> Any:
@@ -100,12 +100,11 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_
         for i in range(int(first), int(first) + int(steps)):
             value = body_fun(i, value)
         return value
-    counts = f.iota((steps,), (0,), "i32") + (f.constant(int(first), "i32") if not hasattr(first, "terms") else
-                                              f.dimension(first, "i32"))
-    return f.scan(lambda value, i: (body_fun(i, value), ()), _values(init_val), counts)[0]
+    counts = functions.add(functions.iota((steps,), (0,), "i32"), first)
+    return functions.scan(lambda value, i: (body_fun(i, value), ()), _values(init_val), counts)[0]
 
 
-def scan(f_: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None, length: int | None = None,
+def scan(f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None, length: int | None = None,
          reverse: bool = False, unroll: Any = 1) -> tuple[Any, Any]:
     """(carry, y) = f(carry, x) for every slice x of xs along axis 0: the last carry, and the ys stacked.
 
@@ -113,7 +112,7 @@ def scan(f_: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None, l
     is Keras's, and has no effect on the result.
     """
     if is_symbolic(init, xs) or current_trace() is not None:
-        return f.scan(lambda carry, x: f_(carry, x), _values(init), _values(xs), length, reverse)
+        return functions.scan(lambda carry, x: f(carry, x), _values(init), _values(xs), length, reverse)
     slices = [as_array(x) for x in flat(xs)]
     if length is None and not slices:
         raise ValueError("scan needs xs or a length.")
@@ -122,7 +121,7 @@ def scan(f_: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None, l
         raise ValueError(f"scan: xs of {[x.shape[0] for x in slices]} slices, and length={length}.")
     carry, ys = init, []
     for i in (reversed(range(count)) if reverse else range(count)):
-        carry, y = f_(carry, structured(xs, iter([x[i] for x in slices])))
+        carry, y = f(carry, structured(xs, iter([x[i] for x in slices])))
         ys.append(y)
     return carry, _stacked(ys[::-1] if reverse else ys)
 
@@ -135,9 +134,9 @@ def _stacked(results: Sequence[Any]) -> Any:
     return structured(results[0], iter([stack(list(p)) for p in parts]))
 
 
-def map(f_: Callable[[Any], Any], xs: Any) -> Any:
+def map(f: Callable[[Any], Any], xs: Any) -> Any:
     """What the function gives for every slice of xs along axis 0, stacked."""
-    return scan(lambda carry, x: (carry, f_(x)), (), xs)[1]
+    return scan(lambda carry, x: (carry, f(x)), (), xs)[1]
 
 
 def vectorized_map(function: Callable[[Any], Any], elements: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.backend import image_data_format
+from graphc.config import image_data_format
 from graphc.eager import Array, op
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
@@ -52,8 +52,8 @@ def _together(x: Value, *kernels: Value) -> list[Value]:
 
 def _kernel_size(x: Value, kernel: Value, name: str) -> tuple[int, ...]:
     if kernel.ndim != x.ndim or x.ndim < 3:
-        raise ShapeError(f"{name} needs inputs [N, *spatial, channels] and a kernel [*size, channels, filters] with as many "
-                         f"axes, received {x.type} and {kernel.type}.")
+        raise ShapeError(f"{name} needs inputs [N, *spatial, channels] and a kernel [*size, channels, filters] with "
+                         f"as many axes, received {x.type} and {kernel.type}.")
     return tuple(int(k) for k in kernel.shape[:-2])  # type: ignore[arg-type]
 
 
@@ -63,8 +63,8 @@ def _conv(x: Value, kernel: Value, strides: Size, padding: str, dilation: Size) 
     channels, filters = kernel.shape[-2:]
     groups, rest = divmod(x.shape[-1], channels)  # type: ignore[operator]
     if rest or filters % groups:  # type: ignore[operator]
-        raise ShapeError(f"conv: the {x.shape[-1]} channels of {x.type} and the {filters} filters don't divide into groups "
-                         f"for the kernel {kernel.type}, which sees {channels}.")
+        raise ShapeError(f"conv: the {x.shape[-1]} channels of {x.type} and the {filters} filters don't divide into "
+                         f"groups for the kernel {kernel.type}, which sees {channels}.")
     taps = _taps(x, size, strides, padding, dilation)
     position, tap = _letters(len(size))
     if groups == 1:

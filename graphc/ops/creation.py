@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.backend import floatx
+from graphc.config import floatx
 from graphc.eager import Array, Arrays, Number, as_array, op
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
@@ -126,7 +126,7 @@ def _spaced(start: Any, stop: Any, num: int, endpoint: bool, dtype: Any, axis: i
 @op
 def linspace(start: Number, stop: Number, num: int = 50, endpoint: bool = True, retstep: bool = False,
              dtype: Any = None, axis: int = 0) -> Any:
-    """`num` numbers at equal distances from start to stop, with `endpoint` including it; `retstep` gives the step too."""
+    """`num` numbers at equal distances from start to stop, which `endpoint` includes; `retstep` gives the step too."""
     points = _spaced(start, stop, num, endpoint, dtype, axis, lambda x: x)
     if not retstep:
         return points

@@ -7,105 +7,26 @@ from __future__ import annotations
 
 import builtins
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from graphc.eager import Array, Arrays, Number, op
+from graphc.eager import Array, Arrays, Number, as_array, numbers_of, op
 from graphc.ir import functions as f
 from graphc.ir.graph import Value
 
 __all__ = [
-    "abs",
-    "absolute",
-    "add",
-    "arccos",
-    "arccosh",
-    "arcsin",
-    "arcsinh",
-    "arctan",
-    "arctan2",
-    "arctanh",
-    "bitwise_and",
-    "bitwise_invert",
-    "bitwise_left_shift",
-    "bitwise_not",
-    "bitwise_or",
-    "bitwise_right_shift",
-    "bitwise_xor",
-    "cbrt",
-    "ceil",
-    "clip",
-    "conj",
-    "conjugate",
-    "copy",
-    "cos",
-    "cosh",
-    "deg2rad",
-    "divide",
-    "divide_no_nan",
-    "equal",
-    "exp",
-    "exp2",
-    "expm1",
-    "fabs",
-    "floor",
-    "floor_divide",
-    "fmax",
-    "fmin",
-    "fmod",
-    "greater",
-    "greater_equal",
-    "heaviside",
-    "hypot",
-    "imag",
-    "isclose",
-    "isfinite",
-    "isinf",
-    "isnan",
-    "isneginf",
-    "isposinf",
-    "isreal",
-    "ldexp",
-    "left_shift",
-    "less",
-    "less_equal",
-    "log",
-    "log1p",
-    "log2",
-    "log10",
-    "logaddexp",
-    "logaddexp2",
-    "logical_and",
-    "logical_not",
-    "logical_or",
-    "logical_xor",
-    "maximum",
-    "minimum",
-    "mod",
-    "multiply",
-    "nan_to_num",
-    "negative",
-    "not_equal",
-    "power",
-    "rad2deg",
-    "real",
-    "reciprocal",
-    "right_shift",
-    "round",
-    "select",
-    "sign",
-    "signbit",
-    "sin",
-    "sinc",
-    "sinh",
-    "sqrt",
-    "square",
-    "subtract",
-    "tan",
-    "tanh",
-    "true_divide",
-    "trunc",
+    "abs", "absolute", "add", "angle", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
+    "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift",
+    "bitwise_xor", "cbrt", "ceil", "clip", "conj", "conjugate", "copy", "cos", "cosh", "deg2rad", "divide",
+    "divide_no_nan", "equal", "exp", "exp2", "expm1", "fabs", "floor", "floor_divide", "fmax", "fmin", "fmod", "gcd",
+    "greater", "greater_equal", "heaviside", "hypot", "i0", "imag", "isclose", "isfinite", "isinf", "isnan",
+    "isneginf", "isposinf", "isreal", "lcm", "ldexp", "left_shift", "less", "less_equal", "log", "log1p", "log2",
+    "log10", "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor", "maximum", "minimum",
+    "mod", "multiply", "nan_to_num", "negative", "nextafter", "not_equal", "power", "rad2deg", "real", "reciprocal",
+    "right_shift", "round", "select", "sign", "signbit", "sin", "sinc", "sinh", "sqrt", "square", "subtract", "tan",
+    "tanh", "true_divide", "trunc", "vectorize",
 ]
 
 
@@ -668,6 +589,13 @@ def imag(x: Array) -> Array:
 
 
 @op
+def angle(x: Array) -> Array:
+    """The angle of a number in the complex plane: 0, or pi where it is negative."""
+    x = f.to_float(x)
+    return f.where(_isnan(x), x, f.where(_signbit(x), math.pi, f.zeros_like(x)))
+
+
+@op
 def copy(x: Array) -> Array:
     """x, in an array of its own."""
     return x
@@ -718,3 +646,32 @@ def bitwise_invert(x: Array) -> Array:
 
 
 bitwise_not, left_shift, right_shift = bitwise_invert, bitwise_left_shift, bitwise_right_shift
+
+
+# ---------------------------------------------------------------------------------------------- of arrays only
+
+def nextafter(x1: Any, x2: Any) -> np.ndarray:
+    """The floating-point number beside x1 in the direction of x2."""
+    return np.nextafter(*numbers_of("nextafter", x1, x2))
+
+
+def gcd(x1: Any, x2: Any) -> np.ndarray:
+    """The greatest common divisor of whole numbers."""
+    return np.gcd(*numbers_of("gcd", x1, x2))
+
+
+def lcm(x1: Any, x2: Any) -> np.ndarray:
+    """The least common multiple of whole numbers."""
+    return np.lcm(*numbers_of("lcm", x1, x2))
+
+
+def i0(x: Any) -> np.ndarray:
+    """The modified Bessel function of the first kind and order 0."""
+    (array,) = numbers_of("i0", x)
+    return np.i0(array).astype(array.dtype if array.dtype.kind == "f" else np.float32)
+
+
+def vectorize(pyfunc: Callable[..., Any], *, excluded: Any = None, signature: str | None = None) -> Callable[..., Any]:
+    """A function of arrays that calls a function of single numbers for each."""
+    function = np.vectorize(pyfunc, excluded=excluded, signature=signature)
+    return lambda *args: function(*(x if callable(x) else as_array(x) for x in args))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphc.backend import epsilon
+from graphc.config import epsilon
 from graphc.eager import Array, op
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
@@ -42,7 +42,8 @@ def categorical_crossentropy(target: Array, output: Array, from_logits: bool = F
     output = f.to_float(output)
     target = f.cast(target, output.dtype)
     if target.shape != output.shape or not target.ndim:
-        raise ShapeError(f"categorical_crossentropy needs arrays of one shape, received {target.type} and {output.type}.")
+        raise ShapeError(f"categorical_crossentropy needs arrays of one shape, received {target.type} and "
+                         f"{output.type}.")
     return f.negative(f.sum(target * _log_probabilities(output, from_logits, axis), axis))
 
 

@@ -15,8 +15,8 @@ from graphc.ir.graph import Value
 from graphc.names import choose
 from graphc.ops.convolution import in_last_format
 
-__all__ = ["affine_transform", "crop_images", "extract_patches", "hsv_to_rgb", "map_coordinates", "pad_images", "resize",
-           "rgb_to_grayscale", "rgb_to_hsv", "sobel_edges"]
+__all__ = ["affine_transform", "crop_images", "extract_patches", "hsv_to_rgb", "map_coordinates", "pad_images",
+           "resize", "rgb_to_grayscale", "rgb_to_hsv", "sobel_edges"]
 
 
 def _known(x: Value, name: str) -> tuple[int, int]:
@@ -31,26 +31,26 @@ def _known(x: Value, name: str) -> tuple[int, int]:
 
 # --------------------------------------------------------------------------------------------------- resizing
 
-def _weights(before: int, after: int, method: str, antialias: bool) -> np.ndarray:
-    """The matrix that resamples an axis: pixels are squares, whose centres lie half a pixel inside."""
-    scale = before / after
-    centres = (np.arange(after) + 0.5) * scale
+def _taps(before: int, after: int, method: str) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    """Positions and weights of the pixels that each new one is made of: pixels are squares around their centres."""
+    centres = (np.arange(after) + 0.5) * (before / after)
     if method == "nearest":
-        chosen = np.minimum(np.floor(centres).astype(int), before - 1)
-        return np.equal.outer(np.arange(before), chosen).astype(np.float32)
+        return [(np.minimum(centres.astype(np.int32), before - 1), None)]
     radius, kernel = _KERNELS[method]
+    first = np.floor(centres - 0.5).astype(np.int32) - (radius - 1)
+    places = [first + tap for tap in range(2 * radius)]
+    return [(np.clip(p, 0, before - 1), kernel(np.abs(p + 0.5 - centres)).astype(np.float32)) for p in places]
+
+
+def _matrix(before: int, after: int, method: str, antialias: bool) -> np.ndarray:
+    """The weight of each pixel in each new one, where many take part; smaller images blur with `antialias`."""
+    radius, kernel = _KERNELS[method]
+    scale = before / after
     stretch = max(scale, 1.0) if antialias else 1.0
-    away = (np.arange(before)[:, None] + 0.5 - centres[None, :]) / stretch
-    if antialias or method.startswith("lanczos"):
-        weights = kernel(np.abs(away)) * (np.abs(away) < radius)
-        return (weights / weights.sum(0)).astype(np.float32)
-    # pixels beyond the edge are those at the edge
-    weights = np.zeros((before, after))
-    first = np.floor(centres - 0.5).astype(int) - (radius - 1)
-    for tap in range(2 * radius):
-        place = first + tap
-        np.add.at(weights, (np.clip(place, 0, before - 1), np.arange(after)), kernel(np.abs(place + 0.5 - centres)))
-    return weights.astype(np.float32)
+    centres = (np.arange(after) + 0.5) * scale
+    away = np.abs(np.arange(before)[:, None] + 0.5 - centres[None, :]) / stretch
+    weights = kernel(away) * (away < radius)
+    return (weights / weights.sum(0)).astype(np.float32)
 
 
 def _cubic(t: np.ndarray, a: float = -0.75) -> np.ndarray:
@@ -71,19 +71,24 @@ _KERNELS: dict[str, tuple[int, Any]] = {
 
 
 def _resized(x: Value, size: tuple[int, int], method: str, antialias: bool) -> Value:
-    """Images with other heights and widths: each axis is a product with a matrix, or a choice of pixels."""
+    """Images of other heights and widths, one axis after the other."""
+    letters = "nhwc"[4 - x.ndim:]
     for axis, after in ((x.ndim - 3, size[0]), (x.ndim - 2, size[1])):
         before = int(x.shape[axis])  # type: ignore[arg-type]
         if before == after:
             continue
-        weights = _weights(before, after, method, antialias)
-        if method == "nearest":
-            x = f.take(x, f.lifted(weights.argmax(0).astype(np.int32)), axis)
-        else:
-            letters = "nhwc"[4 - x.ndim:]
-            source = letters[axis]
-            x = f.einsum(f"{letters},{source}z->{letters.replace(source, 'z')}", x,
-                         f.cast(f.lifted(weights), x.dtype))
+        if method != "nearest" and (antialias or method.startswith("lanczos")):
+            weights = f.cast(f.lifted(_matrix(before, after, method, antialias)), x.dtype)
+            x = f.einsum(f"{letters},{letters[axis]}z->{letters.replace(letters[axis], 'z')}", x, weights)
+            continue
+        total = None
+        for places, shares in _taps(before, after, method):
+            part = f.take(x, f.lifted(places), axis)
+            if shares is not None:
+                part = part * f.reshape(f.lifted(shares), (after, *(1,) * (x.ndim - 1 - axis)))
+            total = part if total is None else total + part
+        assert total is not None
+        x = f.cast(total, x.dtype)
     return x
 
 
@@ -113,9 +118,8 @@ def resize(images: Array, size: Sequence[int], interpolation: str = "bilinear", 
             x = _block(x, start, part)
         elif pad_to_aspect_ratio:
             whole = (max(height, int(width * target[0] / target[1])), max(width, int(height * target[1] / target[0])))
-            before = [int((m - n) / 2) for n, m in zip((height, width), whole, strict=True)]
-            ends = [(b, m - n - b) for b, m, n in zip(before, whole, (height, width), strict=True)]
-            x = f.pad(x, [*[(0, 0)] * (x.ndim - 3), *ends, (0, 0)], fill_value)
+            ends = [(m - n) // 2 for n, m in zip((height, width), whole, strict=True)]
+            x = f.pad(x, [*[(0, 0)] * (x.ndim - 3), *((n, n) for n in ends), (0, 0)], fill_value)
         if method == "nearest":
             return _resized(x, target, method, antialias)
         result = _resized(f.to_float(x), target, method, antialias)
@@ -185,7 +189,7 @@ def _sampled(images: Value, places: Sequence[Value], order: int, mode: str, fill
 @op
 def affine_transform(images: Array, transform: Array, interpolation: str = "bilinear", fill_mode: str = "constant",
                      fill_value: float = 0, data_format: str | None = None) -> Array:
-    """Images whose pixel (x, y) is the one at (a0 x + a1 y + a2, b0 x + b1 y + b2) / (c0 x + c1 y + 1) of the given ones.
+    """Images whose pixel (x, y) is that at (a0 x + a1 y + a2, b0 x + b1 y + b2) / (c0 x + c1 y + 1) of the given ones.
 
     A transform is [a0, a1, a2, b0, b1, b2, c0, c1], one for all images or one for each. `fill_mode` says what lies
     outside: 'constant' the fill value, 'nearest' the edge, 'wrap' the other end, 'reflect' the mirror image with the
@@ -267,7 +271,8 @@ def _missing(name: str, extent: int, before: int | None, after: int | None, targ
              sign: int) -> tuple[int, int]:
     """The numbers before and after, of which one may follow from the new extent."""
     if [before, after, target].count(None) != 1:
-        raise ValueError(f"{name} needs two of {first}, {second} and the target, received {before}, {after} and {target}.")
+        raise ValueError(f"{name} needs two of {first}, {second} and the target, received {before}, {after} and "
+                         f"{target}.")
     if before is None:
         before = sign * (target - extent) - after  # type: ignore[operator]
     elif after is None:
@@ -280,7 +285,7 @@ def _missing(name: str, extent: int, before: int | None, after: int | None, targ
 @op
 def extract_patches(images: Array, size: Any, strides: Any = None, dilation_rate: Any = 1, padding: str = "valid",
                     data_format: str | None = None) -> Array:
-    """The windows of images, the pixels of each one after another as channels: [N, rows, columns, pixels * channels]."""
+    """The windows of images, the pixels of each in a row as channels: [N, rows, columns, pixels * channels]."""
     window = f.per_axis(size, 2, "size")
     steps = window if strides is None else f.per_axis(strides, 2, "strides")
     dilation = f.per_axis(dilation_rate, 2, "dilation_rate")

@@ -92,8 +92,8 @@ def norm(x: Array, ord: Any = None, axis: Any = None, keepdims: bool = False) ->
         lines = f.sum(size, summed, keepdims=True)
         result = (f.max if ord > 0 else f.min)(lines, kept, keepdims=True)
         return result if keepdims else f.squeeze(result, axes)
-    raise ValueError(f"norm(ord={ord!r}) of matrices: expected None, 'fro', 1, -1, inf or -inf, and of arrays also 2, -2 "
-                     "or 'nuc'.")
+    raise ValueError(f"norm(ord={ord!r}) of matrices: expected None, 'fro', 1, -1, inf or -inf, and of arrays also 2, "
+                     "-2 or 'nuc'.")
 
 
 def _of_vectors(x: Value, ord: Any, axis: int, keepdims: bool) -> Value:
@@ -152,13 +152,13 @@ def qr(x: Any, mode: str = "reduced") -> Any:
     """The orthogonal matrix and the upper triangular one whose product is x."""
     if mode not in ("reduced", "complete"):
         raise ValueError(f"qr(mode={mode!r}): expected 'reduced' or 'complete'.")
-    return tuple(np.linalg.qr(x, mode))
+    return tuple(np.linalg.qr(x, mode))  # type: ignore[call-overload]
 
 
 @_of_arrays
 def svd(x: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
     """The u, s and vh with x = u * s @ vh: singular values in falling order, alone unless `compute_uv`."""
-    result = np.linalg.svd(x, full_matrices, compute_uv)
+    result = np.linalg.svd(x, full_matrices, compute_uv)  # type: ignore[call-overload]
     return tuple(result) if compute_uv else result
 
 

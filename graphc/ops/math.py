@@ -15,7 +15,7 @@ from graphc.ops.reductions import logsumexp
 
 __all__ = [
     "cdist", "erf", "erfc", "erfinv", "extract_sequences", "fft", "fft2", "ifft2", "in_top_k", "irfft", "logsumexp",
-    "rfft", "rsqrt", "segment_max", "segment_min", "segment_prod", "segment_sum", "segments", "top_k",
+    "rfft", "rsqrt", "segment_max", "segment_min", "segment_prod", "segment_sum", "top_k",
 ]
 
 
@@ -75,13 +75,12 @@ def erfinv(x: Array) -> Array:
     polynomial = f.where(middle, _CENTRE[0], f.full(x.shape, _TAIL[0], x.dtype))
     for a, b in zip(_CENTRE[1:], _TAIL[1:], strict=True):
         polynomial = f.where(middle, a, f.full(x.shape, b, x.dtype)) + polynomial * t
-    result = polynomial * x
-    edge = f.where(f.equal(f.absolute(x), 1.0), x * math.inf, math.nan)
+    result = f.stop_gradient(polynomial * x)
+    edge = f.where(f.equal(x, 1.0), math.inf, f.where(f.equal(x, -1.0), -math.inf, f.full(x.shape, math.nan, x.dtype)))
     inside = f.less(f.absolute(x), 1.0)
-    if x.dtype.size == 8:  # two steps of Newton's method
-        for _ in range(2):
-            slope = 2 / math.sqrt(math.pi) * f.exp(f.negative(f.square(result)))
-            result = result - (f.erf(result) - x) / slope
+    for _ in range(1 if x.dtype.size == 4 else 3):  # steps of Newton's method, the last of which has the gradient
+        slope = math.sqrt(math.pi) / 2 * f.exp(f.square(f.stop_gradient(result)))
+        result = f.stop_gradient(result) - (f.erf(f.stop_gradient(result)) - x) * slope
     return f.where(inside, result, edge)
 
 
@@ -157,8 +156,8 @@ def extract_sequences(x: Array, sequence_length: int, sequence_stride: int) -> A
     """The windows of a length along the last axis, `sequence_stride` apart."""
     n = x.shape[-1]
     if not isinstance(n, int) or n < sequence_length:
-        raise ShapeError(f"extract_sequences of length {sequence_length} needs at least as many known steps in the last "
-                         f"axis, received {x.type}.")
+        raise ShapeError(f"extract_sequences of length {sequence_length} needs at least as many known steps in the "
+                         f"last axis, received {x.type}.")
     count = 1 + (n - sequence_length) // sequence_stride
     starts = f.expand_dims(f.iota((count,), (0,), "i32") * int(sequence_stride), 1)
     return f.take(x, starts + f.iota((sequence_length,), (0,), "i32"), x.ndim - 1)
@@ -188,17 +187,20 @@ def _fft(real: Array, imag: Array, axes: tuple[int, ...], sign: float) -> Any:
 
 def fft(x: Any) -> Any:
     """The discrete Fourier transform along the last axis, of a pair of real and imaginary parts."""
-    return _fft(*x, (-1,), -1.0)
+    real, imag = x
+    return _fft(real, imag, (-1,), -1.0)
 
 
 def fft2(x: Any) -> Any:
     """The discrete Fourier transform along the last two axes, of a pair of real and imaginary parts."""
-    return _fft(*x, (-1, -2), -1.0)
+    real, imag = x
+    return _fft(real, imag, (-1, -2), -1.0)
 
 
 def ifft2(x: Any) -> Any:
     """The inverse of `fft2`."""
-    real, imag = _fft(*x, (-1, -2), 1.0)
+    real, imag = x
+    real, imag = _fft(real, imag, (-1, -2), 1.0)
     count = real.shape[-1] * real.shape[-2]
     return real / count, imag / count
 
@@ -235,6 +237,7 @@ def _irfft(real: Array, imag: Array, length: int | None) -> Array:
 
 def irfft(x: Any, fft_length: int | None = None) -> Any:
     """The inverse of `rfft`, of a pair of real and imaginary parts."""
-    return _irfft(*x, fft_length)
+    real, imag = x
+    return _irfft(real, imag, fft_length)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import itertools
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,9 +18,9 @@ from graphc.ir.types import Dim, at_least_zero, product
 
 __all__ = [
     "append", "array_split", "broadcast_to", "concatenate", "diagonal", "diff", "dsplit", "dstack", "expand_dims",
-    "flip", "fliplr", "flipud", "get_item", "hsplit", "hstack", "moveaxis", "ndim", "pad", "ravel", "repeat", "reshape",
-    "roll", "rot90", "size", "split", "squeeze", "stack", "swapaxes", "take", "take_along_axis", "tile", "trace",
-    "transpose", "unravel_index", "unstack", "vsplit", "vstack",
+    "flip", "fliplr", "flipud", "get_item", "hsplit", "hstack", "moveaxis", "ndim", "pad", "ravel", "rearrange",
+    "repeat", "reshape", "roll", "rot90", "size", "split", "squeeze", "stack", "swapaxes", "take", "take_along_axis",
+    "tile", "trace", "transpose", "unravel_index", "unstack", "vsplit", "vstack",
 ]
 
 Axis = Any
@@ -153,6 +155,39 @@ def _part(x: Value, axis: int, start: Any, count: Any) -> Value:
     return f.slice(x, tuple(start if a == axis else 0 for a in range(x.ndim)), shape)
 
 
+@op
+def rearrange(tensor: Array, pattern: str, **axes_lengths: int) -> Array:
+    """A reshape and a transpose by the names of the axes: 'b (h w) c -> b c h w', h=2 (A. Rogozhnikov, einops, 2022).
+
+    Names in parentheses make one axis together; of those that a given axis consists of, one may be left to follow.
+    """
+    left, arrow, right = pattern.partition("->")
+    given, wanted = _grouped(left), _grouped(right)
+    names = [n for group in given for n in group]
+    if not arrow or sorted(names) != sorted(n for group in wanted for n in group) or len(set(names)) != len(names):
+        raise ValueError(f"rearrange: not a pattern: {pattern!r}. Expected each name once on each side of '->'.")
+    if len(given) != tensor.ndim:
+        raise ShapeError(f"rearrange: {pattern!r} names {len(given)} axes, received {tensor.type}.")
+    sizes: dict[str, Any] = dict(axes_lengths)
+    for group, n in zip(given, tensor.shape, strict=True):
+        unknown = [name for name in group if name not in sizes]
+        known = product(sizes[name] for name in group if name in sizes)
+        if len(unknown) > 1:
+            raise ValueError(f"rearrange: {pattern!r} needs the sizes of {unknown[1:]}.")
+        if unknown:
+            sizes[unknown[0]] = n if known == 1 else n // known if isinstance(n, int) else n.divide(known)
+        if product(sizes[name] for name in group) != n:
+            raise ShapeError(f"rearrange: the axis {' '.join(group)} of {pattern!r} can't have the size {n}.")
+    parts = f.transpose(f.reshape(tensor, tuple(sizes[n] for n in names)),
+                        [names.index(n) for group in wanted for n in group])
+    return f.reshape(parts, tuple(product(sizes[n] for n in group) for group in wanted))
+
+
+def _grouped(side: str) -> list[list[str]]:
+    """The names of one side of a pattern, those that make one axis together in one list."""
+    return [(inside or alone).split() for inside, alone in re.findall(r"\(([^)]*)\)|(\w+)", side)]
+
+
 # ------------------------------------------------------------------------------------------------ join and cut
 
 def _together(xs: Sequence[Value]) -> list[Value]:
@@ -228,8 +263,8 @@ def _split(x: Value, where: Any, axis: int) -> list[Value]:
     cuts = [0, *(int(c) for c in as_array(where)), n]
     if isinstance(n, int):  # counted from the end where negative, and never beyond it
         cuts = [builtins.slice(c, None).indices(n)[0] for c in cuts[:-1]] + [n]
-        return [_part(x, axis, a, builtins.max(b - a, 0)) for a, b in zip(cuts, cuts[1:], strict=False)]
-    return [_part(x, axis, a, b - a) for a, b in zip(cuts, cuts[1:], strict=False)]
+        return [_part(x, axis, a, builtins.max(b - a, 0)) for a, b in itertools.pairwise(cuts)]
+    return [_part(x, axis, a, b - a) for a, b in itertools.pairwise(cuts)]
 
 
 @op
@@ -287,8 +322,8 @@ def repeat(x: Array, repeats: Any, axis: int | None = None) -> Array:
         kept = tuple(a for a in range(len(shape)) if a != axis + 1)
         return f.reshape(f.broadcast(x, shape, kept), (*x.shape[:axis], n * count, *x.shape[axis + 1:]))
     if times.shape != (x.shape[axis],):
-        raise ShapeError(f"repeat needs one number for each of the {x.shape[axis]} slices along axis {axis} of {x.type}, "
-                         f"received {times.size}.")
+        raise ShapeError(f"repeat needs one number for each of the {x.shape[axis]} slices along axis {axis} of "
+                         f"{x.type}, received {times.size}.")
     return f.take(x, f.lifted(np.repeat(np.arange(times.size, dtype=np.int32), times)), axis)
 
 

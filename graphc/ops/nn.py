@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from graphc import activations
-from graphc.backend import epsilon as least_divisor
-from graphc.backend import floatx
+from graphc.config import epsilon as least_divisor
+from graphc.config import floatx
 from graphc.eager import Array, Number, op
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
@@ -255,8 +255,8 @@ def batch_normalization(x: Array, mean: Array, variance: Array, axis: int, offse
     shape = tuple(n if a == place else 1 for a, n in enumerate(x.shape))
     for v in (mean, variance, offset, scale):
         if v is not None and v.shape != (x.shape[place],):
-            raise ShapeError(f"batch_normalization along axis {axis} of {x.type} needs {x.shape[place]} numbers of each "
-                             f"kind, received {v.type}.")
+            raise ShapeError(f"batch_normalization along axis {axis} of {x.type} needs {x.shape[place]} numbers of "
+                             f"each kind, received {v.type}.")
     factor = f.rsqrt(f.reshape(variance, shape) + epsilon)
     factor = factor if scale is None else factor * f.reshape(scale, shape)
     result = (x - f.reshape(mean, shape)) * factor
@@ -270,7 +270,7 @@ def layer_normalization(x: Array, gamma: Array | None = None, beta: Array | None
     rms = kwargs.pop("rms_scaling", False)
     if kwargs:
         raise TypeError(f"layer_normalization received the unknown {sorted(kwargs)}.")
-    x, epsilon = f.to_float(x), 1e-3 if epsilon is None else epsilon
+    x, epsilon = f.to_float(x), least_divisor() if epsilon is None else epsilon
     axes = f.axes_of(x, axis)
     if rms:
         variance = f.mean(f.square(x - f.mean(x, axes, keepdims=True)), axes, keepdims=True)
@@ -286,7 +286,8 @@ def _over(weights: Value, x: Value, axes: Sequence[int]) -> Value:
     """Weights of the sizes of the axes, so that they broadcast to x."""
     expected = tuple(n if a in axes else 1 for a, n in enumerate(x.shape))
     if product(weights.shape) != product(expected):
-        raise ShapeError(f"Weights for the axes {tuple(axes)} of {x.type} need its sizes there, received {weights.type}.")
+        raise ShapeError(f"Weights for the axes {tuple(axes)} of {x.type} need its sizes there, received "
+                         f"{weights.type}.")
     return f.reshape(weights, expected)
 
 
@@ -352,7 +353,7 @@ def multi_hot(inputs: Array, num_classes: int | None = None, axis: int = -1, dty
     if num_classes is None or kwargs:
         raise ValueError(f"multi_hot needs num_classes, and takes no {sorted(kwargs)}.")
     hot = _hot(inputs, num_classes, axis, dtype)
-    return f.max(hot, 1 if inputs.ndim == 2 else 0)
+    return f.max(hot, 1 if inputs.ndim > 1 else 0)
 
 
 def _dense(name: str, sparse: bool) -> None:
@@ -410,13 +411,14 @@ def dot_product_attention(query: Array, key: Array, value: Array, bias: Array | 
     if flash_attention:
         raise NotImplementedError("dot_product_attention(flash_attention=True): there is one way to compute it.")
     if query.ndim != 4 or key.ndim != 4 or value.ndim != 4:
-        raise ShapeError(f"dot_product_attention needs [N, T, heads, size] of each, received {query.type}, {key.type} and "
-                         f"{value.type}.")
-    n, t, heads, size = query.shape
+        raise ShapeError(f"dot_product_attention needs [N, T, heads, size] of each, received {query.type}, {key.type} "
+                         f"and {value.type}.")
+    t, heads, size = query.shape[1:]
     s, served = key.shape[1:3]
     if heads != served:
         if not (isinstance(heads, int) and isinstance(served, int)) or heads % served:
             raise ShapeError(f"{heads} heads of queries can't share {served} heads of keys.")
+
         def spread(x: Value) -> Value:
             shape = (*x.shape[:3], heads // served, x.shape[3])
             return f.reshape(f.broadcast(x, shape, (0, 1, 2, 4)), (*x.shape[:2], heads, x.shape[3]))

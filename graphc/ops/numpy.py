@@ -11,6 +11,10 @@ from graphc.ops.movement import *  # noqa: F403
 from graphc.ops.ordering import *  # noqa: F403
 from graphc.ops.reductions import *  # noqa: F403
 
-__all__ = sorted({"slogdet", *contraction.__all__, *creation.__all__, *elementwise.__all__, *movement.__all__,
-                  *ordering.__all__, *reductions.__all__} - {"unstack", "logsumexp"})
-
+__all__ = ["slogdet"]
+__all__ += contraction.__all__
+__all__ += creation.__all__
+__all__ += elementwise.__all__
+__all__ += movement.__all__
+__all__ += ordering.__all__
+__all__ += reductions.__all__

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.eager import Array, Number, as_array, is_symbolic, op
+from graphc.eager import Array, Number, as_array, is_symbolic, numbers_of, op
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
@@ -139,14 +139,6 @@ def nanmedian(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
 
 # ------------------------------------------------------------------------- results whose size depends on numbers
 
-def _numbers(name: str, *arrays: Any) -> list[np.ndarray]:
-    """Arrays for a function whose result has a shape that depends on them."""
-    if is_symbolic(*arrays):
-        raise TypeError(f"{name} of values without numbers is not possible: the size of its result depends on the numbers. "
-                        "Keep all elements and choose with ops.where.")
-    return [as_array(a) for a in arrays]
-
-
 @op
 def _where(condition: Array, x1: Number, x2: Number) -> Array:
     return f.where(f.cast(condition, "bool"), x1, x2)
@@ -161,7 +153,7 @@ def where(condition: Any, x1: Any = None, x2: Any = None) -> Any:
 
 def nonzero(x: Any) -> tuple[np.ndarray, ...]:
     """The indices of the elements that are not 0: for each axis an int32 array."""
-    return tuple(i.astype(np.int32) for i in np.nonzero(*_numbers("nonzero", x)))
+    return tuple(i.astype(np.int32) for i in np.nonzero(*numbers_of("nonzero", x)))
 
 
 def unique(x: Any, sorted: bool = True, return_index: bool = False, return_inverse: bool = False,
@@ -172,7 +164,7 @@ def unique(x: Any, sorted: bool = True, return_index: bool = False, return_inver
     The index of the first of each, the position among them of each element, and how often each occurs come with them
     where they are asked for.
     """
-    result = np.unique(*_numbers("unique", x), return_index, return_inverse, return_counts, axis)
+    result = np.unique(*numbers_of("unique", x), return_index, return_inverse, return_counts, axis)
     parts = list(result) if isinstance(result, tuple) else [result]
     parts[1:] = [p.astype(np.int32) for p in parts[1:]]
     if size is not None:
@@ -212,7 +204,8 @@ def histogram(x: Any, bins: Any = 10, range: Any = None) -> tuple[Any, Any]:
     """How many elements lie in each bin, and the edges of the bins; the last bin includes its upper edge."""
     if not is_symbolic(x):
         array = as_array(x)
-        edges = np.histogram_bin_edges(array, bins, range).astype(array.dtype if array.dtype.kind == "f" else np.float32)
+        dtype = array.dtype if array.dtype.kind == "f" else np.float32
+        edges = np.histogram_bin_edges(array, bins, range).astype(dtype)
     elif range is not None or np.ndim(bins):
         edges = np.asarray(bins, np.float32) if np.ndim(bins) else np.linspace(*range, bins + 1, dtype=np.float32)
     else:

@@ -115,7 +115,8 @@ def _extreme(x: Value, axis: Axis, keepdims: bool, initial: Any, reduce: Callabl
     gone = f.axes_of(x, axis)
     if builtins.any(x.shape[a] == 0 for a in gone):
         if initial is None:
-            raise ShapeError(f"{reduce.__name__} of {x.type} over the axes {gone}: there are no elements. Give `initial`.")
+            raise ShapeError(f"{reduce.__name__} of {x.type} over the axes {gone}: there are no elements. Give "
+                             "`initial`.")
         shape = (1 if a in gone else n for a, n in enumerate(x.shape) if keepdims or a not in gone)
         return f.full(tuple(shape), initial, x.dtype)
     result = reduce(x, axis, keepdims)

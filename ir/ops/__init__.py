@@ -15,5 +15,5 @@ from graphc.ir.ops import (
     window,
 )
 
-__all__ = ["contract", "elementwise", "indexing", "leaf", "linalg", "movement", "ordering", "random", "reduction", "rowwise",
-           "structure", "window"]
+__all__ = ["contract", "elementwise", "indexing", "leaf", "linalg", "movement", "ordering", "random", "reduction",
+           "rowwise", "structure", "window"]

@@ -81,9 +81,14 @@ def test_promotion_with_numbers(d):
     assert f.sum(F[d]).dtype.name == ("i32" if d == "bool" else d)
 
 
-def test_an_array_is_no_constant():
+def test_an_array_is_a_constant_only_where_something_makes_one_of_it(monkeypatch):
+    x, array = f.input("x", (3,)), np.array([1.0, 2.0, 3.0])
+    monkeypatch.setattr(f, "_LIFT", [])
     with pytest.raises(DTypeError, match="make it an input, a weight or a number"):
-        F["f32"] + np.ones(3)
+        f.add(x, array)
+    f.lift_arrays_with(lambda a: f.state("lifted", a.shape, a.dtype))
+    for y in (f.add(x, array), array + x):
+        assert str(y.type) == "f32[3]" and {"x", "lifted"} == {v.op.label for v in y.operands}
 
 
 @pytest.mark.parametrize(("a", "b"), [((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 4)), ((2, 3), (3, 4)),
