@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from graphc.lazy import lazy
 
 if TYPE_CHECKING:
-    from graphc.backend import standardize_dtype
     from graphc.padding import pad_sequences
     from graphc.plotting import model_to_dot, plot_model
     from graphc.progress import Progbar
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from graphc.utils.files import get_file
     from graphc.utils.images import array_to_img, img_to_array, load_img, save_img, smart_resize
     from graphc.utils.labels import normalize, to_categorical
-    from graphc.utils.session import clear_session, is_keras_tensor, set_random_seed
+    from graphc.utils.session import clear_session, is_keras_tensor, set_random_seed, standardize_dtype
     from graphc.utils.splitting import pack_x_y_sample_weight, split_dataset, unpack_x_y_sample_weight
 
 _NAMES = {
@@ -42,7 +41,7 @@ _NAMES = {
     "array_to_img": "graphc.utils.images", "img_to_array": "graphc.utils.images", "load_img": "graphc.utils.images",
     "save_img": "graphc.utils.images", "smart_resize": "graphc.utils.images",
     "clear_session": "graphc.utils.session", "is_keras_tensor": "graphc.utils.session",
-    "set_random_seed": "graphc.utils.session", "standardize_dtype": "graphc.backend",
+    "set_random_seed": "graphc.utils.session", "standardize_dtype": "graphc.utils.session",
     "get_file": "graphc.utils.files", "model_to_dot": "graphc.plotting", "plot_model": "graphc.plotting",
     "Progbar": "graphc.progress", "PyDataset": "graphc.sources.pydataset",
     "Sequence": "graphc.sources.pydataset:PyDataset",  # its name in Keras 2

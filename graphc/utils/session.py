@@ -1,4 +1,4 @@
-"""Seeds and names of the process. https://keras.io/api/utils/"""
+"""Seeds, names and dtypes of the process. https://keras.io/api/utils/"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from graphc.names import reset_names
 
-__all__ = ["clear_session", "is_keras_tensor", "set_random_seed"]
+__all__ = ["clear_session", "is_keras_tensor", "set_random_seed", "standardize_dtype"]
 
 
 def set_random_seed(seed: int) -> None:
@@ -37,3 +37,15 @@ def is_keras_tensor(x: Any) -> bool:
     from graphc.variable import Variable
 
     return isinstance(x, Value) and not isinstance(x, Variable)
+
+
+def standardize_dtype(dtype: Any) -> str:
+    """The name of a dtype: of a NumPy one, a Python type, a name, or None for float32."""
+    if dtype is None:
+        return "float32"
+    if dtype in (int, float, str):
+        return {int: "int32", float: "float32", str: "string"}[dtype]
+    try:
+        return np.dtype(getattr(dtype, "name", dtype)).name
+    except TypeError:
+        raise ValueError(f"standardize_dtype({dtype!r}): expected a dtype such as 'float32'.") from None
