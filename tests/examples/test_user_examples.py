@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -10,13 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures import cases_data as cases
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
-_spec = importlib.util.spec_from_file_location("cases_data", ROOT / "tests" / "fixtures" / "cases_data.py")
-cases = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(cases)
-
 # arguments, what has to be printed, and whether the example is large: run on NumPy, and no fast test
 RUNS = {
     "digits_mlp": (["--epochs", "1"], "test accuracy: ", False),

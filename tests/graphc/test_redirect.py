@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -10,16 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from fixtures import cases_data as cases
 
 import graphc
 from graphc.__main__ import main
 
 TESTS = Path(__file__).parents[1]
 TUTORIALS = sorted((TESTS / "tutorials").glob("*.py"))
-_spec = importlib.util.spec_from_file_location("cases_data", TESTS / "fixtures" / "cases_data.py")
-cases = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(cases)
-
 
 @pytest.fixture(scope="session")
 def keras_home(tmp_path_factory):
