@@ -201,7 +201,7 @@ class Model(Trainer, Layer):
         return [(layer, shapes.get(layer)) for layer in self.layers]
 
     def reset_states(self) -> None:
-        """Give all stateful layers inside their first states, as models of Keras 2 do."""
+        """Give all stateful layers inside states of zeros, as models of Keras 2 do."""
         for layer in self.sublayers():
             reset = getattr(layer, "reset_states", None)
             if reset is not None and (isinstance(layer, Model) or getattr(layer, "stateful", False)):

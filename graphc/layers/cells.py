@@ -21,7 +21,9 @@ from graphc.ir.tree import flat
 from graphc.layers.core import positive
 from graphc.layers.layer import Layer
 from graphc.layers.weights import add_weight, keep_options
+from graphc.nests import mapped
 from graphc.tracing import random_source
+from graphc.variable import constant
 
 __all__ = ["Cell", "GRUCell", "LSTMCell", "SimpleRNNCell", "StackedRNNCells", "build_part", "check_cell",
            "first_states", "revived", "stepper"]
@@ -46,8 +48,8 @@ def output_size(cell: Any) -> int:
 def first_states(cell: Any, batch: Any) -> Any:
     """The states before the first step: what the cell's `get_initial_state` gives, or zeros."""
     make = getattr(cell, "get_initial_state", None)
-    if make is not None:
-        return make(batch_size=batch)
+    if make is not None:  # for a batch of a known size ops may have given arrays
+        return mapped(lambda s: constant(s) if isinstance(s, np.ndarray) else s, make(batch_size=batch))
     single = isinstance(cell.state_size, int | np.integer)
     return [f.full((batch, int(n)), 0.0) for n in ([cell.state_size] if single else cell.state_size)]
 
