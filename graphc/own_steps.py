@@ -23,21 +23,9 @@ from graphc.nests import flat, is_nested, mapped
 from graphc.ports import kept
 from graphc.steps import Feed, Step, finished, symbolic_input, symbolic_inputs
 from graphc.tracing import Trace, tracing
+from graphc.utils.splitting import pack_x_y_sample_weight
 
-__all__ = ["own_data", "pack", "trace_own", "unpack"]
-
-
-def pack(x: Any, y: Any = None, sample_weight: Any = None) -> tuple[Any, ...]:
-    """What a step receives as its data: (x,), (x, y) or (x, y, sample_weight)."""
-    return (x,) if y is None else (x, y) if sample_weight is None else (x, y, sample_weight)
-
-
-def unpack(data: Any) -> tuple[Any, Any, Any]:
-    """The inputs, labels and weights of a step's data, with None for what there isn't."""
-    parts = data if isinstance(data, tuple) else (data,)
-    if not 1 <= len(parts) <= 3:
-        raise ValueError(f"A step received {len(parts)} parts of data, expected (x,), (x, y) or (x, y, sample_weight).")
-    return (*parts, *(None,) * (3 - len(parts)))  # type: ignore[return-value]
+__all__ = ["own_data", "trace_own"]
 
 
 def own_data(rows: int, y: Any, sample_weight: Any, who: str) -> tuple[list[np.ndarray], tuple[str, str]]:
@@ -66,13 +54,13 @@ def trace_own(kind: str, model: Any, feed: Feed) -> Step:
     x = symbolic_inputs(model, feed.apart)
     with tracing(Trace(kind == "train", model.random_key)) as trace:
         if kind == "predict":
-            predicted = model.predict_step((x,))
+            predicted = model.predict_step(pack_x_y_sample_weight(x))
             model._predicted = mapped(lambda v: None if v is None else 0, predicted)
             outputs = [(f"prediction{i or ''}", v) for i, v in enumerate(flat(predicted))]
             return finished(kind, model, flat(x), outputs, trace)
         values = [symbolic_input((None, *shape), dtype, f"y{i or ''}") for i, (shape, dtype) in enumerate(feed.labels)]
         y, weights = (mapped(lambda i: None if i is None else values[i], ast.literal_eval(nest)) for nest in feed.nests)
-        results = (model.train_step if kind == "train" else model.test_step)(pack(x, y, weights))
+        results = (model.train_step if kind == "train" else model.test_step)(pack_x_y_sample_weight(x, y, weights))
         name = "train_step" if kind == "train" else "test_step"
         if not isinstance(results, dict):
             raise TypeError(f"{type(model).__name__}.{name} gave {type(results).__name__}, expected a dict of results, "

@@ -23,7 +23,7 @@ from graphc.layers.layer import Layer
 from graphc.limits import DataLimit, sort_out
 from graphc.nests import flat, is_nested, structured
 from graphc.objective import Objective, Target, whole_loss
-from graphc.own_steps import own_data, unpack
+from graphc.own_steps import own_data
 from graphc.passes.pipeline import PIPELINE
 from graphc.ports import Port, by_port
 from graphc.progress import Progress, verbosity
@@ -34,6 +34,7 @@ from graphc.runtime.stages import run_passes
 from graphc.sources import Rows, Source, is_stream, open_source, plain, unpack_batch
 from graphc.steps import Averages, Feed, Step, bind, symbolic_inputs, trace_step
 from graphc.tracing import Trace, current_trace, tracing
+from graphc.utils.splitting import unpack_x_y_sample_weight
 
 __all__ = ["Trainer"]
 
@@ -112,7 +113,7 @@ class Trainer:
 
         Returns results by their names: values or metrics. See docs/custom_training.md.
         """
-        x, y, sample_weight = unpack(data)
+        x, y, sample_weight = unpack_x_y_sample_weight(data)
 
         def loss_of() -> tuple[Value, Any]:
             predicted = self(x, training=True)  # type: ignore[operator]
@@ -125,14 +126,14 @@ class Trainer:
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """One step of evaluation, as `train_step`."""
-        x, y, sample_weight = unpack(data)
+        x, y, sample_weight = unpack_x_y_sample_weight(data)
         predicted = self(x, training=False)  # type: ignore[operator]
         loss = self.compute_loss(x, y, predicted, sample_weight, False)
         return self._with_loss(loss, self.compute_metrics(x, y, predicted, sample_weight))
 
     def predict_step(self, data: Any) -> Any:
         """The predictions for symbolic data (x,), for subclasses to replace."""
-        return self(unpack(data)[0], training=False)  # type: ignore[operator]
+        return self(unpack_x_y_sample_weight(data)[0], training=False)  # type: ignore[operator]
 
     def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None,
                      training: bool = True) -> Any:
