@@ -18,6 +18,7 @@ from graphc.ir.errors import DTypeError, ShapeError
 from graphc.ir.expr import REDUCTIONS
 from graphc.ir.graph import Value, apply
 from graphc.ir.ops.contract import Einsum
+from graphc.ir.ops.custom import WithGradient
 from graphc.ir.ops.elementwise import (
     Absolute,
     Add,
@@ -68,7 +69,7 @@ from graphc.ir.ops.reduction import Argmax, Max, Product, Sum
 from graphc.ir.ops.rowwise import Logsumexp, Softmax
 from graphc.ir.ops.structure import Gradient, Item
 from graphc.ir.ops.window import Fold, Windows
-from graphc.ir.scan import scan
+from graphc.ir.scan import closed, leaf, scan
 from graphc.ir.types import DTYPES, Dim, DType, Shape, TensorType, at_least_zero, product
 
 __all__ = [
@@ -829,6 +830,13 @@ def gradient(loss: Value, wrt: Sequence[Value]) -> list[Value]:
     """The gradients of a scalar loss; `graphc.passes.differentiate` expands them into a backward graph."""
     both = apply(Gradient(), loss, *wrt)
     return [item(both, i) for i in range(len(wrt))]
+
+
+def with_gradient(y: Value, xs: Sequence[Value], gradients: Callable[[Value], Sequence[Value]]) -> Value:
+    """y as a function of xs whose gradients by them are what `gradients` makes of the gradient of y."""
+    g = leaf("g", y.type)  # type: ignore[arg-type]
+    body, constants = closed((g,), (), (), tuple(gradients(g)))
+    return apply(WithGradient(body), y, *xs, *constants)
 
 
 def _swapped(function: Any) -> Any:
