@@ -35,6 +35,12 @@ _MATH = _OPS | {"log": "log", "log1p": "log1p", "reduce_logsumexp": "logsumexp",
 _NN = {"elu": "elu", "gelu": "gelu", "leaky_relu": "leaky_relu", "log_softmax": "log_softmax", "relu": "relu",
        "relu6": "relu6", "selu": "selu", "sigmoid": "sigmoid", "silu": "silu", "softmax": "softmax",
        "softplus": "softplus", "softsign": "softsign", "swish": "silu", "tanh": "tanh"}
+_INSTEAD = {
+    "GradientTape": "Take gradients with graphc.value_and_grad, in train_step or a loop of your own",
+    "data": "Give fit arrays, a generator, or a subclass of keras.utils.PyDataset",
+    "distribute": "graphc runs on one machine",
+    "saved_model": "Models are written with model.save",
+}
 _DTYPES = ("bool", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
 
@@ -50,8 +56,9 @@ class _Functions:
 
 def _function(owner: str, functions: dict[str, str], name: str) -> Any:
     if name not in functions:
-        raise AttributeError(f"module {owner!r} has no attribute {name!r}. graphc runs models of tensorflow.keras: "
-                             "write other computations with keras.ops or NumPy", name=name)
+        instead = _INSTEAD.get(name, "graphc runs models of tensorflow.keras: write other computations with keras.ops "
+                                     "or NumPy")
+        raise AttributeError(f"module {owner!r} has no attribute {name!r}. {instead}", name=name)
     return getattr(ops, functions[name])
 
 
@@ -121,6 +128,11 @@ test = SimpleNamespace(is_gpu_available=lambda *a, **k: False, is_built_with_cud
 def get_logger() -> logging.Logger:
     """The logger `tensorflow`, which nothing writes to."""
     return logging.getLogger("tensorflow")
+
+
+def function(func: Any = None, **options: Any) -> Any:
+    """The function itself, also as a decorator: graphc compiles what a model calls."""
+    return func if func is not None else lambda f: f
 
 
 def executing_eagerly() -> bool:

@@ -138,6 +138,42 @@ def test_every_form_of_import(tmp_path):
         assert line.startswith(f"{kind}: graphc, which stands for ") and message in line, (code, line)
 
 
+FUNCTIONS = """
+import numpy as np
+import tensorflow as tf
+
+assert float(tf.reduce_mean(tf.constant([1.0, 3.0]))) == 2 and tf.reduce_sum(np.ones((2, 3)), axis=1).shape == (2,)
+assert tf.cast([1.5, 2.5], tf.int32).tolist() == [1, 2] and tf.nn.relu(np.array([-1.0, 1.0])).tolist() == [0, 1]
+assert tf.concat([np.ones((2, 1)), np.zeros((2, 1))], axis=-1).shape == (2, 2) and tf.math.log(1.0) == 0
+assert float(tf.random.uniform((3,), seed=1).max()) < 1 and tf.reshape(np.arange(6), (2, 3)).shape == (2, 3)
+
+@tf.function
+def huber(y_true, y_pred):
+    error = tf.abs(y_true - y_pred)
+    return tf.reduce_mean(tf.where(error < 1.0, 0.5 * tf.square(error), error - 0.5), axis=-1)
+
+class Norm(tf.keras.layers.Layer):
+    def call(self, inputs):
+        return inputs / tf.sqrt(tf.reduce_sum(tf.square(inputs), axis=-1, keepdims=True))
+
+model = tf.keras.Sequential([tf.keras.layers.Dense(4, input_shape=(3,)), Norm(), tf.keras.layers.Dense(1)])
+model.compile(tf.keras.optimizers.Adam(), loss=huber, metrics=[tf.keras.metrics.MeanAbsoluteError()])
+x = tf.random.normal((16, 3))
+assert model.fit(x, tf.zeros((16, 1)), verbose=0).history["loss"][0] > 0
+try:
+    tf.GradientTape
+except AttributeError as error:
+    print(error)
+"""
+
+
+def test_functions_of_tensorflow(tmp_path):
+    (tmp_path / "script.py").write_text(FUNCTIONS)
+    done = run("-m", "graphc", "run", "script.py", home=tmp_path, folder=tmp_path)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert "graphc.value_and_grad" in done.stdout
+
+
 def test_old_scikit_learn_wrappers(tmp_path):
     pytest.importorskip("sklearn", reason="the wrappers need scikit-learn")
     (tmp_path / "script.py").write_text("from keras.wrappers.scikit_learn import KerasClassifier, KerasRegressor\n"
