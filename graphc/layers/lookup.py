@@ -206,7 +206,7 @@ class _Lookup(Layer):
 
     def bucket(self, value: Any) -> int:
         """Which of the numbers for unknown tokens one gets."""
-        return value % self.num_oov_indices
+        return 0
 
     def counted(self, numbers: np.ndarray) -> np.ndarray:
         """Numbers in another mode than 'int'."""
@@ -258,6 +258,9 @@ class IntegerLookup(_Lookup):
 
     def token(self, value: Any) -> int:
         return int(value)
+
+    def bucket(self, value: int) -> int:
+        return value % self.num_oov_indices
 
     def call(self, inputs: Value) -> Value:
         if self.invert:
