@@ -29,15 +29,26 @@ import numpy as np
 import graphc
 from graphc import losses, metrics, saving_h5
 from graphc.configs import describe
+from graphc.descriptions import deserialize_keras_object, serialize_keras_object
 from graphc.ir.errors import GraphcError
 from graphc.layers.layer import Layer, first_values
 from graphc.models import Functional, Model, Sequential
 from graphc.names import snake_case
 from graphc.nests import mapped
+from graphc.registry import (
+    CustomObjectScope,
+    custom_object_scope,
+    get_custom_objects,
+    get_registered_name,
+    get_registered_object,
+    register_keras_serializable,
+)
 from graphc.serialization import deserialize
 from graphc.variable import Variable
 
-__all__ = ["FileError", "load_model", "load_weights", "save_model", "save_weights"]
+__all__ = ["CustomObjectScope", "FileError", "custom_object_scope", "deserialize_keras_object", "get_custom_objects",
+           "get_registered_name", "get_registered_object", "load_model", "load_weights",
+           "register_keras_serializable", "save_model", "save_weights", "serialize_keras_object"]
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 KERAS_VERSION = "3.15.1"  # whose files these are

@@ -326,6 +326,23 @@ def test_own_classes_are_found_in_files(tmp_path):
         keras.utils.register_keras_serializable()(type("Bare", (), {}))
 
 
+def test_architectures_as_text():
+    a = keras.Input((4,), name="a")
+    branch = keras.Model(a, layers.Add()([layers.Dense(4)(a), a]))
+    for model in (small(), branch):
+        again = keras.models.model_from_json(model.to_json(indent=1))
+        assert [layer.name for layer in again.layers] == [layer.name for layer in model.layers]
+        again.set_weights(model.get_weights())
+        np.testing.assert_allclose(again.predict(X, verbose=0), model.predict(X, verbose=0), atol=1e-6)
+    described = keras.saving.serialize_keras_object({"loss": keras.losses.Huber(2.0), "parts": [layers.Dense(3), 1]})
+    found = keras.utils.deserialize_keras_object(described)
+    assert found["loss"].delta == 2.0 and found["parts"][0].units == 3 and found["parts"][1] == 1
+    assert isinstance(keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(
+        keras.metrics.MeanSquaredError())), keras.metrics.Metric)
+    with pytest.raises(ValueError, match="no layer class 'Spiral'"):
+        keras.saving.deserialize_keras_object({"class_name": "Spiral", "config": {}})
+
+
 # ------------------------------------------------------------------------------------------------ what is refused
 
 REFUSED = {
