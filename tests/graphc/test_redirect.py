@@ -160,6 +160,13 @@ model = tf.keras.Sequential([tf.keras.layers.Dense(4, input_shape=(3,)), Norm(),
 model.compile(tf.keras.optimizers.Adam(), loss=huber, metrics=[tf.keras.metrics.MeanAbsoluteError()])
 x = tf.random.normal((16, 3))
 assert model.fit(x, tf.zeros((16, 1)), verbose=0).history["loss"][0] > 0
+tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
+tf.get_logger().setLevel("ERROR")
+for gpu in tf.config.experimental.list_physical_devices("GPU"):
+    tf.config.experimental.set_memory_growth(gpu, True)
+windows = tf.keras.utils.timeseries_dataset_from_array(x, np.zeros(16), 4, batch_size=4).prefetch(tf.data.AUTOTUNE)
+with tf.device("/CPU:0"), tf.name_scope("part"):
+    assert len(windows) == 4
 try:
     tf.GradientTape
 except AttributeError as error:
