@@ -68,6 +68,8 @@ def align_inputs(data: Any, nest: Any, who: str) -> tuple[np.ndarray, ...]:
     extent 1 is put right: (N, 28, 28) serves a model of (28, 28, 1).
     """
     if isinstance(nest, Port):
+        if type(data) is np.ndarray:
+            return (_align_input(data, nest.shape, who),)
         if isinstance(data, list | tuple) and not (len(data) == 1 and hasattr(data[0], "ndim")
                                                    and data[0].ndim > len(nest.shape)):
             return (_align_input(data, nest.shape, who),)  # numbers in lists
@@ -118,7 +120,9 @@ def align_labels(data: Any, nest: Any, targets: Sequence[Any], who: str,
         return ()
     if len(targets) == 1:
         one = targets[0].port
-        if isinstance(data, dict):
+        if type(data) is np.ndarray:
+            pass
+        elif isinstance(data, dict):
             data = by_port(data, one, who, "output")[0]
         elif isinstance(data, list | tuple) and len(data) == 1 and hasattr(data[0], "shape") and len(data[0].shape):
             (data,) = data  # Keras takes a list of one array for a model with one output

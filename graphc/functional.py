@@ -94,7 +94,7 @@ def record(layer: Layer, args: tuple[Any, ...], options: Mapping[str, Any]) -> A
     batch = None if layer.built else batch_before(call.values)
     with tracing(Trace(training=bool(options.get("training")), batch=batch)):
         results = layer(*args, **options)
-    made = [Placeholder(f"{layer.name}.output{i or ''}", v.type, call) if isinstance(v, Value) else v
+    made = [Placeholder(f"{layer.name}.output{i or ''}", v.type, call) if isinstance(v, Value) else v  # type: ignore[arg-type]
             for i, v in enumerate(flat(results))]
     call.outputs = structured(results, made)
     layer.calls.append(call)

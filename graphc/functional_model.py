@@ -169,7 +169,9 @@ def _maker(value: Any) -> str | None:
 
 def _in_order(inputs: list[Any], outputs: list[Value]) -> list[Layer]:
     """The layers as Keras orders them: by how far they are from the outputs, then as a walk from there meets them."""
-    given, depths, met = set(inputs), {}, {}
+    given = set(inputs)
+    depths: dict[Value, int] = {}
+    met: dict[Value, int] = {}
 
     def reads(value: Value) -> list[Value]:
         if value in given:

@@ -48,8 +48,16 @@ def value_and_grad(function: Callable[..., Any], variables: Sequence[Variable] |
             hint = " With has_aux=True it gives a pair." if isinstance(loss, tuple) else ""
             raise ShapeError(f"value_and_grad: the function gave {kind}, expected one number, f32[].{hint} Reduce it "
                              "with graphc.ops.mean or sum.")
-        wrt = args[0] if variables is None else variables
-        return result, structured(wrt, f.gradient(loss, list(flat(wrt))))
+        wrt = list(flat(args[0] if variables is None else variables))
+        trace = current_trace()
+        assert trace is not None
+        if trace.updates:  # after earlier ones of the same step: with the weights as they are by now
+            parts = [v for v in flat(result) if isinstance(v, Value)]
+            new = iter(trace.now(parts))
+            result = mapped(lambda v: next(new) if isinstance(v, Value) else v, result)
+            loss, wrt = (result[0] if has_aux else result), [trace.updates.get(v, v) for v in wrt]
+        gradients = f.gradient(loss, wrt) if wrt else []
+        return result, structured(args[0] if variables is None else variables, gradients)
 
     def call(*args: Any, **options: Any) -> tuple[Any, Any]:
         if current_trace() is not None:

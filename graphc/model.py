@@ -45,7 +45,7 @@ class Model(Trainer, Layer):
             return super().__new__(Functional)
         ends = list(flat(args[:2] if len(args) > 1 else [kwargs.get("inputs"), kwargs.get("outputs")]))
         if not issubclass(cls, Functional) and ends and all(map(is_placed, ends)):
-            return super().__new__(_functional_subclass(cls))
+            return super().__new__(_functional_subclass(cls))  # type: ignore[arg-type]
         return super().__new__(cls)
 
     def __init__(self, **kwargs: Any):
@@ -134,7 +134,7 @@ class Model(Trainer, Layer):
         """The outputs for arrays as arrays, without dropout and the like unless `training` is True."""
         if self.takes is not None and args and current_trace() is None and not any(map(is_symbolic, flat(args[0]))):
             given = self._inputs("call", args[0])
-            args = (structured(self.takes, given), *args[1:])
+            args = (given[0] if isinstance(self.takes, Port) else structured(self.takes, given), *args[1:])
         return super().__call__(*args, **options)
 
     @classmethod
@@ -280,4 +280,12 @@ def _functional_subclass(cls: type) -> type:
     """A user's subclass of Model as a functional model: `MyModel(inputs, outputs)` keeps its methods."""
     from graphc.functional_model import Functional
 
-    return type(cls.__name__, (cls, Functional), {"__module__": cls.__module__})
+    def reduce(self: Any) -> Any:
+        return _bare, (cls,), self.__getstate__()
+
+    return type(cls.__name__, (cls, Functional), {"__module__": cls.__module__, "__reduce__": reduce})
+
+
+def _bare(cls: type) -> Any:
+    """A functional model of a user's class without anything in it, for copies."""
+    return object.__new__(_functional_subclass(cls))

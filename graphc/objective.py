@@ -6,6 +6,7 @@ order, or a dict by their names. A loss given alone holds for every output; metr
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +14,14 @@ from typing import Any
 from graphc import losses, metrics
 from graphc.ir import functions as f
 from graphc.ir.graph import Value, origin
+from graphc.metrics import Metric
 from graphc.nests import flat, is_nested, mapped
 from graphc.ports import Port, ports
 from graphc.tracing import Trace
 
 __all__ = ["Objective", "Target"]
 
-Measured = tuple[str, metrics.Metric, Any, Value, Value | None]
+Measured = tuple[str, Metric, Any, Value, Value | None]
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,8 @@ class Target:
     port: Port
     loss: losses.Loss | None
     weight: float | None
-    metrics: tuple[metrics.Metric, ...]
-    weighted: tuple[metrics.Metric, ...]
+    metrics: tuple[Metric, ...]
+    weighted: tuple[Metric, ...]
 
     @property
     def labelled(self) -> bool:
@@ -58,7 +60,7 @@ class Objective:
                 raise ValueError("compile received the metric 'loss', the loss's name: give it a different name.")
 
     @property
-    def all_metrics(self) -> list[metrics.Metric]:
+    def all_metrics(self) -> list[Metric]:
         """Every metric, then those that are weighted."""
         return [m for given in (self.metrics, self.weighted_metrics) for m in flat(given) if m is not None]
 
@@ -88,9 +90,7 @@ class Objective:
                 value = target.loss(y, p, w) if mask is None else target.loss(y, p, w, mask=mask)
                 parts.append((target, value))
         scaled = [value if t.weight is None else value * float(t.weight) for t, value in parts]
-        total = scaled[0] if scaled else None
-        for value in scaled[1:]:
-            total = f.add(total, value)
+        total = functools.reduce(f.add, scaled) if scaled else None
         return total, [(f"{t.port.name}_loss", value) for t, value in parts] if len(parts) > 1 else []
 
     def measured(self, targets: Sequence[Target], labels: Sequence[Any], predictions: Sequence[Value],
@@ -152,7 +152,7 @@ def _spread(argument: str, given: Any, own: Sequence[Port]) -> list[Any]:
     return list(given)
 
 
-def _metrics_of(argument: str, given: Any, own: Sequence[Port]) -> list[tuple[metrics.Metric, ...]]:
+def _metrics_of(argument: str, given: Any, own: Sequence[Port]) -> list[tuple[Metric, ...]]:
     """The metrics of each output; of the only one all that there are."""
     if len(own) == 1:
         return [tuple(m for m in flat(given) if m is not None)] if given is not None else [()]

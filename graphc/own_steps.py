@@ -58,7 +58,8 @@ def trace_own(kind: str, model: Any, feed: Feed) -> Step:
             model._predicted = mapped(lambda v: None if v is None else 0, predicted)
             outputs = [(f"prediction{i or ''}", v) for i, v in enumerate(flat(predicted))]
             return finished(kind, model, flat(x), outputs, trace)
-        values = [symbolic_input((None, *shape), dtype, f"y{i or ''}") for i, (shape, dtype) in enumerate(feed.labels)]
+        made = [given for given in feed.labels if given is not None]
+        values = [symbolic_input((None, *shape), dtype, f"y{i or ''}") for i, (shape, dtype) in enumerate(made)]
         y, weights = (mapped(lambda i: None if i is None else values[i], ast.literal_eval(nest)) for nest in feed.nests)
         results = (model.train_step if kind == "train" else model.test_step)(pack_x_y_sample_weight(x, y, weights))
         name = "train_step" if kind == "train" else "test_step"

@@ -42,6 +42,8 @@ def kept(dtype: np.dtype) -> str:
 
 def ports(nest: Any) -> list[Port]:
     """All ports in their order; the names of several are made different."""
+    if isinstance(nest, Port):
+        return [nest]
     found = list(flat(nest))
     taken: list[str] = []
     for port in found:

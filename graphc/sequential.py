@@ -48,7 +48,7 @@ class Sequential(Model):
             hint = f" Write {layer.__name__}(...) with parentheses." if isinstance(layer, type) else ""
             raise TypeError(f"The model {self.name!r} can only hold layers, received {layer!r}.{hint}")
         if isinstance(layer, InputLayer):
-            self._start(layer.given_shape or (), layer.input_dtype, layer.name, layer.batch_size)
+            self._start(layer.given_shape or (), str(layer.input_dtype), layer.name, layer.batch_size)
             return
         if any(layer.name == known.name for known in self._layers):
             raise ValueError(f"The model {self.name!r} has a layer {layer.name!r} already: give this one another name.")

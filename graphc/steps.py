@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -146,8 +147,8 @@ def trace_step(kind: str, model: Any, feed: Feed | None = None) -> Step:
             names = labels_of("prediction", model.gives)
             return finished(kind, model, flat(x), zip(names, predictions, strict=True), trace)
         targets = model.targets()
-        labels = [_label(t, p, *rest) for t, p, *rest in zip(
-            targets, predictions, labels_of("y", model.gives), feed.labels or (None,) * len(targets), strict=True)]
+        given_labels = feed.labels or (None,) * len(targets)
+        labels = list(map(_label, targets, predictions, labels_of("y", model.gives), given_labels))
         given, weights = _weights(feed, targets, predictions, labels_of("sample_weight", model.gives))
         objective = model.objective
         with origin("loss"):
@@ -220,17 +221,24 @@ def _weights(feed: Feed, targets: Sequence[Any], predictions: Sequence[Value],
 
 def graph_of(kind: str, known: Sequence[Variable], inputs: tuple[Value, ...], outputs: tuple[tuple[str, Value], ...],
              updates: tuple[tuple[Value, Value], ...]) -> Graph:
-    """The graph with every variable that it reaches as state: first those that are known, in their order."""
+    """The graph with every variable that it reaches as state: first those that are known, in their order.
+
+    Where layers of inner models, or two optimizers, have one name, a number sets their variables apart.
+    """
     reached = {v for v in topological([*(v for _, v in outputs), *(v for pair in updates for v in pair)])
                if isinstance(v, Variable)}
     state = [v for v in dict.fromkeys(known) if v in reached]
     state += sorted(reached.difference(state), key=lambda v: v.label)
     labels: dict[str, Variable] = {}
+    renamed: dict[Value, Value] = {}
     for variable in state:
-        if labels.setdefault(variable.label, variable) is not variable:
-            raise ValueError(f"Two weights of the model have the path {variable.path!r}. Give their layers different "
-                             "names.")
-    return Graph(kind, inputs, tuple(state), outputs, updates)
+        if labels.setdefault(variable.label, variable) is variable:
+            continue
+        path = next(p for i in itertools.count(1) if (p := f"{variable.path}_{i}").replace("/", ".") not in labels)
+        renamed[variable] = twin = Variable(variable.array, path, variable.trainable)
+        labels[twin.label] = twin
+    graph = Graph(kind, inputs, tuple(state), outputs, updates)
+    return graph.rebuild(lambda value, _: renamed.get(value)) if renamed else graph
 
 
 def bind(graph: Graph, limits: Sequence[Any] = (), who: str = "") -> Any:

@@ -91,11 +91,11 @@ def _shape(shapes: Any) -> str:
 
 
 def _totals(model: Any) -> list[str]:
-    """The numbers of parameters; once training has begun, what the optimizer remembers counts too."""
+    """The numbers of parameters; once training has begun also of what the optimizer remembers, apart from the total."""
     parts = {"Trainable": model.trainable_weights, "Non-trainable": model.non_trainable_weights}
+    total = [w for weights in parts.values() for w in weights]
     if model.optimizer is not None and model.optimizer._slots:
         parts["Optimizer"] = model.optimizer.variables
-    total = [w for weights in parts.values() for w in weights]
     return [f" {title} params: {sum(w.size for w in weights):,} ({_bytes(sum(w.array.nbytes for w in weights))})"
             for title, weights in {"Total": total, **parts}.items()]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from graphc.ir.graph import Value
+from graphc.ir.graph import Value, apply
+from graphc.ir.traverse import postorder
 
 __all__ = ["Trace", "current_trace", "random_source", "tracing"]
 
@@ -32,6 +33,26 @@ class Trace:
         """A number that sets this use of the random key apart from the others of the step."""
         self.streams += 1
         return self.streams - 1
+
+    def update(self, pairs: Iterable[tuple[Value, Value]], made: Iterable[Value] = ()) -> None:
+        """Give states new values, which may be made of states as they were before earlier updates of this step.
+
+        What is `made`, such as gradients, is taken as it is.
+        """
+        pairs = list(pairs)
+        new = self.now([value for _, value in pairs], made)
+        self.updates.update((state, value) for (state, _), value in zip(pairs, new, strict=True))
+
+    def now(self, values: Sequence[Value], made: Iterable[Value] = ()) -> list[Value]:
+        """Values in which states, but for those of random numbers, stand for what they are after the updates so far."""
+        known = {value: value for value in made} | {s: v for s, v in self.updates.items() if s.dtype.name != "u32"}
+        found = dict(known)
+        for value in postorder(values, lambda v: () if v in known else v.operands):
+            if value not in found:
+                operands = [found[o] for o in value.operands]
+                same = all(a is b for a, b in zip(operands, value.operands, strict=True))
+                found[value] = value if same else apply(value.op, *operands, origin=value.origin)
+        return [found[value] for value in values]
 
     @contextmanager
     def told(self, training: bool) -> Iterator[None]:

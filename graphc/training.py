@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import warnings
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc import metrics, optimizers
+from graphc import optimizers
 from graphc.callbacks import CallbackList, History, ProgbarLogger
 from graphc.data import Batches, align_inputs, align_labels, align_weights, ready
 from graphc.gradients import value_and_grad
@@ -21,11 +22,12 @@ from graphc.ir.graph import Graph, Value, origin
 from graphc.layers.core import positive
 from graphc.layers.layer import Layer
 from graphc.limits import DataLimit, sort_out
+from graphc.metrics import Mean, Metric
 from graphc.nests import flat, is_nested, structured
 from graphc.objective import Objective, Target, whole_loss
 from graphc.own_steps import own_data
 from graphc.passes.pipeline import PIPELINE
-from graphc.ports import Port, by_port
+from graphc.ports import Port, by_port, ports
 from graphc.progress import Progress, verbosity
 from graphc.runtime import prepare
 from graphc.runtime.config import config, current
@@ -57,9 +59,10 @@ class Trainer:
     _resume = (0, 0)  # the epoch that training begins with, and how many of its batches are done
     _dump: str | None = None
     _nests: Mapping[int, tuple[str, str]] = {}  # by their number, the structures of labels and weights of own steps
+    _known_targets: tuple[Objective, Any, list[Target]] | None = None  # of this objective and these ports
     _predicted: Any = None  # the structure of what a `predict_step` of the user's gives
     _limited: tuple[object, Any, Sequence[DataLimit]] | None = None  # Layer.changed and the inputs at that time, limits
-    _trained: tuple[object, tuple[str, ...]] = (None, ())  # Layer.changed at that time, labels of the weights to train
+    _trained: tuple[object, tuple[int, ...]] = (None, ())  # Layer.changed at that time, ids of the weights to train
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, loss_weights: Any = None, metrics: Any = None,
                 weighted_metrics: Any = None, run_eagerly: bool = False, steps_per_execution: int = 1,
@@ -92,9 +95,9 @@ class Trainer:
         return self.objective.loss
 
     @property
-    def metrics(self) -> list[metrics.Metric]:
+    def metrics(self) -> list[Metric]:
         """The metrics of all outputs, and those that are attributes; with steps of one's own the loss's mean, too."""
-        own = [m for name, m in vars(self).items() if isinstance(m, metrics.Metric) and name != "_loss_tracker"]
+        own = [m for name, m in vars(self).items() if isinstance(m, Metric) and name != "_loss_tracker"]
         tracked = self.has_own_step("train") and not any(m.name == "loss" for m in own)
         return [*([self._tracker()] if tracked else []), *self.objective.all_metrics, *own]
 
@@ -167,9 +170,7 @@ class Trainer:
 
     def has_own_step(self, kind: str) -> bool:
         """Whether a subclass says itself what a step of a kind does."""
-        names = ("predict_step",) if kind == "predict" else ("train_step", "test_step", "compute_loss",
-                                                             "compute_metrics")
-        return any(getattr(type(self), name) is not getattr(Trainer, name) for name in names)
+        return _has_own_step(type(self), kind)  # type: ignore[arg-type]
 
     def _with_loss(self, loss: Value, results: dict[str, Any]) -> dict[str, Any]:
         """Results that begin with the mean of the loss over the batches so far."""
@@ -177,8 +178,8 @@ class Trainer:
         tracker.update_state(f.broadcast(loss, next(flat(symbolic_inputs(self))).shape[:1], ()))
         return {"loss": tracker.result(), **results}
 
-    def _tracker(self) -> metrics.Metric:
-        return vars(self).setdefault("_loss_tracker", metrics.Mean(name="loss"))
+    def _tracker(self) -> Metric:
+        return vars(self).setdefault("_loss_tracker", Mean(name="loss"))
 
     def _for_targets(self, y: Any, y_pred: Any, sample_weight: Any) -> tuple[Any, ...]:
         """What each output is measured by, with its labels, prediction and weights."""
@@ -191,7 +192,10 @@ class Trainer:
 
     def targets(self) -> list[Target]:
         """What each output is measured by."""
-        return self.objective.targets(self.gives)
+        known = self._known_targets
+        if known is None or known[0] is not self.objective or known[1] is not self.gives:
+            known = self._known_targets = self.objective, self.gives, self.objective.targets(self.gives)
+        return known[2]
 
     def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: Any = "auto",
             callbacks: Any = None, validation_split: float = 0.0, validation_data: Any = None, shuffle: Any = True,
@@ -447,7 +451,7 @@ class Trainer:
             if _is_limited(self):
                 inputs = symbolic_inputs(self)
                 with tracing(Trace()) as trace:
-                    self.forward(inputs)
+                    self.forward(inputs)  # type: ignore[attr-defined]
                 found, _ = sort_out(trace.limits, list(flat(inputs)))
             self._limited = Layer.changed, self.takes, found
         return self._limited[2]
@@ -464,11 +468,12 @@ class Trainer:
             if class_weight is not None:
                 raise ValueError(f"{method} of {self.name!r} received class_weight, which steps of its own can't "
                                  "use: give sample_weight.")
-            labels, nests = own_data(len(inputs[0]), y, sample_weight, f"{method} of {self.name!r} received as y")
-            self._nests = self._nests | {len(labels): nests}
-            return (*inputs, *labels)
+            given, nests = own_data(len(inputs[0]), y, sample_weight, f"{method} of {self.name!r} received as y")
+            self._nests = {**self._nests, len(given): nests}
+            return (*inputs, *given)
         targets = self.targets()
-        labels = align_labels(y, self.gives, targets, f"{method} of {self.name!r} received as y", self._output_layer)
+        labels = align_labels(y, self.gives, targets, f"{method} of {self.name!r} received as y",
+                              self._output_layer)  # type: ignore[attr-defined]
         for array in (*inputs[1:], *labels):
             if len(array) != len(inputs[0]):
                 what = "y, expected one label for each row" if any(array is a for a in labels) else (
@@ -501,7 +506,7 @@ class Trainer:
         key: tuple[Any, ...] = (kind, feed, switches.check_numerics, switches.trace)
         changed, trained = self._trained
         if changed is not Layer.changed:
-            trained = tuple(w.label for w in self.trainable_weights)  # type: ignore[attr-defined]
+            trained = tuple(map(id, self.trainable_weights))  # type: ignore[attr-defined]
             self._trained = Layer.changed, trained
         key += trained
         programs = self._programs  # type: ignore[attr-defined]
@@ -513,13 +518,13 @@ class Trainer:
 
     def _feed(self, arrays: Sequence[np.ndarray]) -> Feed:
         """What the arrays besides the inputs are like."""
-        own = list(flat(self.takes))
-        first, apart = len(own), _apart(own, arrays)
+        own = ports(self.takes)
+        first, apart = len(own), _apart(own, arrays) if len(own) > 1 else ()
         if len(arrays) == first:
             return Feed(apart=apart)
         if self.has_own_step("train"):
-            labels = arrays[first:]
-            return Feed(tuple((a.shape[1:], str(a.dtype)) for a in labels), (), apart, self._nests[len(labels)])
+            given = arrays[first:]
+            return Feed(tuple((a.shape[1:], str(a.dtype)) for a in given), (), apart, self._nests[len(given)])
         targets = self.targets()
         left = iter(arrays[first:])
         labels = [next(left) if t.labelled else None for t in targets]
@@ -569,6 +574,12 @@ def _joined(rows: Sequence[np.ndarray], name: str) -> np.ndarray:
                          f"[{','.join(map(str, b))}] of another, which make no single array. Give batches of one "
                          "shape, or call predict_on_batch for each.")
     return np.concatenate(rows)
+
+
+@functools.cache
+def _has_own_step(cls: type, kind: str) -> bool:
+    names = ("predict_step",) if kind == "predict" else ("train_step", "test_step", "compute_loss", "compute_metrics")
+    return any(getattr(cls, name) is not getattr(Trainer, name) for name in names)
 
 
 def _apart(own: Sequence[Port], arrays: Sequence[np.ndarray]) -> tuple[tuple[int, int], ...]:

@@ -63,8 +63,7 @@ class Variable(Value):
     @property
     def value(self) -> Any:
         """The variable as a symbolic value in a layer's `call`, its present array elsewhere."""
-        trace = current_trace()
-        return self.numpy() if trace is None else trace.updates.get(self, self)
+        return self.numpy() if current_trace() is None else self
 
     def numpy(self) -> np.ndarray:
         """A copy of the present values."""
@@ -79,7 +78,7 @@ class Variable(Value):
                                  "Pass an array.")
             if value.shape != self.shape:
                 raise ShapeError(f"{self.path}.assign received {value.type}, expected {self.type}.")
-            trace.updates[self] = f.cast(value, self.dtype)
+            trace.update([(self, f.cast(value, self.dtype))])
             return self
         new = np.asarray(value)
         if new.shape != self.array.shape:

@@ -52,7 +52,11 @@ class Arguments:
         self.mask_given = options.get("mask")
         dropped = {name for name in ("training", "mask") if name not in self.parameters
                    and not (takes_any and name == "mask" and options.get(name) is not None)}
-        self.bound = signature.bind(*args, **{n: v for n, v in options.items() if n not in dropped})
+        try:
+            self.bound = signature.bind(*args, **{n: v for n, v in options.items() if n not in dropped})
+        except TypeError as error:
+            raise TypeError(f"The layer {layer.name!r} ({type(layer).__name__}) can't be called so: {error}. Its "
+                            f"`call` is call{signature}.") from None
         if self.training is None:
             self.training = self.bound.arguments.get("training")
         self.tensors = {name: value for name, value in self.bound.arguments.items() if _holds_values(value)}

@@ -306,7 +306,7 @@ class Optimizer:
         variables, grads = [v for v, _ in known], [g for _, g in known]
         trace = current_trace()
         if trace is not None:
-            trace.updates.update(self.updates(variables, grads))
+            trace.update(self.updates(variables, grads), grads)
             return
         arrays = [as_array(g, v.array.dtype) for v, g in known]
         for v, a in zip(variables, arrays, strict=True):

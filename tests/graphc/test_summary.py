@@ -109,14 +109,14 @@ def test_width_follows_the_terminal_and_line_length(monkeypatch):
     assert summary(model, positions=[20, 50, 100]) == summary(model, positions=[0.2, 0.5, 1.0])
 
 
-def test_totals_count_what_the_optimizer_remembers(rng):
+def test_what_the_optimizer_remembers_is_no_part_of_the_total(rng):
     model = small()
     model.compile("adam", "mse")
     assert "Optimizer" not in summary(model)
     model.fit(rng.standard_normal((8, 3)), rng.standard_normal(8), verbose=0)
     model.layers[0].trainable = False
     assert summary(model).splitlines()[-4:] == [
-        " Total params: 65 (264.00 B)", " Trainable params: 5 (20.00 B)", " Non-trainable params: 16 (64.00 B)",
+        " Total params: 21 (84.00 B)", " Trainable params: 5 (20.00 B)", " Non-trainable params: 16 (64.00 B)",
         " Optimizer params: 44 (180.00 B)"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -288,6 +289,67 @@ def test_metrics_and_losses_written_as_keras_s_inside_a_step():
     assert history["total"] == pytest.approx([-12, -12], rel=1e-5)
 
 
+def test_updates_within_a_step_follow_one_another():
+    class Twice(graphc.Model):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.dense = layers.BatchNormalization(momentum=0.5), layers.Dense(1)
+
+        def call(self, x, training=None):
+            return self.dense(self.norm(x, training=training))
+
+        def train_step(self, data):
+            x, y = data
+            losses = []
+            for _ in range(2):
+                loss, gradients = graphc.value_and_grad(
+                    lambda: self.compute_loss(x, y, self(x, training=True)), self.trainable_variables)()
+                self.optimizer.apply(gradients, self.trainable_variables)
+                losses.append(loss)
+            return {"first": losses[0], "second": losses[1]}
+
+    once, twice = Twice(), Twice()
+    for model in (once, twice):
+        model.compile(graphc.optimizers.Adam(0.1), "mse")
+        model.predict(A, verbose=0)
+    twice.set_weights(once.get_weights())
+    found = twice.train_on_batch(A, Y, return_dict=True)
+    start = once.get_weights()
+    step = graphc.value_and_grad(lambda x, y: once.compute_loss(x, y, once(x, training=True)), once.trainable_variables)
+    expected = []
+    for _ in range(2):
+        value, gradients = step(A, Y)
+        once.optimizer.apply(gradients, once.trainable_variables)
+        expected.append(float(value))
+    assert list(found.values()) == pytest.approx(expected, rel=1e-5) and expected[1] != expected[0]
+    assert np.abs(start[0] - once.get_weights()[0]).max() > 0 and int(twice.optimizer.iterations) == 2
+    for got, want in zip(twice.get_weights(), once.get_weights(), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
+
+
+def test_two_optimizers_in_one_step():
+    class Two(graphc.Model):
+        def __init__(self):
+            super().__init__()
+            self.left, self.right = layers.Dense(1), layers.Dense(1)
+            self.second = graphc.optimizers.Adam(0.01)
+
+        def call(self, x):
+            return self.left(x) + self.right(x)
+
+        def train_step(self, data):
+            x, y = data
+            for part, optimizer in ((self.left, self.optimizer), (self.right, self.second)):
+                loss, gradients = graphc.value_and_grad(lambda: self.compute_loss(x, y, self(x)), part.weights)()
+                optimizer.apply(gradients, part.weights)
+            return {"loss": loss}
+
+    model = Two()
+    model.compile("adam", "mse")
+    history = model.fit(A, Y, epochs=3, batch_size=4, verbose=0).history["loss"]
+    assert history[-1] < history[0] and int(model.optimizer.iterations) == int(model.second.iterations) == 9
+
+
 def test_wrong_steps_and_functions():
     class Nothing(graphc.Model):
         def call(self, x):
@@ -334,6 +396,8 @@ def test_summary_says_what_layers_read(capsys):
 
 def test_copies_of_models_with_several_ends():
     model = compiled()
+    own = Counting(model.inputs, model.outputs)
+    assert isinstance(pickle.loads(pickle.dumps(own)), Counting) and len(copy.deepcopy(own).weights) == 4
     twin = copy.deepcopy(model)
     assert twin.fit([A, B], [Y, Z], shuffle=False, verbose=0).history == model.fit(
         [A, B], [Y, Z], shuffle=False, verbose=0).history
