@@ -15,9 +15,9 @@ from graphc.ir.graph import Value
 from graphc.ir.types import Dim
 from graphc.layers.core import positive
 from graphc.layers.layer import Layer, is_symbolic
-from graphc.layers.resampling import fitted, inside, known_size, linear_weights, pixels_at
 from graphc.layers.spatial import Spatial
 from graphc.names import choose
+from graphc.resampling import fitted, inside, known_size, linear_weights, pixels_at
 from graphc.tracing import random_source
 
 __all__ = ["RandomBrightness", "RandomContrast", "RandomCrop", "RandomFlip", "RandomRotation", "RandomTranslation",
