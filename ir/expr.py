@@ -11,13 +11,14 @@ scalar operations: what a target has to know.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
-from weakref import KeyedRef
+from weakref import KeyedRef, WeakKeyDictionary
 
 import numpy as np
 
@@ -26,8 +27,8 @@ from graphc.ir.errors import DTypeError
 from graphc.ir.types import DTYPES, Dim, DType, at_least_zero
 
 __all__ = ["INFIX", "REDUCTIONS", "SCALARS", "Axis", "Expr", "axis", "bitcast", "bounds", "cast", "const",
-           "from_linear", "linear", "load", "make", "position", "postorder", "rebuild_reduce", "reduce", "replace",
-           "rewrite", "scalar", "select", "size", "substitute", "text"]
+           "from_linear", "linear", "load", "make", "order", "position", "postorder", "rebuild_reduce", "reduce",
+           "replace", "rewrite", "scalar", "select", "size", "substitute", "text"]
 
 F32, I64, BOOL = DTYPES["f32"], DTYPES["i64"], DTYPES["bool"]
 
@@ -372,13 +373,39 @@ def from_linear(form: Linear) -> Expr:
     """The canonical expression of a linear form: atoms in the order of their text, the constant last."""
     terms, constant = _recombine(form)
     result: Expr | None = None
-    for atom in sorted(terms, key=str):
+    for atom in sorted(terms, key=order) if len(terms) > 1 else terms:
         k = terms[atom]
         term = atom if k == 1 else make("mul", (atom, size(k)), I64)
         result = term if result is None else make("add", (result, term), I64)
     if result is None:
         return size(constant)
     return result if constant == 0 else make("add", (result, size(constant)), I64)
+
+
+_LONGEST = 1000  # nodes of an expression, counted as often as its text has them, that is ordered by its text
+_DIGESTS: WeakKeyDictionary[Expr, str] = WeakKeyDictionary()
+
+
+def order(e: Expr) -> str:
+    """The text of an expression; of one that shares parts so often that it would be long, a digest of its structure."""
+    pending, count = [e], 0
+    while pending and count < _LONGEST:
+        pending += pending.pop().args
+        count += 1
+    return _digest(e) if pending else str(e)
+
+
+def _digest(e: Expr) -> str:
+    pending = [e]
+    while pending:
+        node = pending[-1]
+        missing = [a for a in node.args if a not in _DIGESTS]
+        if missing:
+            pending += missing
+            continue
+        parts = [node.op, str(node.dtype), str(node.attr), *(_DIGESTS[a] for a in node.args)]
+        _DIGESTS[pending.pop()] = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return _DIGESTS[e]
 
 
 def _recombine(form: Linear) -> Linear:
