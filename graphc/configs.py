@@ -49,7 +49,8 @@ def describe(thing: Any) -> dict[str, Any]:
     """
     cls = type(thing)
     own = cls.__module__.startswith("graphc.")
-    return {"module": thing.keras_module if own else cls.__module__, "class_name": cls.__name__,
+    name = getattr(cls, "public_name", cls.__name__) if own else cls.__name__
+    return {"module": thing.keras_module if own else cls.__module__, "class_name": name,
             "config": thing.get_config(), "registered_name": None if own else get_registered_name(cls)}
 
 

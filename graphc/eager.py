@@ -87,8 +87,10 @@ def numbers_of(name: str, *arrays: Any) -> list[np.ndarray]:
 
 def as_value(x: Any, dtype: Any = None) -> Value:
     """A value of anything: an array becomes a constant of the graph, a list of values is stacked."""
-    if isinstance(x, list | tuple) and any(isinstance(part, Value) for part in flat(x)):
-        x = f.stack([as_value(part, dtype) for part in x], 0)
+    if isinstance(x, list | tuple) and any(isinstance(part, Value | Dim) for part in flat(x)):
+        parts = [as_value(part, dtype) for part in x]
+        common = f.common_dtype(*parts)
+        x = f.stack([f.cast(part, common) for part in parts], 0)
     elif isinstance(x, Dim):
         x = f.dimension(x, "i32")
     elif not isinstance(x, Value):

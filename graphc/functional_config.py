@@ -8,6 +8,7 @@ the layer of that name gave, in which of its calls, and which of several results
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -109,7 +110,7 @@ def functional_from(config: Mapping[str, Any], custom_objects: Mapping[str, Any]
     while waiting:
         later = []
         for layer, i, node in waiting:
-            args, options = node["args"], {n: v for n, v in node["kwargs"].items() if v is not None}
+            args, options = node["args"], _said(layer, node["kwargs"])
             if all(h in given for h in _histories((args, options))):
                 results = layer(*_read(args, given), **_read(options, given))
                 given.update(((layer.name, i, k), value) for k, value in enumerate(flat(results)))
@@ -121,6 +122,13 @@ def functional_from(config: Mapping[str, Any], custom_objects: Mapping[str, Any]
         waiting = later
     inputs, outputs = (_ends(config[name], given) for name in ("input_layers", "output_layers"))
     return cls(inputs, outputs, name=config.get("name"), trainable=config.get("trainable", True))
+
+
+def _said(layer: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a call was told: Keras also writes the default of `training`, which says nothing about the model's steps."""
+    taken = inspect.signature(layer.call).parameters.get("training") if hasattr(layer, "call") else None
+    default = None if taken is None else taken.default
+    return {n: v for n, v in options.items() if v is not None and not (n == "training" and v == default)}
 
 
 class _Operation:

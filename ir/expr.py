@@ -11,6 +11,7 @@ scalar operations: what a target has to know.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,7 +28,7 @@ from graphc.ir.types import DTYPES, Dim, DType, at_least_zero
 
 __all__ = ["INFIX", "REDUCTIONS", "SCALARS", "Axis", "Expr", "axis", "bitcast", "bounds", "cast", "const",
            "from_linear", "linear", "load", "make", "position", "postorder", "rebuild_reduce", "reduce", "replace",
-           "rewrite", "scalar", "select", "size", "substitute", "text"]
+           "rewrite", "scalar", "select", "size", "sort_key", "substitute", "text"]
 
 F32, I64, BOOL = DTYPES["f32"], DTYPES["i64"], DTYPES["bool"]
 
@@ -87,7 +88,7 @@ class Axis:
 class Expr:
     """One interned node. `attr` is the value, Axis, Dim or buffer of a leaf, or `(op, axes)` of a reduce."""
 
-    __slots__ = ("__weakref__", "_text", "args", "attr", "axes", "dtype", "height", "op")
+    __slots__ = ("__weakref__", "_key", "_text", "args", "attr", "axes", "dtype", "height", "op")
     op: str
     args: tuple[Expr, ...]
     dtype: DType
@@ -95,6 +96,7 @@ class Expr:
     axes: frozenset[Axis]  # free axes
     height: int  # nested reduces below and here
     _text: str
+    _key: str
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("an Expr is immutable")
@@ -201,10 +203,28 @@ def text(e: Expr, names: Mapping[Expr, str] | None = None) -> str:
     return f"{name}({', '.join(args)})"
 
 
+LONG = 256  # characters
+
+
+def sort_key(e: Expr) -> str:
+    """What expressions are sorted by: their text, or a digest of it where it is long.
+
+    Parts that are used several times make a text that is exponentially longer than the expression.
+    """
+    if not e._key:
+        for part in postorder([e]):
+            if not part._key:
+                words = text(part, {a: a._key for a in part.args})
+                found = words if len(words) <= LONG else f"~{hashlib.sha1(words.encode()).hexdigest()}"
+                object.__setattr__(part, "_key", found)
+    return e._key
+
+
 _INTERNED: dict[Any, KeyedRef] = {}  # weak references: an expression lives as long as someone holds it
 _FRESH = itertools.count()
 _ARGS = attrgetter("args")
-_SLOTS = tuple(Expr.__dict__[name].__set__ for name in ("op", "args", "dtype", "attr", "axes", "height", "_text"))
+_SLOTS = tuple(Expr.__dict__[name].__set__ for name in ("op", "args", "dtype", "attr", "axes", "height", "_text",
+                                                              "_key"))
 _NO_AXES: frozenset[Axis] = frozenset()
 
 
@@ -229,7 +249,7 @@ def make(op: str, args: tuple[Expr, ...], dtype: DType, attr: Any = None) -> Exp
         if op == "reduce":
             axes, height = axes - set(attr[1]), height + 1
     node = object.__new__(Expr)
-    for put, value in zip(_SLOTS, (op, args, dtype, attr, axes, height, ""), strict=True):
+    for put, value in zip(_SLOTS, (op, args, dtype, attr, axes, height, "", ""), strict=True):
         put(node, value)
     mine = KeyedRef(node, _forget, key)
     while (held := _INTERNED.setdefault(key, mine)) is not mine:  # another thread may have been first
@@ -372,7 +392,7 @@ def from_linear(form: Linear) -> Expr:
     """The canonical expression of a linear form: atoms in the order of their text, the constant last."""
     terms, constant = _recombine(form)
     result: Expr | None = None
-    for atom in sorted(terms, key=str):
+    for atom in sorted(terms, key=sort_key):
         k = terms[atom]
         term = atom if k == 1 else make("mul", (atom, size(k)), I64)
         result = term if result is None else make("add", (result, term), I64)
@@ -538,7 +558,7 @@ def _extremum(e: Expr, upper: bool) -> Bound:
     if quotients:
         # k * (x // c) <= k/c * x for k > 0, >= for k < 0; a quotient of a remainder goes first, so that it
         # cancels against what it remains of
-        atom = max(quotients, key=lambda a: len(str(a)))
+        atom = max(quotients, key=lambda a: len(sort_key(a)))
         k = terms.pop(atom)
         (x, c), rest = atom.args, from_linear((terms, total))
         shared = _extremum(rest + x * (k // c.attr), upper)  # type: ignore[operator]

@@ -18,6 +18,7 @@ from graphc.ir.errors import DTypeError, ShapeError
 from graphc.ir.expr import REDUCTIONS
 from graphc.ir.graph import Value, apply
 from graphc.ir.ops.contract import Einsum
+from graphc.ir.ops.custom import WithGradient
 from graphc.ir.ops.elementwise import (
     Absolute,
     Add,
@@ -68,7 +69,7 @@ from graphc.ir.ops.reduction import Argmax, Max, Product, Sum
 from graphc.ir.ops.rowwise import Logsumexp, Softmax
 from graphc.ir.ops.structure import Gradient, Item
 from graphc.ir.ops.window import Fold, Windows
-from graphc.ir.scan import scan
+from graphc.ir.scan import closed, leaf, scan
 from graphc.ir.types import DTYPES, Dim, DType, Shape, TensorType, at_least_zero, product
 
 __all__ = [
@@ -752,21 +753,41 @@ def pad_windows(x: Value, size: Sequence[int], strides: Sequence[int], dilation:
     return pad(x, [*widths, (0, 0)], value)
 
 
-def conv(x: Value, kernel: Value, strides: int | Sequence[int] = 1, padding: str = "valid",
-         dilation_rate: int | Sequence[int] = 1) -> Value:
-    """The cross-correlation of [N, *spatial, C] with a kernel [*size, C, filters]."""
-    rank = kernel.ndim - 2
-    if x.ndim != rank + 2 or x.shape[-1] != kernel.shape[-2]:
-        raise ShapeError(f"conv needs an input [N, {rank} spatial axes, {kernel.shape[-2]} channels] for the kernel "
-                         f"{kernel.type}, received {x.type}.")
-    size = tuple(int(k) for k in kernel.shape[:rank])  # type: ignore[arg-type]
+def taps(x: Value, size: Sequence[int], strides: int | Sequence[int], padding: str,
+         dilation_rate: int | Sequence[int]) -> Value:
+    """The windows that a convolution with a kernel of this size reads: [N, *positions, *size, C]."""
+    rank = len(size)
     strides, dilation = per_axis(strides, rank, "strides"), per_axis(dilation_rate, rank, "dilation_rate")
     if builtins.max(strides) > 1 and builtins.max(dilation) > 1:
         raise ShapeError(f"conv can have strides or a dilation, not both; received strides {strides} and "
                          f"dilation_rate {dilation}.")
-    taps = windows(pad_windows(x, size, strides, dilation, padding, 0.0), size, strides, dilation)
+    return windows(pad_windows(x, size, strides, dilation, padding, 0.0), size, strides, dilation)
+
+
+def conv(x: Value, kernel: Value, strides: int | Sequence[int] = 1, padding: str = "valid",
+         dilation_rate: int | Sequence[int] = 1) -> Value:
+    """The cross-correlation of [N, *spatial, C] with a kernel [*size, C, filters].
+
+    A kernel of fewer channels has those of x divided into groups, each with its part of the filters, in their order.
+    """
+    rank = kernel.ndim - 2
+    *size, channels, filters = kernel.shape
+    if x.ndim != rank + 2 or rank < 1:
+        raise ShapeError(f"conv needs an input [N, {rank} spatial axes, {channels} channels] for the kernel "
+                         f"{kernel.type}, received {x.type}.")
+    groups, rest = (1, 0) if x.shape[-1] == channels else divmod(x.shape[-1], channels)  # type: ignore[operator]
+    if rest or filters % groups:  # type: ignore[operator]
+        raise ShapeError(f"conv needs an input [N, {rank} spatial axes, {channels} channels] for the kernel "
+                         f"{kernel.type}, or groups of so many channels into which the filters divide, received "
+                         f"{x.type}.")
+    read = taps(x, tuple(size), strides, padding, dilation_rate)  # type: ignore[arg-type]
     position, tap = "hwd"[:rank], "uvt"[:rank]
-    return einsum(f"n{position}{tap}c,{tap}co->n{position}o", taps, kernel)
+    if groups == 1:
+        return einsum(f"n{position}{tap}c,{tap}co->n{position}o", read, kernel)
+    read = reshape(read, (*read.shape[:-1], groups, channels))
+    kernel = reshape(kernel, (*size, channels, groups, filters // groups))  # type: ignore[operator]
+    result = einsum(f"n{position}{tap}gc,{tap}cgo->n{position}go", read, kernel)
+    return reshape(result, (*result.shape[:-2], filters))
 
 
 def _pooled(x: Value, pool_size: Any, strides: Any, padding: str, value: float) -> tuple[Value, tuple[int, ...]]:
@@ -829,6 +850,13 @@ def gradient(loss: Value, wrt: Sequence[Value]) -> list[Value]:
     """The gradients of a scalar loss; `graphc.passes.differentiate` expands them into a backward graph."""
     both = apply(Gradient(), loss, *wrt)
     return [item(both, i) for i in range(len(wrt))]
+
+
+def with_gradient(y: Value, xs: Sequence[Value], gradients: Callable[[Value], Sequence[Value]]) -> Value:
+    """y as a function of xs whose gradients by them are what `gradients` makes of the gradient of y."""
+    g = leaf("g", y.type)  # type: ignore[arg-type]
+    body, constants = closed((g,), (), (), tuple(gradients(g)))
+    return apply(WithGradient(body), y, *xs, *constants)
 
 
 def _swapped(function: Any) -> Any:

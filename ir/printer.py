@@ -6,9 +6,9 @@
              | 'return' name '=' '%' name, ...
              | 'update' '%' name '=' '%' name, ...
 
-The type of a kernel or scan is followed by its body, a graph. Values are numbered in topological order. A literal is
-a Python number (`inf` and `nan` too), string or tuple, a dtype, a type, or a dim. A name is a word: no blanks,
-none of `%:,()=#{}<>`.
+The type of an op that holds a graph, such as a kernel, is followed by its body, a graph. Values are numbered in
+topological order. A literal is a Python number (`inf` and `nan` too), string or tuple, a dtype, a type, or a dim. A
+name is a word: no blanks, none of `%:,()=#{}<>`.
 """
 
 from __future__ import annotations

@@ -96,6 +96,7 @@ class _Fusion:
         self.needed = set(graph.roots)  # values that must be in memory
         self.constant = {v for v in graph.constants() if not _is_loop(v)}
         self.cheap: set[Value] = set()  # computed from a few elements: again in every kernel, never kept
+        self.chain: dict[Value, float] = {}  # operations for one element of those, with those that they are made of
         self.groups: dict[Value, list[Group]] = {}
         self.classify()
         self.views = [v for v in self.order if self.is_view(v)]
@@ -111,8 +112,22 @@ class _Fusion:
                 continue
             sources = [o for o in v.operands if o not in self.constant]
             few = all(o in self.cheap or (o in self.leaves and elements(o.shape) <= TINY) for o in sources)
-            if few and not self.of[v].reduces:
+            if few and not self.of[v].reduces and not self.spread(v):
                 self.cheap.add(v)
+                self.chain[v] = self.effort(v)
+
+    def effort(self, v: Value) -> float:
+        """The operations for one element of a value, with those of cheap values that it is made of."""
+        return self.of[v].work / max(1, elements(v.shape)) + sum(self.chain.get(o, 0.0) for o in v.operands)
+
+    def spread(self, v: Value) -> bool:
+        """Whether a reader asks for elements of a value so often that they are better kept: a number for each image."""
+        count = elements(v.shape)
+        if count <= TINY:
+            return False  # what is computed from a few elements and is a few itself leaves the loops
+        most = max((self.of[u].visits[k] for u in self.users[v] if u in self.of
+                    for k, o in enumerate(u.operands) if o is v), default=0)
+        return max(0.0, most - count) * self.effort(v) > FLOPS_PER_BYTE * 2 * count * v.dtype.size
 
     def light(self, v: Value) -> bool:
         """Whether a value is computed anew wherever it is read, at no cost that matters."""
@@ -183,7 +198,7 @@ class _Fusion:
             return not self.reductions(g) and once and times <= count
         if any(self.of[u].contracts for u, _ in reads) and times > count:
             return False
-        extra = max(0.0, times - count) * s.work / max(1, count)
+        extra = max(0.0, times - count) * self.effort(v)
         return extra <= FLOPS_PER_BYTE * 2 * count * v.dtype.size
 
     def reductions(self, g: Group) -> list[Value]:

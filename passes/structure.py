@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 
 from graphc.ir.errors import LoweringError, place
-from graphc.ir.expr import SCALARS, Axis, Expr, axis, cast, const, load, position, select
+from graphc.ir.expr import SCALARS, Axis, Expr, axis, cast, const, load, position, postorder, select
 from graphc.ir.graph import Value
 from graphc.ir.op import Op, Operand, Structural
 from graphc.ir.types import DTYPES, Dim, Shape, TensorType, product
@@ -93,6 +93,7 @@ def _structure(op: Op, operands: tuple[TensorType, ...], shape: Shape) -> Struct
             visits[e.attr] += count
             same[e.attr] &= e.args == index
             prefix[e.attr] &= e.args == index[:len(e.args)]
+            stack.extend((a, count) for a in e.args if any(part.op == "load" for part in postorder([a])))
             continue
         reduces |= e.op == "reduce"
         if e.op == "reduce" or (e.dtype.name != "i64" and e.args):

@@ -54,7 +54,7 @@ def _all_of(masks: Sequence[Value | None]) -> Value | None:
     return functools.reduce(f.logical_and, given) if given else None
 
 
-def _dropped(x: Value, rate: float, seed: int | None, training: bool) -> Value:
+def _dropped(x: Value, rate: float, seed: int | None, training: bool | None) -> Value:
     source = random_source(seed) if training and rate else None
     return x if source is None else f.dropout(x, rate, *source)
 
@@ -90,22 +90,21 @@ class _Heads(Layer):
         """A built layer that turns the last `summed` axes of inputs of that shape into axes of the extents `heads`."""
         kept = "abcdefgh"[:len(shape) - summed]
         before, after = "pqrs"[:summed], "uvwxyz"[:len(heads)]
+        options |= {f"{weight}_{kind}": getattr(self, f"{weight}_{kind}") for weight in ("kernel", "bias")
+                    for kind in ("regularizer", "constraint")}
         # a new initializer for each, because one gives the same values at each call
-        begin = {kind: _again(getattr(self, f"{kind}_initializer")) for kind in ("kernel", "bias")}
+        options |= {f"{weight}_initializer": _again(getattr(self, f"{weight}_initializer"))
+                    for weight in ("kernel", "bias")}
         layer = EinsumDense(f"{kept}{before},{before}{after}->{kept}{after}", (*[None] * (len(kept) - 1), *heads),
                             bias_axes=after if self.use_bias else None, name=name,
-                            kernel_initializer=begin["kernel"], bias_initializer=begin["bias"],
-                            kernel_regularizer=self.kernel_regularizer, bias_regularizer=self.bias_regularizer,
-                            kernel_constraint=self.kernel_constraint, bias_constraint=self.bias_constraint,
                             activity_regularizer=self.projections_regularizer, **options)
         layer.supports_masking = True  # masks of the inputs are looked at here, not there
         layer.build(shape)
         return layer
 
-    def pair_mask(self, query: Value, value: Value, query_mask: Value | None, value_mask: Value | None,
+    def pair_mask(self, rows: int | Dim, columns: int | Dim, query_mask: Value | None, value_mask: Value | None,
                   key_mask: Value | None, attention_mask: Value | None, use_causal_mask: bool) -> Value | None:
-        """Which queries see which values: [N, T, S], or [1, T, S] where all samples are alike."""
-        rows, columns = query.shape[1], value.shape[1]
+        """Which of so many queries see which values: [N, T, S], or [1, T, S] where all samples are alike."""
         bools = (None if m is None else f.cast(m, "bool") for m in (query_mask, value_mask, key_mask))
         of_query, *of_values = bools
         return _all_of([
@@ -149,7 +148,8 @@ class MultiHeadAttention(_Heads):
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"output_shape": self.result_shape}
 
-    def build(self, query_shape: Any, value_shape: Any, key_shape: Any = None) -> None:
+    def build(self, query_shape: Any, value_shape: Any,  # type: ignore[override]
+              key_shape: Any = None) -> None:
         key_shape = value_shape if key_shape is None else key_shape
         if tuple(value_shape[1:-1]) != tuple(key_shape[1:-1]):
             raise ShapeError("MultiHeadAttention needs a value and key of equal shapes but for the last axis; "
@@ -163,13 +163,15 @@ class MultiHeadAttention(_Heads):
         result = (*query_shape[:-1], heads, self.value_dim)
         self.output_dense = self.projection("attention_output", result, self.result_shape or (query_shape[-1],), 2)
 
-    def call(self, query: Value, value: Value, key: Value | None = None, query_mask: Value | None = None,
-             value_mask: Value | None = None, key_mask: Value | None = None, attention_mask: Value | None = None,
-             return_attention_scores: bool = False, training: bool = False, use_causal_mask: bool = False) -> Any:
-        mask = self.pair_mask(query, value, query_mask, value_mask, key_mask, attention_mask, use_causal_mask)
+    def call(self, query: Value, value: Value, key: Value | None = None,  # type: ignore[override]
+             query_mask: Value | None = None, value_mask: Value | None = None,
+             key_mask: Value | None = None, attention_mask: Value | None = None, return_attention_scores: bool = False,
+             training: bool | None = None, use_causal_mask: bool = False) -> Any:
+        axes = normal_axes(self.attention_axes or range(1, query.ndim - 1), query.ndim)
+        mask = self.pair_mask(query.shape[axes[0]], value.shape[axes[0]], query_mask, value_mask, key_mask,
+                              attention_mask, use_causal_mask)
         q = f.multiply(self.query_dense(query), 1 / math.sqrt(self.key_dim))
         k, v = self.key_dense(value if key is None else key), self.value_dense(value)
-        axes = normal_axes(self.attention_axes or range(1, query.ndim - 1), query.ndim)
         of_query, of_key, of_scores = _attention_letters(query.ndim, axes)
         scores = f.einsum(f"{of_query}z,{of_key}z->{of_scores}", q, k)
         if mask is not None:  # it says nothing of heads and of axes without positions
@@ -197,7 +199,7 @@ def _attention_letters(rank: int, axes: Sequence[int]) -> tuple[str, str, str]:
     return query, key, others + "".join(query[a] for a in axes) + "".join(key[a] for a in axes)
 
 
-class GroupQueryAttention(_Heads):
+class GroupedQueryAttention(_Heads):
     """Attention with several heads in which groups of query heads share the heads of keys and values.
 
     J. Ainslie et al., "GQA", 2023.
@@ -205,10 +207,12 @@ class GroupQueryAttention(_Heads):
     GroupQueryAttention(head_dim=4, num_query_heads=4, num_key_value_heads=2)(f32[N,6,8], f32[N,7,8]) -> f32[N,6,8]
     """
 
+    public_name = "GroupQueryAttention"  # which Keras writes in files, and names layers and weights after the other
+
     def __init__(self, head_dim: int, num_query_heads: int, num_key_value_heads: int, dropout: float = 0.0,
                  use_bias: bool = True, **kwargs: Any):
         super().__init__(dropout, use_bias, **kwargs)
-        owner = type(self).__name__
+        owner = "GroupQueryAttention"
         self.head_dim = positive(owner, "head_dim", head_dim)
         self.num_query_heads = positive(owner, "num_query_heads", num_query_heads)
         self.num_key_value_heads = positive(owner, "num_key_value_heads", num_key_value_heads)
@@ -216,7 +220,8 @@ class GroupQueryAttention(_Heads):
             raise ValueError(f"{owner}(num_query_heads={num_query_heads}, num_key_value_heads={num_key_value_heads}): "
                              "the query heads don't divide among the others.")
 
-    def build(self, query_shape: Any, value_shape: Any, key_shape: Any = None) -> None:
+    def build(self, query_shape: Any, value_shape: Any,  # type: ignore[override]
+              key_shape: Any = None) -> None:
         key_shape = value_shape if key_shape is None else key_shape
         mine, others = (self.num_query_heads, self.head_dim), (self.num_key_value_heads, self.head_dim)
         self._query_dense = self.projection("query", query_shape, mine)
@@ -227,10 +232,12 @@ class GroupQueryAttention(_Heads):
         result = (*query_shape[:-1], *mine)
         self._output_dense = self.projection("attention_output", result, (query_shape[-1],), 2)
 
-    def call(self, query: Value, value: Value, key: Value | None = None, query_mask: Value | None = None,
-             value_mask: Value | None = None, key_mask: Value | None = None, attention_mask: Value | None = None,
-             return_attention_scores: bool = False, training: bool = False, use_causal_mask: bool = False) -> Any:
-        mask = self.pair_mask(query, value, query_mask, value_mask, key_mask, attention_mask, use_causal_mask)
+    def call(self, query: Value, value: Value, key: Value | None = None,  # type: ignore[override]
+             query_mask: Value | None = None, value_mask: Value | None = None,
+             key_mask: Value | None = None, attention_mask: Value | None = None, return_attention_scores: bool = False,
+             training: bool | None = None, use_causal_mask: bool = False) -> Any:
+        mask = self.pair_mask(query.shape[1], value.shape[1], query_mask, value_mask, key_mask, attention_mask,
+                              use_causal_mask)
         q = f.multiply(self._query_dense(query), 1 / math.sqrt(self.head_dim))
         k, v = self._key_dense(value if key is None else key), self._value_dense(value)
         groups, each = self.num_key_value_heads, self.num_query_heads // self.num_key_value_heads
@@ -251,6 +258,8 @@ class GroupQueryAttention(_Heads):
 
 
 
+
+GroupQueryAttention = GroupedQueryAttention
 
 # ------------------------------------------------------------------------------------------------------- one head
 

@@ -15,9 +15,9 @@ from graphc.ir.graph import Value
 from graphc.ir.types import Dim
 from graphc.layers.core import positive
 from graphc.layers.layer import Layer, is_symbolic
-from graphc.layers.resampling import fitted, inside, known_size, linear_weights, pixels_at
 from graphc.layers.spatial import Spatial
 from graphc.names import choose
+from graphc.resampling import fitted, inside, known_size, linear_weights, pixels_at
 from graphc.tracing import random_source
 
 __all__ = ["RandomBrightness", "RandomContrast", "RandomCrop", "RandomFlip", "RandomRotation", "RandomTranslation",
@@ -39,7 +39,7 @@ class _RandomImage(Spatial):
             options["training"] = True
         return super().__call__(inputs, **options)
 
-    def call(self, inputs: Value, training: bool = False) -> Value:
+    def call(self, inputs: Value, training: bool = True) -> Value:
         source = random_source(self.seed) if training else None
         if source is None:
             return inputs
@@ -156,7 +156,7 @@ class RandomCrop(_RandomImage):
         super().__init__(seed, data_format, **kwargs)
         self.height, self.width = positive("RandomCrop", "height", height), positive("RandomCrop", "width", width)
 
-    def call(self, inputs: Value, training: bool = False) -> Value:
+    def call(self, inputs: Value, training: bool = True) -> Value:
         images = self.channels_last(inputs)
         height, width = known_size("RandomCrop", images)
         source = random_source(self.seed) if training and height >= self.height and width >= self.width else None

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from graphc import activations
+from graphc import activations, ops
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
@@ -17,42 +16,6 @@ from graphc.names import choose
 __all__ = ["Conv1D", "Conv2D", "Conv3D", "Convolution1D", "Convolution2D", "Convolution3D", "DepthwiseConv1D",
            "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D", "SeparableConvolution1D", "SeparableConvolution2D",
            "WindowedWeights"]
-
-
-def _taps(x: Value, size: Sequence[int], strides: Sequence[int], padding: str, dilation: Sequence[int]) -> Value:
-    """Every window of the padded images: [N, *positions, *size, channels]."""
-    return f.windows(f.pad_windows(x, size, strides, dilation, padding, 0.0), size, strides, dilation)
-
-
-def _letters(rank: int) -> tuple[str, str]:
-    """Names of the axes of positions and of places in a window."""
-    return "hwd"[:rank], "uvt"[:rank]
-
-
-def _grouped(x: Value, kernel: Value, groups: int, strides: Sequence[int], padding: str,
-             dilation: Sequence[int]) -> Value:
-    """The convolution whose channels come in groups: filters see the channels of their group only.
-
-    The kernel is [*size, channels of a group, filters]; the filters of the first group come first.
-    """
-    *size, channels, filters = map(int, kernel.shape)  # type: ignore[arg-type]
-    taps = _taps(x, size, strides, padding, dilation)
-    taps = f.reshape(taps, (*taps.shape[:-1], groups, channels))
-    kernel = f.reshape(kernel, (*size, channels, groups, filters // groups))
-    position, tap = _letters(len(size))
-    result = f.einsum(f"n{position}{tap}gc,{tap}cgo->n{position}go", taps, kernel)
-    return f.reshape(result, (*result.shape[:-2], filters))
-
-
-def _depthwise(x: Value, kernel: Value, strides: Sequence[int], padding: str, dilation: Sequence[int]) -> Value:
-    """The convolution of each channel by itself with a kernel [*size, channels, filters of each]."""
-    *size, channels, multiplier = map(int, kernel.shape)  # type: ignore[arg-type]
-    taps = _taps(x, size, strides, padding, dilation)
-    position, tap = _letters(len(size))
-    if multiplier == 1:
-        return f.einsum(f"n{position}{tap}g,{tap}g->n{position}g", taps, f.squeeze(kernel, -1))
-    result = f.einsum(f"n{position}{tap}g,{tap}go->n{position}go", taps, kernel)
-    return f.reshape(result, (*result.shape[:-2], channels * multiplier))
 
 
 class WindowedWeights(Spatial):
@@ -130,9 +93,7 @@ class _Conv(WindowedWeights):
         if padding == "causal":
             reach = [(k - 1) * d for k, d in zip(self.kernel_size, self.dilation_rate, strict=True)]
             inputs, padding = f.pad(inputs, [(0, 0), *((r, 0) for r in reach), (0, 0)]), "valid"
-        if self.groups == 1:
-            return f.conv(inputs, self.kernel, self.strides, padding, self.dilation_rate)
-        return _grouped(inputs, self.kernel, self.groups, self.strides, padding, self.dilation_rate)
+        return ops.conv(inputs, self.kernel, self.strides, padding, dilation_rate=self.dilation_rate)
 
 
 class Conv1D(_Conv):
@@ -197,7 +158,7 @@ class _DepthwiseConv(WindowedWeights):
         return channels * self.depth_multiplier
 
     def convolve(self, inputs: Value) -> Value:
-        return _depthwise(inputs, self.kernel, self.strides, self.padding, self.dilation_rate)
+        return ops.depthwise_conv(inputs, self.kernel, self.strides, self.padding, dilation_rate=self.dilation_rate)
 
 
 class DepthwiseConv1D(_DepthwiseConv):
@@ -247,8 +208,8 @@ class _SeparableConv(WindowedWeights):
         return self.filters
 
     def convolve(self, inputs: Value) -> Value:
-        each = _depthwise(inputs, self.depthwise_kernel, self.strides, self.padding, self.dilation_rate)
-        return f.conv(each, self.pointwise_kernel)
+        return ops.separable_conv(inputs, self.depthwise_kernel, self.pointwise_kernel, self.strides, self.padding,
+                                  dilation_rate=self.dilation_rate)
 
 
 class SeparableConv1D(_SeparableConv):

@@ -70,9 +70,8 @@ class EinsumDense(Layer):
                              f"output_shape={self.partial_output_shape}.")
         inputs = [i for i, c in enumerate(weight) if c not in result]
         outputs = [i for i, c in enumerate(weight) if c in result]
-        self.kernel = self.add_weight([extent[c] for c in weight], _by_axes(self.kernel_initializer, inputs, outputs),
-                                      name="kernel", regularizer=self.kernel_regularizer,
-                                      constraint=self.kernel_constraint)
+        self.kernel = add_weight(self, "kernel", [extent[c] for c in weight],
+                                 begin=lambda initializer: _by_axes(initializer, inputs, outputs))
         self.bias = None if self.bias_axes is None else add_weight(self, "bias", self._bias_shape(result, extent))
 
     def _bias_shape(self, result: str, extent: dict[str, Any]) -> list[int]:
@@ -95,8 +94,9 @@ class EinsumDense(Layer):
 
     def call(self, inputs: Value) -> Value:
         given, weight, result = self._letters(inputs.ndim)
-        names = {c: chr(ord("a") + i) for i, c in enumerate(dict.fromkeys(given + weight))}
-        x = f.einsum(f"{given},{weight}->{result}".translate(str.maketrans(names)), inputs, self.kernel)
+        letters = "".join(dict.fromkeys(given + weight))
+        plain = str.maketrans(letters, "abcdefghijklmnopqrstuvwxyz"[:len(letters)])
+        x = f.einsum(f"{given},{weight}->{result}".translate(plain), inputs, self.kernel)
         return self.activation(x if self.bias is None else f.add(x, self.bias))
 
 

@@ -102,10 +102,10 @@ class Discretization(Layer):
     def from_config(cls, config: dict[str, Any]) -> Discretization:
         """A layer from what `get_config` returned; one that was adapted has both boundaries and a number of bins."""
         boundaries = config.get("bin_boundaries")
-        adapted = boundaries is not None and config.get("num_bins") is not None
-        layer = cls(**{**config, "bin_boundaries": None} if adapted else config)
-        if adapted:
-            layer.bin_boundaries = [float(b) for b in boundaries]
+        if boundaries is None or config.get("num_bins") is None:
+            return cls(**config)
+        layer = cls(**{**config, "bin_boundaries": None})
+        layer.bin_boundaries = [float(b) for b in boundaries]
         return layer
 
     def adapt(self, data: Any, steps: int | None = None) -> None:

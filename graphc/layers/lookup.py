@@ -40,6 +40,14 @@ def batches_of(data: Any, steps: int | None) -> Iterator[np.ndarray]:
         yield np.asarray(batch)
 
 
+def _without_files(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration whose vocabulary isn't a path: that might be any file."""
+    if isinstance(config.get("vocabulary"), str):
+        raise ValueError(f"The layer {config.get('name')!r} has the vocabulary {config['vocabulary']!r} in its "
+                         "configuration, a file that isn't part of it. Make the layer with the list of tokens.")
+    return config
+
+
 class _Lookup(Layer):
     """A table from tokens to numbers, or back.
 
@@ -79,11 +87,8 @@ class _Lookup(Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """A layer from what `get_config` returned. A vocabulary that is a path is refused: it may be any file."""
-        if isinstance(config.get("vocabulary"), str):
-            raise ValueError(f"{cls.__name__} has the vocabulary {config['vocabulary']!r} in its configuration, a file "
-                             "that isn't part of it. Make the layer with the list of tokens.")
-        return cls(**config)
+        """A layer from what `get_config` returned, in which a vocabulary is a list."""
+        return cls(**_without_files(config))
 
     # The vocabulary -----------------------------------------------------------------------------------------
 
@@ -139,6 +144,11 @@ class _Lookup(Layer):
     def vocabulary_size(self) -> int:
         """How many tokens there are, with the special ones."""
         return self._first + len(self.tokens)
+
+    @property
+    def depth(self) -> int:
+        """How many numbers there are for each sample, in other modes than 'int'."""
+        return self.max_tokens if self.pad_to_max_tokens and self.max_tokens else self.vocabulary_size()
 
     def adapt(self, data: Any, steps: int | None = None) -> None:
         """Take the vocabulary from data, an array, a list or batches of them: the most frequent tokens first.
@@ -206,11 +216,11 @@ class _Lookup(Layer):
 
     def bucket(self, value: Any) -> int:
         """Which of the numbers for unknown tokens one gets."""
-        return value % self.num_oov_indices
+        return 0
 
     def counted(self, numbers: np.ndarray) -> np.ndarray:
         """Numbers in another mode than 'int'."""
-        depth = self.max_tokens if self.pad_to_max_tokens else self.vocabulary_size()
+        depth = self.depth
         result = encode(numbers, "count" if self.output_mode == "tf_idf" else self.output_mode, depth)
         if self.output_mode != "tf_idf":
             return result
@@ -259,6 +269,9 @@ class IntegerLookup(_Lookup):
     def token(self, value: Any) -> int:
         return int(value)
 
+    def bucket(self, value: int) -> int:
+        return value % self.num_oov_indices
+
     def call(self, inputs: Value) -> Value:
         if self.invert:
             return self._mapped(inputs, dict(enumerate(self.get_vocabulary())), f.full(inputs.shape, self.oov_token,
@@ -271,7 +284,7 @@ class IntegerLookup(_Lookup):
         numbers = self._mapped(inputs, self.table(), f.add(f.cast(bucket, inputs.dtype), start))
         if self.output_mode == "int":
             return numbers
-        depth = self.max_tokens if self.pad_to_max_tokens else self.vocabulary_size()
+        depth = self.depth
         result = encoded(numbers, "count" if self.output_mode == "tf_idf" else self.output_mode, depth)
         if self.output_mode != "tf_idf":
             return result
@@ -340,7 +353,10 @@ class TextVectorization(Layer):
         words = self._words.get_config()
         return super().get_config() | {name: words[name] for name in ("vocabulary", "idf_weights")}
 
-    from_config = classmethod(_Lookup.from_config.__func__)  # type: ignore[attr-defined]
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> TextVectorization:
+        """A layer from what `get_config` returned, in which a vocabulary is a list."""
+        return cls(**_without_files(config))
 
     def adapt(self, data: Any, batch_size: int | None = None, steps: int | None = None) -> None:
         """Take the vocabulary from texts, an array, a list or batches of them: the most frequent words first."""

@@ -122,7 +122,7 @@ class BatchNormalization(_Normalization):
         self.moving_variance = self.add_weight(shape, self.moving_variance_initializer, trainable=False,
                                                name="moving_variance")
 
-    def call(self, inputs: Value, training: bool = False, mask: Value | None = None) -> Value:
+    def call(self, inputs: Value, training: bool | None = None, mask: Value | None = None) -> Value:
         if mask is not None and mask.ndim != inputs.ndim - 1:
             raise ShapeError(f"BatchNormalization needs a mask of {inputs.ndim - 1} axes, all but the last one, "
                              f"received {mask.type}.")

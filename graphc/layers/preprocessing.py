@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -87,9 +89,10 @@ class Normalization(Layer):
                              f"extents along axis={self.axis}.") from None
         self.mean, self.variance = _fixed(self, "mean", mean), _fixed(self, "variance", variance)
 
-    def adapt(self, data: Any) -> None:
-        """Take mean and variance from an array or a list of batches, in place of earlier ones."""
-        batches = data if isinstance(data, list) and data and isinstance(data[0], np.ndarray) else [data]
+    def adapt(self, data: Any, steps: int | None = None) -> None:
+        """Take mean and variance from an array or from batches, of which `steps` count, in place of earlier ones."""
+        several = isinstance(data, Iterator) or (isinstance(data, list) and data and isinstance(data[0], np.ndarray))
+        batches = itertools.islice(data, steps) if several else [data]
         x = np.concatenate([raw_array(b, f"adapt of {self.name!r} received") for b in batches]).astype(np.float64)
         if self.given is not None:
             raise ValueError(f"{self.name!r} has a mean and a variance given: adapt would have no effect.")

@@ -12,9 +12,9 @@ from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
 from graphc.layers.core import positive
 from graphc.layers.layer import Layer
-from graphc.layers.resampling import INTERPOLATIONS, resized
 from graphc.layers.spatial import Spatial, extents
 from graphc.names import choose
+from graphc.resampling import INTERPOLATIONS, resized
 
 __all__ = ["Cropping1D", "Cropping2D", "Cropping3D", "Permute", "RepeatVector", "Reshape", "UpSampling1D",
            "UpSampling2D", "UpSampling3D", "ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D"]

@@ -7,9 +7,9 @@ from typing import Any
 from graphc.ir import functions as f
 from graphc.ir.graph import Value
 from graphc.layers.core import positive
-from graphc.layers.resampling import INTERPOLATIONS, cropped, fitted, known_size, proportioned, resized
 from graphc.layers.spatial import Spatial
 from graphc.names import choose
+from graphc.resampling import INTERPOLATIONS, cropped, fitted, known_size, proportioned, resized
 
 __all__ = ["CenterCrop", "Resizing"]
 

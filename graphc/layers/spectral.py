@@ -11,6 +11,7 @@ from graphc.ir.graph import Value
 from graphc.layers.core import positive
 from graphc.layers.layer import Layer
 from graphc.layers.wrappers import Wrapper
+from graphc.variable import Variable
 
 __all__ = ["SpectralNormalization"]
 
@@ -42,6 +43,13 @@ class SpectralNormalization(Wrapper):
                                         trainable=False, name="vector_u")
         self._rule = _AfterMove(kernel.constraint)
         object.__setattr__(kernel, "constraint", self._rule)
+
+    @property
+    def trainable_weights(self) -> list[Variable]:
+        """The weights that training changes: the kernel only if the layer inside is trained."""
+        return self.layer.trainable_weights if self.trainable else []
+
+    trainable_variables = trainable_weights
 
     def call(self, inputs: Value, training: bool = False) -> Value:
         self._rule.move = None

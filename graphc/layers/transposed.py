@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from graphc.ir import functions as f
+from graphc import ops
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
 from graphc.ir.types import Dim
@@ -45,32 +44,10 @@ class _ConvTranspose(WindowedWeights):
         return self.filters
 
     def convolve(self, inputs: Value) -> Value:
-        sizes = inputs.shape[1:-1]
-        if any(isinstance(n, Dim) for n in sizes):
+        if any(isinstance(n, Dim) for n in inputs.shape[1:-1]):
             raise ShapeError(f"{type(self).__name__} needs known extents of its images.")
-        position, tap = "hwd"[:self.rank], "uvt"[:self.rank]
-        taps = f.einsum(f"n{position}c,{tap}oc->n{position}{tap}o", inputs, self.kernel)
-        reach = [(k - 1) * d + 1 for k, d in zip(self.kernel_size, self.dilation_rate, strict=True)]
-        whole = [(n - 1) * s + r for n, s, r in zip(sizes, self.strides, reach, strict=True)]
-        result = f.fold(taps, tuple(whole), self.strides, self.dilation_rate)
-        ends = map(self._ends, reach, self.strides, self.output_padding or (None,) * self.rank)
-        return _with_ends(result, list(ends))
-
-    def _ends(self, reach: int, stride: int, more: int | None) -> tuple[int, int]:
-        """How many elements to add before and after, or to take away where negative; `more` is the output padding."""
-        if self.padding == "valid":
-            return 0, max(stride - reach, 0) if more is None else more
-        longer = stride - reach if more is None else reach % 2 + more - reach
-        total = longer + 2 * (reach - 1)
-        before = min(total - total // 2, reach - 1) - (reach - 1)
-        return before, longer - before
-
-
-def _with_ends(x: Value, ends: Sequence[tuple[int, int]]) -> Value:
-    """The images with zeros added at the ends, or pixels taken away where the numbers are negative."""
-    padded = f.pad(x, [(0, 0), *((max(b, 0), max(a, 0)) for b, a in ends), (0, 0)])
-    shape = (x.shape[0], *(n + b + a for n, (b, a) in zip(x.shape[1:-1], ends, strict=True)), x.shape[-1])
-    return f.slice(padded, (0, *(max(-b, 0) for b, _ in ends), 0), shape)
+        return ops.conv_transpose(inputs, self.kernel, self.strides, self.padding, self.output_padding,
+                                  dilation_rate=self.dilation_rate)
 
 
 class Conv1DTranspose(_ConvTranspose):

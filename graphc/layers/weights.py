@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from graphc import constraints, initializers, regularizers
@@ -18,7 +19,11 @@ def keep_options(layer: Layer, weight: str, initializer: Any, regularizer: Any =
     setattr(layer, f"{weight}_constraint", constraints.get(constraint))
 
 
-def add_weight(layer: Layer, weight: str, shape: Any, name: str | None = None) -> Variable:
-    """Make the trainable weight of those options; its name is `weight` unless `name` says otherwise."""
+def add_weight(layer: Layer, weight: str, shape: Any, name: str | None = None,
+               begin: Callable[[Any], Any] = lambda initializer: initializer) -> Variable:
+    """Make the trainable weight of those options; its name is `weight` unless `name` says otherwise.
+
+    `begin` gives what the weight starts from in place of its initializer.
+    """
     kept = {kind: getattr(layer, f"{weight}_{kind}") for kind in ("initializer", "regularizer", "constraint")}
-    return layer.add_weight(shape, name=name or weight, **kept)
+    return layer.add_weight(shape, name=name or weight, **kept | {"initializer": begin(kept["initializer"])})

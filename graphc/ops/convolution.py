@@ -34,17 +34,6 @@ def _letters(rank: int) -> tuple[str, str]:
     return "hwd"[:rank], "uvt"[:rank]
 
 
-def _taps(x: Value, size: Sequence[int], strides: Size, padding: str, dilation: Size) -> Value:
-    """Every window of the padded images: [N, *positions, *size, channels]."""
-    rank = len(size)
-    strides, dilation = f.per_axis(strides, rank, "strides"), f.per_axis(dilation, rank, "dilation_rate")
-    if max(strides) > 1 and max(dilation) > 1:
-        raise ShapeError(f"A convolution can have strides or a dilation, not both; received strides {strides} and "
-                         f"dilation_rate {dilation}.")
-    padding = choose("padding", padding.lower(), {p: p for p in ("valid", "same")})
-    return f.windows(f.pad_windows(x, size, strides, dilation, padding, 0.0), size, strides, dilation)
-
-
 def _together(x: Value, *kernels: Value) -> list[Value]:
     dtype = f.common_dtype(*(f.to_float(v) for v in (x, *kernels)))
     return [f.cast(v, dtype) for v in (x, *kernels)]
@@ -57,24 +46,6 @@ def _kernel_size(x: Value, kernel: Value, name: str) -> tuple[int, ...]:
     return tuple(int(k) for k in kernel.shape[:-2])  # type: ignore[arg-type]
 
 
-def _conv(x: Value, kernel: Value, strides: Size, padding: str, dilation: Size) -> Value:
-    """The kernel may see a part of the channels: then they, and the filters, are divided into groups."""
-    size = _kernel_size(x, kernel, "conv")
-    channels, filters = kernel.shape[-2:]
-    groups, rest = divmod(x.shape[-1], channels)  # type: ignore[operator]
-    if rest or filters % groups:  # type: ignore[operator]
-        raise ShapeError(f"conv: the {x.shape[-1]} channels of {x.type} and the {filters} filters don't divide into "
-                         f"groups for the kernel {kernel.type}, which sees {channels}.")
-    taps = _taps(x, size, strides, padding, dilation)
-    position, tap = _letters(len(size))
-    if groups == 1:
-        return f.einsum(f"n{position}{tap}c,{tap}co->n{position}o", taps, kernel)
-    taps = f.reshape(taps, (*taps.shape[:-1], groups, channels))
-    kernel = f.reshape(kernel, (*size, channels, groups, filters // groups))  # type: ignore[operator]
-    result = f.einsum(f"n{position}{tap}gc,{tap}cgo->n{position}go", taps, kernel)
-    return f.reshape(result, (*result.shape[:-2], filters))
-
-
 @op
 def conv(inputs: Array, kernel: Array, strides: Size = 1, padding: str = "valid", data_format: str | None = None,
          dilation_rate: Size = 1) -> Array:
@@ -83,7 +54,7 @@ def conv(inputs: Array, kernel: Array, strides: Size = 1, padding: str = "valid"
     A kernel of fewer channels than the inputs has them divided into groups, each with its part of the filters.
     """
     inputs, kernel = _together(inputs, kernel)
-    return in_last_format(inputs, data_format, lambda x: _conv(x, kernel, strides, padding, dilation_rate))
+    return in_last_format(inputs, data_format, lambda x: f.conv(x, kernel, strides, padding.lower(), dilation_rate))
 
 
 def _depthwise(x: Value, kernel: Value, strides: Size, padding: str, dilation: Size) -> Value:
@@ -91,8 +62,10 @@ def _depthwise(x: Value, kernel: Value, strides: Size, padding: str, dilation: S
     if kernel.shape[-2] != x.shape[-1]:
         raise ShapeError(f"depthwise_conv needs a kernel with the {x.shape[-1]} channels of {x.type}, received "
                          f"{kernel.type}.")
-    taps = _taps(x, size, strides, padding, dilation)
+    taps = f.taps(x, size, strides, padding.lower(), dilation)
     position, tap = _letters(len(size))
+    if kernel.shape[-1] == 1:
+        return f.einsum(f"n{position}{tap}g,{tap}g->n{position}g", taps, f.squeeze(kernel, -1))
     result = f.einsum(f"n{position}{tap}g,{tap}go->n{position}go", taps, kernel)
     return f.reshape(result, (*result.shape[:-2], result.shape[-2] * result.shape[-1]))
 
@@ -112,7 +85,7 @@ def separable_conv(inputs: Array, depthwise_kernel: Array, pointwise_kernel: Arr
     inputs, depthwise, pointwise = _together(inputs, depthwise_kernel, pointwise_kernel)
 
     def both(x: Value) -> Value:
-        return _conv(_depthwise(x, depthwise, strides, padding, dilation_rate), pointwise, 1, "valid", 1)
+        return f.conv(_depthwise(x, depthwise, strides, padding, dilation_rate), pointwise)
 
     return in_last_format(inputs, data_format, both)
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
 
 from graphc.eager import Array, as_array, as_value, is_symbolic, op
+from graphc.ir import functions
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
 from graphc.ir.types import Dim, DType, product
 
 __all__ = [
-    "cast", "convert_to_numpy", "convert_to_tensor", "dtype", "is_tensor", "saturate_cast", "scatter", "scatter_update",
-    "shape", "slice", "slice_update", "stop_gradient", "view",
+    "cast", "convert_to_numpy", "convert_to_tensor", "custom_gradient", "dtype", "is_tensor", "saturate_cast",
+    "scatter", "scatter_update", "shape", "slice", "slice_update", "stop_gradient", "view",
 ]
 
 
@@ -79,6 +82,34 @@ def convert_to_numpy(x: Any) -> np.ndarray:
 def stop_gradient(variable: Array) -> Array:
     """The same, through which no gradient flows."""
     return f.stop_gradient(variable)
+
+
+def custom_gradient(f: Callable[..., tuple[Any, Callable[..., Any]]]) -> Callable[..., Any]:
+    """A function that gives its result and a function from the result's gradient to those of its arguments.
+
+    The result is one array or value; there is a gradient for each argument, in their order.
+    """
+    @wraps(f)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not is_symbolic(*args):
+            return f(*args, **kwargs)[0]
+        values = [as_value(x) for x in args]
+        result, backward = f(*values, **kwargs)
+        if not isinstance(result, Value):
+            raise TypeError(f"custom_gradient: {f.__name__} gave {type(result).__name__}, expected one value and a "
+                            "function that gives the gradients.")
+
+        def gradients(g: Value) -> list[Value]:
+            given = backward(g)
+            found = list(given) if isinstance(given, list | tuple) else [given]
+            if len(found) != len(values):
+                raise ValueError(f"custom_gradient: {f.__name__} has {len(values)} arguments and gave {len(found)} "
+                                 "gradients.")
+            return [functions.cast(as_value(d), x.dtype) for d, x in zip(found, values, strict=True)]
+
+        return functions.with_gradient(result, values, gradients)
+
+    return call
 
 
 def _starts(start: Any, rank: int) -> list[Any]:

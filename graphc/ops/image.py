@@ -14,6 +14,7 @@ from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
 from graphc.names import choose
 from graphc.ops.convolution import in_last_format
+from graphc.resampling import INTERPOLATIONS, fitted, known_size, proportioned, resized
 
 __all__ = ["affine_transform", "crop_images", "extract_patches", "hsv_to_rgb", "map_coordinates", "pad_images",
            "resize", "rgb_to_grayscale", "rgb_to_hsv", "sobel_edges"]
@@ -31,67 +32,6 @@ def _known(x: Value, name: str) -> tuple[int, int]:
 
 # --------------------------------------------------------------------------------------------------- resizing
 
-def _taps(before: int, after: int, method: str) -> list[tuple[np.ndarray, np.ndarray | None]]:
-    """Positions and weights of the pixels that each new one is made of: pixels are squares around their centres."""
-    centres = (np.arange(after) + 0.5) * (before / after)
-    if method == "nearest":
-        return [(np.minimum(centres.astype(np.int32), before - 1), None)]
-    radius, kernel = _KERNELS[method]
-    first = np.floor(centres - 0.5).astype(np.int32) - (radius - 1)
-    places = [first + tap for tap in range(2 * radius)]
-    return [(np.clip(p, 0, before - 1), kernel(np.abs(p + 0.5 - centres)).astype(np.float32)) for p in places]
-
-
-def _matrix(before: int, after: int, method: str, antialias: bool) -> np.ndarray:
-    """The weight of each pixel in each new one, where many take part; smaller images blur with `antialias`."""
-    radius, kernel = _KERNELS[method]
-    scale = before / after
-    stretch = max(scale, 1.0) if antialias else 1.0
-    centres = (np.arange(after) + 0.5) * scale
-    away = np.abs(np.arange(before)[:, None] + 0.5 - centres[None, :]) / stretch
-    weights = kernel(away) * (away < radius)
-    return (weights / weights.sum(0)).astype(np.float32)
-
-
-def _cubic(t: np.ndarray, a: float = -0.75) -> np.ndarray:
-    """R. Keys, "Cubic convolution interpolation for digital image processing", 1981."""
-    near = ((a + 2) * t - (a + 3)) * t * t + 1
-    far = ((t - 5) * t + 8) * t * a - 4 * a
-    return np.where(t <= 1, near, np.where(t < 2, far, 0.0))
-
-
-def _lanczos(radius: int) -> Any:
-    return lambda t: np.where(t < radius, np.sinc(t) * np.sinc(t / radius), 0.0)
-
-
-_KERNELS: dict[str, tuple[int, Any]] = {
-    "bilinear": (1, lambda t: np.maximum(0.0, 1.0 - t)), "bicubic": (2, _cubic),
-    "lanczos3": (3, _lanczos(3)), "lanczos5": (5, _lanczos(5)),
-}
-
-
-def _resized(x: Value, size: tuple[int, int], method: str, antialias: bool) -> Value:
-    """Images of other heights and widths, one axis after the other."""
-    letters = "nhwc"[4 - x.ndim:]
-    for axis, after in ((x.ndim - 3, size[0]), (x.ndim - 2, size[1])):
-        before = int(x.shape[axis])  # type: ignore[arg-type]
-        if before == after:
-            continue
-        if method != "nearest" and (antialias or method.startswith("lanczos")):
-            weights = f.cast(f.lifted(_matrix(before, after, method, antialias)), x.dtype)
-            x = f.einsum(f"{letters},{letters[axis]}z->{letters.replace(letters[axis], 'z')}", x, weights)
-            continue
-        total = None
-        for places, shares in _taps(before, after, method):
-            part = f.take(x, f.lifted(places), axis)
-            if shares is not None:
-                part = part * f.reshape(f.lifted(shares), (after, *(1,) * (x.ndim - 1 - axis)))
-            total = part if total is None else total + part
-        assert total is not None
-        x = f.cast(total, x.dtype)
-    return x
-
-
 @op
 def resize(images: Array, size: Sequence[int], interpolation: str = "bilinear", antialias: bool = False,
            crop_to_aspect_ratio: bool = False, pad_to_aspect_ratio: bool = False, fill_mode: str = "constant",
@@ -100,35 +40,33 @@ def resize(images: Array, size: Sequence[int], interpolation: str = "bilinear", 
 
     Where the aspect ratio differs, images are stretched, or cut to the new ratio, or filled up to it with a number.
     """
-    method = choose("interpolation", interpolation, {n: n for n in ("nearest", *_KERNELS)})
+    choose("interpolation", interpolation, INTERPOLATIONS)
     if crop_to_aspect_ratio and pad_to_aspect_ratio:
         raise ValueError("resize: only one of crop_to_aspect_ratio and pad_to_aspect_ratio can be True.")
     if fill_mode != "constant":
         raise ValueError(f"resize(fill_mode={fill_mode!r}): expected 'constant'.")
-    target = tuple(int(n) for n in size)
-    if len(target) != 2 or min(target) < 1:
+    wanted = tuple(int(n) for n in size)
+    if len(wanted) != 2 or min(wanted) < 1:
         raise ValueError(f"resize(size={size!r}): expected a height and a width.")
 
-    def resized(x: Value) -> Value:
-        dtype, (height, width) = x.dtype, _known(x, "resize")
+    def resize(x: Value) -> Value:
+        x = x if x.ndim == 4 else f.expand_dims(x, 0)
         if crop_to_aspect_ratio:
-            part = (min(height, int(width * target[0] / target[1]) or 1),
-                    min(width, int(height * target[1] / target[0]) or 1))
-            start = [int((n - m) / 2) for n, m in zip((height, width), part, strict=True)]
-            x = _block(x, start, part)
-        elif pad_to_aspect_ratio:
-            whole = (max(height, int(width * target[0] / target[1])), max(width, int(height * target[1] / target[0])))
-            ends = [(m - n) // 2 for n, m in zip((height, width), whole, strict=True)]
-            x = f.pad(x, [*[(0, 0)] * (x.ndim - 3), *((n, n) for n in ends), (0, 0)], fill_value)
-        if method == "nearest":
-            return _resized(x, target, method, antialias)
-        result = _resized(f.to_float(x), target, method, antialias)
-        if dtype.is_float:
-            return result
-        limits = np.iinfo(dtype.numpy)
-        return f.cast(f.clip(f.round(result), float(limits.min), float(limits.max)), dtype)
+            return fitted("resize", x, *wanted, interpolation, antialias)
+        if pad_to_aspect_ratio:
+            given = known_size("resize", x)
+            ends = [max(m - n, 0) // 2 for n, m in zip(given, proportioned(given, *wanted), strict=True)]
+            x = f.pad(x, [(0, 0), *((n, n) for n in ends), (0, 0)], fill_value)
+        return resized(x, *wanted, interpolation, antialias)
 
-    return in_last_format(images, data_format, resized)
+    def typed(x: Value) -> Value:
+        result = resize(x) if x.ndim == 4 else f.squeeze(resize(x), 0)
+        if x.dtype.is_float or interpolation == "nearest":
+            return f.cast(result, x.dtype)
+        limits = np.iinfo(x.dtype.numpy)
+        return f.cast(f.clip(f.round(result), float(limits.min), float(limits.max)), x.dtype)
+
+    return in_last_format(images, data_format, typed)
 
 
 def _block(x: Value, start: Sequence[int], size: Sequence[int]) -> Value:

@@ -2,6 +2,7 @@
 
 from graphc.ir.ops import (
     contract,
+    custom,
     elementwise,
     indexing,
     leaf,
@@ -15,5 +16,5 @@ from graphc.ir.ops import (
     window,
 )
 
-__all__ = ["contract", "elementwise", "indexing", "leaf", "linalg", "movement", "ordering", "random", "reduction",
-           "rowwise", "structure", "window"]
+__all__ = ["contract", "custom", "elementwise", "indexing", "leaf", "linalg", "movement", "ordering", "random",
+           "reduction", "rowwise", "structure", "window"]

@@ -7,6 +7,7 @@ import numpy as np
 from graphc.ir import functions as f
 from graphc.ir.graph import Value, apply
 from graphc.ir.op import Elementwise
+from graphc.ir.ops.custom import WithGradient
 from graphc.ir.ops.elementwise import (
     Add,
     Cast,
@@ -295,8 +296,17 @@ def stop_gradient_is_x(value: Value) -> Value | None:
     return value.operands[0]
 
 
+@rule(WithGradient)
+def with_gradient_is_x(value: Value) -> Value | None:
+    """Once gradients are derived, a value with a gradient of its own is that value.
+
+    x: f32[4] => with_gradient(x, [x], lambda g: [g])
+    """
+    return value.operands[0]
+
+
 RULES: tuple[Rule, ...] = (
     op_of_constants, multiply_by_1, divide_by_1, add_0, subtract_0, negative_of_negative, add_negative,
     subtract_negative, not_of_not, logical_with_constant, where_of_same, where_of_constant, where_of_not,
     cast_to_same, cast_of_cast, reduction_of_one, sum_of_broadcast, max_of_broadcast, sum_of_sum)
-AFTER_GRADIENTS: tuple[Rule, ...] = (stop_gradient_is_x,)
+AFTER_GRADIENTS: tuple[Rule, ...] = (stop_gradient_is_x, with_gradient_is_x)

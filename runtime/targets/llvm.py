@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphc.ir.errors import LoweringError
-from graphc.ir.expr import REDUCTIONS, Axis, Expr, bounds, linear, load, position, postorder
+from graphc.ir.expr import REDUCTIONS, Axis, Expr, bounds, linear, load, position, postorder, sort_key
 from graphc.ir.types import DTYPES, Dim, DType, at_least_zero
 from graphc.runtime.loops import Barrier, Buffer, For, Loops, Statement, Store, Update, expressions, walk
 
@@ -99,7 +99,7 @@ def _writes(s: Statement) -> bool:
 def _linear(e: Expr) -> tuple[tuple[tuple[Expr, Any], ...], Any]:
     """An index as a linear form, its terms in the order of their text."""
     terms, constant = linear(e)
-    return tuple(sorted(terms.items(), key=lambda t: str(t[0]))), constant
+    return tuple(sorted(terms.items(), key=lambda t: sort_key(t[0]))), constant
 
 
 @lru_cache(maxsize=65536)

@@ -303,6 +303,8 @@ def test_normalization_adapts_to_data(rng):
     back = layers.Normalization(invert=True)
     back.adapt(x)
     np.testing.assert_allclose(back(layer(x)), x, rtol=1e-4, atol=1e-4)
+    layer.adapt(iter([x[:20] + 7, x[20:] + 7, x]), steps=2)
+    np.testing.assert_allclose(layer.mean, x.mean(0) + 7, rtol=1e-5)
     layer.adapt([x[:20] + 7, x[20:] + 7])
     np.testing.assert_allclose(layer.mean, x.mean(0) + 7, rtol=1e-5)
     whole = layers.Normalization(axis=None)

@@ -51,6 +51,8 @@ FAULTS = {
     ("take", "from the end of a flattened array"): lambda args, kwargs: "axis" not in kwargs,
     ("top_k", "positions in int64"): lambda args, kwargs: True,
     ("sparsemax", "sums of sums, so that rows do not add up to 1"): lambda args, kwargs: True,
+    ("image.resize", "another cubic than TensorFlow's and JAX's, but with antialias"): lambda args, kwargs: (
+        kwargs.get("interpolation") == "bicubic" and "antialias" not in kwargs),
     ("image.affine_transform", "the denominator left out"): lambda args, kwargs: np.any(args[1][:, 6:]),
 }
 
