@@ -58,8 +58,8 @@ class InputLayer(Layer):
         super().__init__(**kwargs)
         self.batch_size = batch_size if self.given_batch is None else self.given_batch
         if dtype in ("string", str):
-            raise DTypeError(f"An input of dtype={dtype!r}: compiled models compute with numbers. Apply StringLookup or "
-                             "TextVectorization to the data first, and give the model what they make of them.")
+            raise DTypeError(f"An input of dtype={dtype!r}: compiled models compute with numbers. Apply StringLookup "
+                             "or TextVectorization to the data first, and give the model what they make of them.")
         self.input_dtype = str(DType.of(dtype or "float32"))
         self.built = True
 
