@@ -1,4 +1,6 @@
-"""`graphc.config(...)` changes switches; `graphc.config.floatx()` and the like are Keras's. https://keras.io/api/utils/config_utils/
+"""`graphc.config(...)` changes switches; `graphc.config.floatx()` and the like are Keras's.
+
+https://keras.io/api/utils/config_utils/
 
 What Keras lets one set and graphc doesn't is accepted at its only value, and refused otherwise.
 """

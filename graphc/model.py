@@ -235,6 +235,12 @@ class Model(Trainer, Layer):
 
         save_model(self, filepath, overwrite)
 
+    def to_json(self, **kwargs: Any) -> str:
+        """The architecture as a text for `model_from_json`; keyword arguments are those of `json.dumps`."""
+        from graphc.descriptions import model_to_json  # which builds on models
+
+        return model_to_json(self, **kwargs)
+
     def save_weights(self, filepath: Any, overwrite: bool = True) -> None:
         """Write the weights, and the optimizer's state, to a `.weights.h5` file."""
         from graphc.saving import save_weights

@@ -27,20 +27,31 @@ import h5py
 import numpy as np
 
 import graphc
-from graphc import losses, metrics
+from graphc import losses, metrics, saving_h5
 from graphc.configs import describe
+from graphc.descriptions import deserialize_keras_object, serialize_keras_object
 from graphc.ir.errors import GraphcError
 from graphc.layers.layer import Layer, first_values
 from graphc.models import Functional, Model, Sequential
 from graphc.names import snake_case
 from graphc.nests import mapped
+from graphc.registry import (
+    CustomObjectScope,
+    custom_object_scope,
+    get_custom_objects,
+    get_registered_name,
+    get_registered_object,
+    register_keras_serializable,
+)
 from graphc.serialization import deserialize
 from graphc.variable import Variable
 
-__all__ = ["FileError", "load_model", "load_weights", "save_model", "save_weights"]
+__all__ = ["CustomObjectScope", "FileError", "custom_object_scope", "deserialize_keras_object", "get_custom_objects",
+           "get_registered_name", "get_registered_object", "load_model", "load_weights",
+           "register_keras_serializable", "save_model", "save_weights", "serialize_keras_object"]
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
-_KERAS_VERSION = "3.15.1"  # whose files these are
+KERAS_VERSION = "3.15.1"  # whose files these are
 _LARGEST_CONFIG = 1 << 25  # bytes
 _EXPANSION = 100  # how many times a compressed member may be larger than what is stored of it
 
@@ -54,52 +65,57 @@ class FileError(GraphcError, ValueError):
 # ------------------------------------------------------------------------------------------------------- whole models
 
 def save_model(model: Model, filepath: Any, overwrite: bool = True) -> None:
-    """Write architecture, weights, compile information and the optimizer's state to a `.keras` file.
+    """Write architecture, weights, compile information and the optimizer's state to a `.keras` or an `.h5` file.
 
     What can't be written raises ValueError. The file is replaced as a whole: an error leaves the old one.
     """
+    if saving_h5.is_h5(filepath):
+        saving_h5.save(model, _checked(filepath, "", overwrite))
+        return
     path = _checked(filepath, ".keras", overwrite)
     config = describe(model)
     if model.built:
         config["build_config"] = {"input_shape": model.input_shape}
     if model.optimizer is not None:
         try:
-            config["compile_config"] = _compile_config(model)
+            config["compile_config"] = compile_config(model)
         except ValueError as error:
             warnings.warn(f"{path}: the compile information is left out: {error}", stacklevel=3)
-    metadata = {"keras_version": _KERAS_VERSION, "graphc_version": graphc.__version__}
-    members = {_METADATA: _json(path, metadata), _CONFIG: _json(path, config), _WEIGHTS: _weights_file(model)}
-    with _replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
+    metadata = {"keras_version": KERAS_VERSION, "graphc_version": graphc.__version__}
+    members = {_METADATA: as_json(path, metadata), _CONFIG: as_json(path, config), _WEIGHTS: _weights_file(model)}
+    with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, data in members.items():
             archive.writestr(zipfile.ZipInfo(name), data)  # stored, with a date that is always the same
 
 
 def load_model(filepath: Any, custom_objects: Mapping[str, Any] | None = None, compile: bool = True) -> Model:
-    """The model in a `.keras` file, with its weights; with `compile`, ready to be trained on from where it was.
+    """The model in a `.keras` or `.h5` file, with its weights; with `compile`, to be trained on from where it was.
 
     `custom_objects` has the user's own classes and functions by their names in the file. Where graphc can't use the
     compile information the model comes uncompiled, with a warning. A damaged file, or one with layers or options that
     graphc doesn't have, raises FileError.
     """
+    if saving_h5.is_h5(filepath):
+        return saving_h5.load(_checked(filepath, ""), custom_objects, compile)
     path = _checked(filepath, ".keras")
-    with open(path, "rb") as file, _reading(path):
+    with open(path, "rb") as file, reading(path):
         config, weights = _members(file)
-        with first_values(_room(len(weights))):
+        with first_values(room(len(weights))):
             model = deserialize(config, "model", custom_objects)
             if not isinstance(model, Model):
                 raise ValueError(f"it holds the layer {model!r}, expected a model.")
             shape = (config.get("build_config") or {}).get("input_shape")
             if shape and not model.built:
                 model.build(shape)
-        compiled = compile and _compile(path, model, config.get("compile_config"), custom_objects)
-        _assign(_arrays(path, model, weights, compiled))
+        compiled = compile and compile_as(path, model, config.get("compile_config"), custom_objects)
+        assign(_arrays(path, model, weights, compiled))
     return model
 
 
 def save_weights(model: Model, filepath: Any, overwrite: bool = True) -> None:
     """Write the weights of a built model, and its optimizer's state, to a `.weights.h5` file."""
     path = _checked(filepath, ".weights.h5", overwrite)
-    with _replacing(path) as file:
+    with replacing(path) as file:
         file.write(_weights_file(model))
 
 
@@ -107,8 +123,8 @@ def load_weights(model: Model, filepath: Any) -> None:
     """Give a built model the weights in a `.weights.h5` file, and its optimizer the state, where both have it."""
     path = _checked(filepath, ".weights.h5")
     data = path.read_bytes()
-    with _reading(path):
-        _assign(_arrays(path, model, data, model.optimizer is not None))
+    with reading(path):
+        assign(_arrays(path, model, data, model.optimizer is not None))
 
 
 def _checked(filepath: Any, ending: str, overwrite: bool = True) -> Path:
@@ -123,7 +139,7 @@ def _checked(filepath: Any, ending: str, overwrite: bool = True) -> Path:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
     """Say of every error inside that it is about the contents of this file."""
     try:
         yield
@@ -162,7 +178,7 @@ def _member(archive: zipfile.ZipFile, name: str, size: int, limit: int | None = 
     return archive.read(info)
 
 
-def _json(path: Path, value: Any) -> bytes:
+def as_json(path: Path, value: Any) -> bytes:
     def plain(number: Any) -> Any:
         if isinstance(number, np.generic):
             return number.item()
@@ -175,7 +191,7 @@ def _json(path: Path, value: Any) -> bytes:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A new file beside this one that takes its place at the end, at once and for good, if nothing goes wrong."""
     target = path.resolve()  # of a link, the file that it leads to
     new = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
@@ -246,14 +262,14 @@ def _arrays(path: Path, model: Model, data: bytes, compiled: bool) -> Pairs:
             if len(group) != len(variables):
                 raise ValueError(f"it has {len(group)} arrays at {place!r} for the layer {layer.name!r} "
                                  f"({type(layer).__name__}), expected {len(variables)}.")
-            pairs += ((v, _array(group, i, v)) for i, v in enumerate(variables))
+            pairs += ((v, array_of(group, str(i), v)) for i, v in enumerate(variables))
         if compiled and model.optimizer is not None:
             group, state = _vars(file, "optimizer"), model.optimizer.state(model.trainable_weights)
             untrained = model.optimizer.state(())
             if len(group) == len(untrained):
                 state = untrained
             if len(group) == len(state):
-                pairs += ((v, _array(group, i, v)) for i, v in enumerate(state))
+                pairs += ((v, array_of(group, str(i), v)) for i, v in enumerate(state))
             elif len(group):
                 warnings.warn(f"{path}: the optimizer starts anew: its state has {len(group)} arrays, expected "
                               f"{len(state)}.", stacklevel=4)
@@ -264,7 +280,7 @@ def _vars(file: h5py.File, path: str) -> Mapping[str, Any]:
     """The group with the arrays of a path, empty where there is none."""
     group: Any = file
     for name in [*filter(None, path.split("/")), "vars"]:
-        group = _child(group, name)
+        group = child(group, name)
         if group is None:
             return {}
         if not isinstance(group, h5py.Group):
@@ -272,7 +288,7 @@ def _vars(file: h5py.File, path: str) -> Mapping[str, Any]:
     return group
 
 
-def _child(group: Any, name: str) -> Any:
+def child(group: Any, name: str) -> Any:
     """A member of a group; links, which may lead to other files, are refused."""
     link = group.get(name, getlink=True)
     if link is not None and not isinstance(link, h5py.HardLink):
@@ -280,10 +296,10 @@ def _child(group: Any, name: str) -> Any:
     return None if link is None else group[name]
 
 
-def _array(group: Any, index: int, variable: Variable) -> np.ndarray:
+def array_of(group: Any, name: str, variable: Variable) -> np.ndarray:
     """The array of a weight; it lies in the file as it is, with the shape and kind of numbers of the weight."""
-    found = _child(group, str(index))
-    place = f"{group.name}/{index}, for the weight {variable.path},"
+    found = child(group, name)
+    place = f"{group.name}/{name}, for the weight {variable.path},"
     if not isinstance(found, h5py.Dataset):
         raise ValueError(f"{place} is missing.")
     if found.shape != variable.shape or found.dtype.kind not in ("f" if variable.array.dtype.kind == "f" else "iu"):
@@ -294,7 +310,7 @@ def _array(group: Any, index: int, variable: Variable) -> np.ndarray:
     return np.asarray(found[()], variable.array.dtype)
 
 
-def _room(size: int) -> Any:
+def room(size: int) -> Any:
     """First values for weights: zeros, as many as a weights file of that size can replace."""
     left = size
 
@@ -309,14 +325,14 @@ def _room(size: int) -> Any:
     return zeros
 
 
-def _assign(pairs: Pairs) -> None:
+def assign(pairs: Pairs) -> None:
     for variable, array in pairs:
         variable.assign(array)
 
 
 # ----------------------------------------------------------------------------------------------- compile information
 
-def _compile_config(model: Model) -> dict[str, Any]:
+def compile_config(model: Model) -> dict[str, Any]:
     def written(serialize: Callable[[Any], Any], nest: Any) -> Any:
         return None if nest is None else mapped(lambda part: None if part is None else serialize(part), nest)
 
@@ -336,7 +352,7 @@ def _described(nest: Any, read: Callable[[Any], Any]) -> Any:
     return None if nest is None else read(nest)
 
 
-def _compile(path: Path, model: Model, config: Any, custom_objects: Mapping[str, Any] | None) -> bool:
+def compile_as(path: Path, model: Model, config: Any, custom_objects: Mapping[str, Any] | None) -> bool:
     """Compile as the file says; whether that could be done."""
     if not config:  # of a model that was never compiled
         return False

@@ -18,7 +18,7 @@ from graphc.ir.graph import current_origin, origin
 from graphc.models import Functional, Sequential
 from graphc.registry import get_custom_objects
 
-__all__ = ["deserialize"]
+__all__ = ["KINDS", "deserialize"]
 
 
 def _classes(module: ModuleType, base: type) -> dict[str, type]:
@@ -33,7 +33,7 @@ _METRICS = _LOSSES | _classes(metrics, metrics.Metric)  # a loss can be a metric
 _INITIALIZERS = _classes(initializers, initializers.Initializer)
 for _name in ("MeanMetricWrapper", "Mean", "Sum"):  # these are no metrics of labels and predictions by themselves
     del _METRICS[_name]
-_KINDS: dict[str, dict[str, type]] = {
+KINDS: dict[str, dict[str, type]] = {
     "model": _MODELS,
     "layer": _LAYERS,
     "initializer, layer or schedule": (
@@ -60,7 +60,7 @@ _DEFAULTS: dict[str, Any] = {
 def deserialize(described: Any, kind: str, custom_objects: Mapping[str, Any] | None = None) -> Any:
     """The object of a description; of a function or a mere name, what `custom_objects` has for it, or the name.
 
-    `kind` is a key of _KINDS. Raises ValueError for a class or an option that graphc doesn't have; constructors may
+    `kind` is a key of KINDS. Raises ValueError for a class or an option that graphc doesn't have; constructors may
     raise theirs.
     """
     custom = get_custom_objects() | dict(custom_objects or {})
@@ -80,9 +80,9 @@ def deserialize(described: Any, kind: str, custom_objects: Mapping[str, Any] | N
     users = custom.get(registered if isinstance(registered, str) else name) or custom.get(name)
     nested = kind == "initializer, layer or schedule"  # there is an Identity of layers, and one of initializers
     first = _INITIALIZERS if nested and described.get("module") == "keras.initializers" else {}
-    cls = users or first.get(name) or _KINDS[kind].get(name)
+    cls = users or first.get(name) or KINDS[kind].get(name)
     if cls is None:
-        raise ValueError(f"graphc has no {kind} class {name!r}, expected one of {', '.join(sorted(_KINDS[kind]))}. "
+        raise ValueError(f"graphc has no {kind} class {name!r}, expected one of {', '.join(sorted(KINDS[kind]))}. "
                          f"Pass a class of your own by its name: custom_objects={{{name!r}: {name}}}.")
     if isinstance(cls, type) and issubclass(cls, Functional | Sequential):
         inner = "/".join(filter(None, (current_origin(), config.get("name"))))

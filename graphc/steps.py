@@ -221,7 +221,10 @@ def _weights(feed: Feed, targets: Sequence[Any], predictions: Sequence[Value],
 
 def graph_of(kind: str, known: Sequence[Variable], inputs: tuple[Value, ...], outputs: tuple[tuple[str, Value], ...],
              updates: tuple[tuple[Value, Value], ...]) -> Graph:
-    """The graph with every variable that it reaches as state: first those that are known, in their order."""
+    """The graph with every variable that it reaches as state: first those that are known, in their order.
+
+    Where layers of inner models, or two optimizers, have one name, a number sets their variables apart.
+    """
     reached = {v for v in topological([*(v for _, v in outputs), *(v for pair in updates for v in pair)])
                if isinstance(v, Variable)}
     state = [v for v in dict.fromkeys(known) if v in reached]
@@ -231,11 +234,8 @@ def graph_of(kind: str, known: Sequence[Variable], inputs: tuple[Value, ...], ou
     for variable in state:
         if labels.setdefault(variable.label, variable) is variable:
             continue
-        if not variable.path.startswith("optimizer/"):
-            raise ValueError(f"Two weights of the model have the path {variable.path!r}. Give their layers different "
-                             "names.")
         path = next(p for i in itertools.count(1) if (p := f"{variable.path}_{i}").replace("/", ".") not in labels)
-        renamed[variable] = twin = Variable(variable.array, path, variable.trainable)  # of another optimizer
+        renamed[variable] = twin = Variable(variable.array, path, variable.trainable)
         labels[twin.label] = twin
     graph = Graph(kind, inputs, tuple(state), outputs, updates)
     return graph.rebuild(lambda value, _: renamed.get(value)) if renamed else graph

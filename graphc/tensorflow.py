@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from types import SimpleNamespace
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -35,14 +35,21 @@ _MATH = _OPS | {"log": "log", "log1p": "log1p", "reduce_logsumexp": "logsumexp",
 _NN = {"elu": "elu", "gelu": "gelu", "leaky_relu": "leaky_relu", "log_softmax": "log_softmax", "relu": "relu",
        "relu6": "relu6", "selu": "selu", "sigmoid": "sigmoid", "silu": "silu", "softmax": "softmax",
        "softplus": "softplus", "softsign": "softsign", "swish": "silu", "tanh": "tanh"}
+_INSTEAD = {
+    "GradientTape": "Take gradients with graphc.value_and_grad, in train_step or a loop of your own",
+    "Dataset": "Give fit arrays, a generator, or a subclass of keras.utils.PyDataset",
+    "distribute": "graphc runs on one machine",
+    "saved_model": "Models are written with model.save",
+}
 _DTYPES = ("bool", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
 
-class _Functions:
-    """Functions of graphc.ops under TensorFlow's names."""
+class _Module:
+    """Some names of a module, and functions of graphc.ops under TensorFlow's names."""
 
-    def __init__(self, name: str, functions: dict[str, str]):
-        self._name, self._functions = name, functions
+    def __init__(self, name: str, functions: dict[str, str] | None = None, **names: Any):
+        self.__dict__.update(names)
+        self._name, self._functions = name, functions or {}
 
     def __getattr__(self, name: str) -> Any:
         return _function(self._name, self._functions, name)
@@ -50,8 +57,10 @@ class _Functions:
 
 def _function(owner: str, functions: dict[str, str], name: str) -> Any:
     if name not in functions:
-        raise AttributeError(f"module {owner!r} has no attribute {name!r}. graphc runs models of tensorflow.keras: "
-                             "write other computations with keras.ops or NumPy", name=name)
+        instead = _INSTEAD.get(name, "graphc runs models of tensorflow.keras: write other computations with keras.ops "
+                                     "or NumPy")
+        raise AttributeError(f"graphc, which stands for 'tensorflow' in this process, has no {owner}.{name}. {instead}",
+                             name=name)
     return getattr(ops, functions[name])
 
 
@@ -62,8 +71,8 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*_OPS, *_DTYPES, "Variable", "config", "constant", "convert_to_tensor", "keras", "math", "nn",
-                   "ones", "random", "zeros"])
+    return sorted([*_OPS, *_DTYPES, "Variable", "config", "constant", "convert_to_tensor", "data", "device", "function",
+                   "keras", "math", "name_scope", "nn", "ones", "random", "zeros"])
 
 
 def constant(value: Any, dtype: Any = None, shape: Any = None, name: str | None = None) -> np.ndarray:
@@ -110,17 +119,42 @@ def _no_devices(device_type: str | None = None) -> list[Any]:
     return []
 
 
-random = SimpleNamespace(set_seed=set_random_seed, normal=_normal, uniform=_uniform)
-math, nn = _Functions("tensorflow.math", _MATH), _Functions("tensorflow.nn", _NN)
-config = SimpleNamespace(list_physical_devices=_no_devices, list_logical_devices=_no_devices,
-                         experimental=SimpleNamespace(list_physical_devices=_no_devices))
-test = SimpleNamespace(is_gpu_available=lambda *a, **k: False, is_built_with_cuda=lambda: False,
-                       gpu_device_name=lambda: "")
+def _nothing(*arguments: Any, **options: Any) -> None:
+    """What is set there has no meaning here."""
+
+
+random = _Module("tensorflow.random", set_seed=set_random_seed, normal=_normal, uniform=_uniform)
+math, nn = _Module("tensorflow.math", _MATH), _Module("tensorflow.nn", _NN)
+data = _Module("tensorflow.data", AUTOTUNE=-1, experimental=_Module("tensorflow.data.experimental", AUTOTUNE=-1))
+config = _Module("tensorflow.config", list_physical_devices=_no_devices, list_logical_devices=_no_devices,
+                 run_functions_eagerly=_nothing, experimental=_Module(
+                     "tensorflow.config.experimental", list_physical_devices=_no_devices, set_memory_growth=_nothing))
+test = _Module("tensorflow.test", is_gpu_available=lambda *a, **k: False, is_built_with_cuda=lambda: False,
+               gpu_device_name=lambda: "")
+_LOGGING = _Module("tensorflow.compat.v1.logging", set_verbosity=_nothing, ERROR=logging.ERROR, WARN=logging.WARNING,
+                   INFO=logging.INFO, FATAL=logging.FATAL)
+compat = _Module("tensorflow.compat", v1=_Module("tensorflow.compat.v1", logging=_LOGGING,
+                                                 set_random_seed=set_random_seed))
+
+
+def device(name: Any) -> AbstractContextManager[None]:
+    """A block in which nothing is different: there is one device."""
+    return nullcontext()
+
+
+def name_scope(name: str) -> AbstractContextManager[None]:
+    """A block in which nothing is different: layers have their own names."""
+    return nullcontext()
 
 
 def get_logger() -> logging.Logger:
     """The logger `tensorflow`, which nothing writes to."""
     return logging.getLogger("tensorflow")
+
+
+def function(func: Any = None, **options: Any) -> Any:
+    """The function itself, also as a decorator: graphc compiles what a model calls."""
+    return func if func is not None else lambda f: f
 
 
 def executing_eagerly() -> bool:

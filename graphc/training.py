@@ -62,7 +62,7 @@ class Trainer:
     _known_targets: tuple[Objective, Any, list[Target]] | None = None  # of this objective and these ports
     _predicted: Any = None  # the structure of what a `predict_step` of the user's gives
     _limited: tuple[object, Any, Sequence[DataLimit]] | None = None  # Layer.changed and the inputs at that time, limits
-    _trained: tuple[object, tuple[str, ...]] = (None, ())  # Layer.changed at that time, labels of the weights to train
+    _trained: tuple[object, tuple[int, ...]] = (None, ())  # Layer.changed at that time, ids of the weights to train
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, loss_weights: Any = None, metrics: Any = None,
                 weighted_metrics: Any = None, run_eagerly: bool = False, steps_per_execution: int = 1,
@@ -506,7 +506,7 @@ class Trainer:
         key: tuple[Any, ...] = (kind, feed, switches.check_numerics, switches.trace)
         changed, trained = self._trained
         if changed is not Layer.changed:
-            trained = tuple(w.label for w in self.trainable_weights)  # type: ignore[attr-defined]
+            trained = tuple(map(id, self.trainable_weights))  # type: ignore[attr-defined]
             self._trained = Layer.changed, trained
         key += trained
         programs = self._programs  # type: ignore[attr-defined]

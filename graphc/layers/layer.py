@@ -40,6 +40,7 @@ _PACKAGE = str(Path(__file__).resolve().parents[1])
 FirstValues = Callable[[tuple[int, ...], Any], np.ndarray]
 _FIRST_VALUES: ContextVar[FirstValues | None] = ContextVar("first_values", default=None)
 _INSIDE: ContextVar[Layer | None] = ContextVar("layer", default=None)  # whose scope is the present one
+_OUTSIDE: Any = object()  # in its place where a layer becomes a part of a functional model
 _ALWAYS = frozenset({"name", "built", "calls", "given_shape", "_programs", "_trainable"})  # what every layer has
 _WARNED: WeakSet[Layer] = WeakSet()  # layers that have said that they drop masks
 
@@ -240,7 +241,11 @@ class Layer:
                 from graphc.immediate import run_now  # which builds on layers
 
                 return run_now(self, args, options)
-            return record(self, args, options)
+            token = _INSIDE.set(_OUTSIDE)
+            try:
+                return record(self, args, options)
+            finally:
+                _INSIDE.reset(token)
         with self._scope():
             return self.forward(*args, **options)
 

@@ -52,7 +52,7 @@ class Stream(Source):
     def __init__(self, data: Any, flatten: Callable[[Any, Any, Any], Arrays], who: str, shuffle: Any = False):
         super().__init__()
         self.data, self.flatten, self.who, self.shuffle = data, flatten, who, shuffle
-        self.once = hasattr(data, "__next__")
+        self.once = hasattr(data, "__next__") and not isinstance(data, PyDataset)
         self.batches = _length(data)
         self._iterator: Any = None  # of the present pass
         self._ahead: list[Any] = []  # the batch that was looked at and comes next

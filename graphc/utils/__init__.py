@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from graphc.lazy import lazy
 
 if TYPE_CHECKING:
+    from graphc.descriptions import deserialize_keras_object, serialize_keras_object
     from graphc.padding import pad_sequences
     from graphc.plotting import model_to_dot, plot_model
     from graphc.progress import Progbar
@@ -40,6 +41,7 @@ _NAMES = {
     "text_dataset_from_directory": "graphc.utils.datasets", "timeseries_dataset_from_array": "graphc.utils.datasets",
     "array_to_img": "graphc.utils.images", "img_to_array": "graphc.utils.images", "load_img": "graphc.utils.images",
     "save_img": "graphc.utils.images", "smart_resize": "graphc.utils.images",
+    "deserialize_keras_object": "graphc.descriptions", "serialize_keras_object": "graphc.descriptions",
     "clear_session": "graphc.utils.session", "is_keras_tensor": "graphc.utils.session",
     "set_random_seed": "graphc.utils.session", "standardize_dtype": "graphc.utils.session",
     "get_file": "graphc.utils.files", "model_to_dot": "graphc.plotting", "plot_model": "graphc.plotting",
@@ -53,11 +55,12 @@ _NAMES = {
 
 __all__ = [
     "BatchDataset", "CustomObjectScope", "Progbar", "PyDataset", "Sequence", "array_to_img", "clear_session",
-    "custom_object_scope", "get_custom_objects", "get_file", "get_registered_name", "get_registered_object",
-    "image_dataset_from_directory", "img_to_array", "is_keras_tensor", "load_img", "model_to_dot", "normalize",
-    "pack_x_y_sample_weight", "pad_sequences", "plot_model", "register_keras_serializable", "save_img",
-    "set_random_seed", "smart_resize", "split_dataset", "standardize_dtype", "text_dataset_from_directory",
-    "timeseries_dataset_from_array", "to_categorical", "unpack_x_y_sample_weight",
+    "custom_object_scope", "deserialize_keras_object", "get_custom_objects", "get_file", "get_registered_name",
+    "get_registered_object", "image_dataset_from_directory", "img_to_array", "is_keras_tensor", "load_img",
+    "model_to_dot", "normalize", "pack_x_y_sample_weight", "pad_sequences", "plot_model",
+    "register_keras_serializable", "save_img", "serialize_keras_object", "set_random_seed", "smart_resize",
+    "split_dataset", "standardize_dtype", "text_dataset_from_directory", "timeseries_dataset_from_array",
+    "to_categorical", "unpack_x_y_sample_weight",
 ]
 
 __getattr__, __dir__ = lazy(__name__, names=_NAMES)

@@ -44,7 +44,7 @@ def error_of(capsys, *arguments):
     return found
 
 
-COMMANDS = ("summary", "explain", "bench", "passes", "replay", "cache", "info", "digits")
+COMMANDS = ("run", "summary", "explain", "bench", "passes", "replay", "cache", "info", "digits")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import pickle
@@ -12,15 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures import cases_data as cases
 
 import graphc
 from graphc import datasets, preprocessing
 from graphc.datasets.files import unpickle
-
-FIXTURES = Path(__file__).parents[1] / "fixtures"
-_spec = importlib.util.spec_from_file_location("cases_data", FIXTURES / "cases_data.py")
-cases = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(cases)
 
 SETS = ["boston_housing", "california_housing", "cifar10", "cifar100", "fashion_mnist", "imdb", "mnist", "reuters"]
 

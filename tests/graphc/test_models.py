@@ -194,14 +194,21 @@ def test_graph():
         model.graph("fit")
 
 
-def test_two_weights_of_one_path_are_refused():
-    class Twice(layers.Layer):
-        def __init__(self, **kwargs):
-            super().__init__(**kwargs)
-            self.parts = [layers.Dense(3, name="same"), layers.Dense(3, name="same")]
+def test_layers_of_one_name_keep_their_weights_apart():
+    def tower():
+        return graphc.Sequential([layers.Input((3,)), layers.Dense(3, name="same")])
 
-        def call(self, inputs):
-            return self.parts[1](self.parts[0](inputs))
-
-    with pytest.raises(ValueError, match="twice/same/kernel"):
-        graphc.Sequential([Twice(input_shape=(3,))]).predict(X, verbose=0)
+    inputs = graphc.Input((3,))
+    left, right = tower(), tower()
+    model = graphc.Model(inputs, layers.Concatenate()([left(inputs), right(inputs)]))
+    expected = np.concatenate([left.predict(X, verbose=0), right.predict(X, verbose=0)], 1)
+    np.testing.assert_allclose(model.predict(X, verbose=0), expected, rtol=1e-6)
+    model.compile("adam", "mse")
+    right.trainable = False
+    before = left.get_weights()[0], right.get_weights()[0]
+    model.fit(X, np.ones((20, 6)), verbose=0)
+    np.testing.assert_array_equal(right.get_weights()[0], before[1])
+    assert np.abs(left.get_weights()[0] - before[0]).min() > 0
+    left.trainable, right.trainable = False, True
+    model.fit(X, np.ones((20, 6)), verbose=0)
+    assert np.abs(right.get_weights()[0] - before[1]).min() > 0

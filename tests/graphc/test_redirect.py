@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -10,16 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from fixtures import cases_data as cases
 
 import graphc
 from graphc.__main__ import main
 
 TESTS = Path(__file__).parents[1]
 TUTORIALS = sorted((TESTS / "tutorials").glob("*.py"))
-_spec = importlib.util.spec_from_file_location("cases_data", TESTS / "fixtures" / "cases_data.py")
-cases = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(cases)
-
 
 @pytest.fixture(scope="session")
 def keras_home(tmp_path_factory):
@@ -140,6 +136,49 @@ def test_every_form_of_import(tmp_path):
     assert len(said) == len(LACKING)
     for line, (code, kind, message) in zip(said, LACKING, strict=True):
         assert line.startswith(f"{kind}: graphc, which stands for ") and message in line, (code, line)
+
+
+FUNCTIONS = """
+import numpy as np
+import tensorflow as tf
+
+assert float(tf.reduce_mean(tf.constant([1.0, 3.0]))) == 2 and tf.reduce_sum(np.ones((2, 3)), axis=1).shape == (2,)
+assert tf.cast([1.5, 2.5], tf.int32).tolist() == [1, 2] and tf.nn.relu(np.array([-1.0, 1.0])).tolist() == [0, 1]
+assert tf.concat([np.ones((2, 1)), np.zeros((2, 1))], axis=-1).shape == (2, 2) and tf.math.log(1.0) == 0
+assert float(tf.random.uniform((3,), seed=1).max()) < 1 and tf.reshape(np.arange(6), (2, 3)).shape == (2, 3)
+
+@tf.function
+def huber(y_true, y_pred):
+    error = tf.abs(y_true - y_pred)
+    return tf.reduce_mean(tf.where(error < 1.0, 0.5 * tf.square(error), error - 0.5), axis=-1)
+
+class Norm(tf.keras.layers.Layer):
+    def call(self, inputs):
+        return inputs / tf.sqrt(tf.reduce_sum(tf.square(inputs), axis=-1, keepdims=True))
+
+model = tf.keras.Sequential([tf.keras.layers.Dense(4, input_shape=(3,)), Norm(), tf.keras.layers.Dense(1)])
+model.compile(tf.keras.optimizers.Adam(), loss=huber, metrics=[tf.keras.metrics.MeanAbsoluteError()])
+x = tf.random.normal((16, 3))
+assert model.fit(x, tf.zeros((16, 1)), verbose=0).history["loss"][0] > 0
+tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
+tf.get_logger().setLevel("ERROR")
+for gpu in tf.config.experimental.list_physical_devices("GPU"):
+    tf.config.experimental.set_memory_growth(gpu, True)
+windows = tf.keras.utils.timeseries_dataset_from_array(x, np.zeros(16), 4, batch_size=4).prefetch(tf.data.AUTOTUNE)
+with tf.device("/CPU:0"), tf.name_scope("part"):
+    assert len(windows) == 4
+try:
+    tf.GradientTape
+except AttributeError as error:
+    print(error)
+"""
+
+
+def test_functions_of_tensorflow(tmp_path):
+    (tmp_path / "script.py").write_text(FUNCTIONS)
+    done = run("-m", "graphc", "run", "script.py", home=tmp_path, folder=tmp_path)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert "graphc.value_and_grad" in done.stdout
 
 
 def test_old_scikit_learn_wrappers(tmp_path):

@@ -337,7 +337,7 @@ def test_overwriting_and_links(path, tmp_path):
     assert (tmp_path / "link.keras").is_symlink() and path.read_bytes() != before
 
 
-@pytest.mark.parametrize("name", ["model.h5", "model.json", "model", "model.weights.h5"])
+@pytest.mark.parametrize("name", ["model.json", "model", "model.weights.h5"])
 def test_other_endings(name, tmp_path):
     for attempt in (small().save, load_model):
         with pytest.raises(FileError, match=r"ends in \.keras"):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import graphc
-from graphc.ir.ops.structure import Kernel
+from graphc.ir.ops.structure import Kernel, Scan
 from graphc.ir.types import evaluate_dim
 from graphc.passes import fuse as fusion
 from graphc.passes.cost import cost, lead
@@ -61,13 +61,23 @@ def size_in_bytes(t, sizes):
 def step_table(graph, sizes):
     """The rows (name, flops, bytes, layers) of a step: its kernels and copies, their sum, and its memory."""
     plan = run(graph, PIPELINE)
-    costs = [(k.op.body.name, cost(k, sizes), k.origin) for k in plan.steps]
-    rows = [(name, c.flops, c.bytes, layers) for name, c, layers in costs]
+    found = list(steps_of(plan, sizes))
+    rows = [("  " * depth + name, times * c.flops, times * c.bytes, layers) for name, c, layers, times, depth in found]
+    total = [sum(getattr(c, what) for _, c, _, _, depth in found if not depth) for what in ("flops", "bytes")]
     rows += [("copy", 0, 2 * size_in_bytes(v.type, sizes), v.origin) for v, _ in plan.copies]
     arena = sum(size * math.prod(sizes[s] for s in region) for region, size in plan.regions().items())
     state = sum(size_in_bytes(v.type, sizes) for v in plan.graph.state)
-    return [*rows, (f"{len(costs)} kernels", sum(r[1] for r in rows), sum(r[2] for r in rows), ""),
+    moved = sum(r[2] for r in rows[len(found):])
+    return [*rows, (f"{len(plan.kernels())} kernels", total[0], total[1] + moved, ""),
             ("arena", None, arena, ""), ("state", None, state, "")]
+
+
+def steps_of(plan, sizes, times=1, depth=0):
+    """The kernels and loops of a plan, those of a loop after it: name, cost, layers, how often, in how many loops."""
+    for k in plan.steps:
+        yield k.op.body.name, cost(k, sizes), k.origin, times, depth
+        if isinstance(k.op, Scan):
+            yield from steps_of(plan.inner[k], sizes, times * evaluate_dim(k.op.length, sizes), depth + 1)
 
 
 def tables_text(model, network):
@@ -136,6 +146,14 @@ def test_contractions_of_a_prediction_are_those_of_the_benchmarks(model, monkeyp
     network = build(model)
     for name in ("joins", "fits"):
         monkeypatch.setattr(fusion._Fusion, name, lambda *groups: False)
-    kernels = [v for v in fuse(run(network.graph("predict"), GRAPH_PASSES)).values() if isinstance(v.op, Kernel)]
-    alone = [k for k in kernels if structure(lead(k)).contracts]
-    assert sum(cost(k, {"N": model.batch}).flops for k in alone) == model.operations("predict", model.batch)
+    sizes = {"N": model.batch}
+
+    def contracted(graph):
+        for v in graph.values():
+            if isinstance(v.op, Scan):
+                yield from [evaluate_dim(v.op.length, sizes) * flops for flops in contracted(v.op.body)]
+            elif isinstance(v.op, Kernel) and structure(lead(v)).contracts:
+                yield cost(v, sizes).flops
+
+    fused = fuse(run(network.graph("predict"), GRAPH_PASSES))
+    assert sum(contracted(fused)) == model.operations("predict", model.batch)
