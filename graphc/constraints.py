@@ -7,13 +7,14 @@ inputs of each unit of a Dense layer, [0, 1, 2] for the filters of a Conv2D laye
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from graphc import ops
 from graphc.configs import describe, identified
 from graphc.names import snake_case
 
-__all__ = ["Constraint", "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "get", "serialize"]
+__all__ = ["Constraint", "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "deserialize", "get", "serialize"]
 
 _EPSILON = 1e-7  # keras.config.epsilon(), added to norms that divide
 
@@ -99,3 +100,8 @@ def get(identifier: Any) -> Any:
 def serialize(constraint: Any) -> Any:
     """The class name and arguments of a constraint."""
     return describe(constraint) if isinstance(constraint, Constraint) else constraint
+
+
+def deserialize(config: Any, custom_objects: Mapping[str, type] | None = None) -> Any:
+    """The constraint that `serialize` described; classes of one's own are found in `custom_objects`."""
+    return identified("constraint", config, _BY_NAME | _CLASSES | dict(custom_objects or {}), Constraint)

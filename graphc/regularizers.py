@@ -7,6 +7,7 @@ counts once for each training step; that of a layer's result is divided by the n
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from graphc import ops
@@ -14,7 +15,7 @@ from graphc.configs import describe, identified
 from graphc.ir.errors import ShapeError
 from graphc.names import choose, snake_case
 
-__all__ = ["L1", "L1L2", "L2", "OrthogonalRegularizer", "Regularizer", "get", "serialize"]
+__all__ = ["L1", "L1L2", "L2", "OrthogonalRegularizer", "Regularizer", "deserialize", "get", "serialize"]
 
 
 class Regularizer:
@@ -109,3 +110,8 @@ def get(identifier: Any) -> Any:
 def serialize(regularizer: Any) -> Any:
     """The class name and arguments of a regularizer."""
     return describe(regularizer) if isinstance(regularizer, Regularizer) else regularizer
+
+
+def deserialize(config: Any, custom_objects: Mapping[str, type] | None = None) -> Any:
+    """The regularizer that `serialize` described; classes of one's own are found in `custom_objects`."""
+    return identified("regularizer", config, _BY_NAME | _CLASSES | dict(custom_objects or {}), Regularizer)

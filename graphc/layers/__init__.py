@@ -29,6 +29,7 @@ from graphc.layers.convolution import (
     SeparableConvolution2D,
 )
 from graphc.layers.core import Activation, ActivityRegularization, Dense, Dropout, Flatten, Identity, Input, InputLayer
+from graphc.layers.described import deserialize, serialize
 from graphc.layers.einsum_dense import EinsumDense
 from graphc.layers.embedding import Embedding, Masking
 from graphc.layers.encoding import CategoryEncoding, Discretization
@@ -141,6 +142,6 @@ __all__ = [
     "SeparableConvolution1D", "SeparableConvolution2D", "SimpleRNN", "SimpleRNNCell", "Softmax", "SpatialDropout1D",
     "SpatialDropout2D", "SpatialDropout3D", "SpectralNormalization", "StackedRNNCells", "StringLookup", "Subtract",
     "TextVectorization", "TimeDistributed", "UnitNormalization", "UpSampling1D", "UpSampling2D", "UpSampling3D",
-    "Wrapper", "ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D", "add", "average", "concatenate", "dot", "maximum",
-    "minimum", "multiply", "subtract",
+    "Wrapper", "ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D", "add", "average", "concatenate", "deserialize", "dot",
+    "maximum", "minimum", "multiply", "serialize", "subtract",
 ]

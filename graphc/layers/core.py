@@ -9,7 +9,7 @@ import numpy as np
 from graphc import activations, regularizers
 from graphc.functional import Call, Placeholder
 from graphc.ir import functions as f
-from graphc.ir.errors import ShapeError
+from graphc.ir.errors import DTypeError, ShapeError
 from graphc.ir.graph import Value
 from graphc.ir.types import DType, Shape, TensorType, dim
 from graphc.layers.layer import Layer
@@ -57,6 +57,9 @@ class InputLayer(Layer):
             kwargs["batch_input_shape"] = batch_shape if batch_shape is not None else (batch_size, *sample)
         super().__init__(**kwargs)
         self.batch_size = batch_size if self.given_batch is None else self.given_batch
+        if dtype in ("string", str):
+            raise DTypeError(f"An input of dtype={dtype!r}: compiled models compute with numbers. Apply StringLookup "
+                             "or TextVectorization to the data first, and give the model what they make of them.")
         self.input_dtype = str(DType.of(dtype or "float32"))
         self.built = True
 

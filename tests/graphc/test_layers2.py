@@ -292,6 +292,20 @@ def test_functions_as_layers(tmp_path):
     np.testing.assert_array_equal(twice(x, training=True), 2 * x)
 
 
+def test_descriptions_and_back():
+    layer = layers.Conv1D(2, 3, kernel_regularizer="l2", bias_constraint="non_neg")
+    again = layers.deserialize(layers.serialize(layer))
+    assert again.get_config() == layer.get_config() and again is not layer
+    for module, thing in ((regularizers, regularizers.L1L2(0.1, 0.2)), (constraints, constraints.MaxNorm(3))):
+        assert module.deserialize(module.serialize(thing)).get_config() == thing.get_config()
+
+    class Mine(regularizers.Regularizer):
+        def __call__(self, x):
+            return 0.0
+
+    assert isinstance(regularizers.deserialize({"class_name": "Mine", "config": {}}, {"Mine": Mine}), Mine)
+
+
 def test_input_spec():
     class Pairs(layers.Layer):
         def __init__(self, spec, **kwargs):

@@ -124,6 +124,8 @@ def test_words_in_a_model():
     for layer in (layers.StringLookup(vocabulary=["a"]), layers.TextVectorization(vocabulary=["a"])):
         with pytest.raises(DTypeError, match="Apply it to the data before"):
             layer(graphc.Input((3,)))
+    with pytest.raises(DTypeError, match="Apply StringLookup or TextVectorization"):
+        graphc.Input((1,), dtype="string")
 
 
 @pytest.mark.parametrize(("make", "message"), [
