@@ -8,7 +8,7 @@ from typing import Any
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Graph, Value, apply, substitute, topological
 from graphc.ir.ops.leaf import Input
-from graphc.ir.ops.movement import Reshape, Slice
+from graphc.ir.ops.movement import Broadcast, Reshape, Slice
 from graphc.ir.ops.structure import Item, Scan
 from graphc.ir.tree import flat, structured
 from graphc.ir.types import Dim, TensorType
@@ -65,7 +65,8 @@ def closed(xs: Sequence[Value], carries: Sequence[Value], constants: Sequence[Va
            outputs: Sequence[Value]) -> tuple[Graph, list[Value]]:
     """The body of a scan from leaves to outputs, and what else the outputs depend on: further constants.
 
-    What depends on no array at all, such as numbers, is computed inside.
+    What depends on no array at all, such as numbers, is computed inside; what is only repeated outside is so inside, as
+    a step then reads less.
     """
     leaves = (*xs, *carries, *constants)
     order = topological(outputs)
@@ -75,6 +76,10 @@ def closed(xs: Sequence[Value], carries: Sequence[Value], constants: Sequence[Va
             inside.add(v)
         elif v not in inside and not hasattr(v.op, "label") and all(o in free for o in v.operands):
             free.add(v)
+    for v in reversed(order):
+        if isinstance(v.op, Broadcast) and v not in free and any(
+                v in u.operands for u in inside if u not in leaves):
+            inside.add(v)
     read = {o for v in order if v in inside for o in v.operands} | set(outputs)
     more = [v for v in order if v in read and v not in inside and v not in free]
     new: dict[Value, Value] = {}

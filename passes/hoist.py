@@ -15,7 +15,7 @@ from graphc.ir import functions as f
 from graphc.ir.graph import Graph, Value, apply, origin, substitute, topological
 from graphc.ir.op import Op
 from graphc.ir.ops.contract import Einsum
-from graphc.ir.ops.movement import Broadcast, Slice
+from graphc.ir.ops.movement import Slice
 from graphc.ir.ops.structure import Item, Scan
 from graphc.ir.scan import closed, leaf
 from graphc.passes.structure import elements, structure
@@ -109,11 +109,8 @@ class _Loop:
         self.outer: dict[Value, Value] = {}  # what stands outside for a constant inside
         self.known: dict[Value, Value] = {}  # what becomes of values inside
         for inside, v in zip(constants, given, strict=True):
-            repeated = isinstance(v.op, Broadcast)  # what is only repeated is so inside: a step reads less
-            source = v.operands[0] if repeated else v
-            constant = leaf("k", source.type)  # type: ignore[arg-type]
-            self.outer[constant] = source
-            self.known[inside] = apply(v.op, constant) if repeated else constant
+            self.known[inside] = leaf("k", v.type)  # type: ignore[arg-type]
+            self.outer[self.known[inside]] = v
         self.moved: dict[Value, Outside | None] = {}  # of values inside
         self.moved.update((inside, (v, False)) for inside, v in zip(constants, given, strict=True))
         self.moved.update((v, (v, False)) for v in op.body.constants())

@@ -37,8 +37,8 @@ def symbol(name: str, key: str) -> str:
 class KernelListing:
     """One kernel of a fused graph on its way to machine code; each form is made when it is first asked for."""
 
-    def __init__(self, value: Value, machine: Machine):
-        self.value, self.machine = value, machine
+    def __init__(self, value: Value, machine: Machine, repeated: bool = False):
+        self.value, self.machine, self.repeated = value, machine, repeated
         self.body: Graph = value.op.body  # type: ignore[attr-defined]
 
     @property
@@ -53,7 +53,7 @@ class KernelListing:
     @cached_property
     def schedule(self) -> Loops:
         """The loops as they are compiled, proved in bounds."""
-        loops = schedule(self.loops, self.machine)
+        loops = schedule(self.loops, self.machine, self.repeated)
         verify_loops(loops)
         return loops
 
@@ -87,7 +87,8 @@ class Listing:
         self.graph, self.machine = graph, machine
         sink = Dump(dump, graph.name) if dump else None
         self.stages = run_passes(graph, PIPELINE, check, sink)
-        self.kernels = [KernelListing(kernel, machine) for kernel in self.plan.kernels()]
+        outside = set(self.plan.steps)
+        self.kernels = [KernelListing(kernel, machine, kernel not in outside) for kernel in self.plan.kernels()]
         if sink is not None:
             for number, kernel in enumerate(self.kernels):
                 _write(sink, number, kernel)

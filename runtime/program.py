@@ -335,11 +335,10 @@ class NativeProgram(Program):
             assert isinstance(t, TensorType)
             shape = tuple(evaluate_dim(d, sizes) for d in t.shape)
             where = locations[source(v)]
-            block = blocks[where.block]
+            block, number = blocks[where.block], math.prod(shape)
             if block is not None:
-                return block.reshape(shape)
+                return block.reshape(-1)[:number].reshape(shape)  # a view may name the beginning of an array
             offset = self.base + _bytes(where.offsets, sizes)
-            number = int(np.prod(shape, dtype=np.int64))
             raw: Any = (ctypes.c_uint8 * max(1, number * t.dtype.size)).from_address(offset)
             return np.frombuffer(raw, t.dtype.numpy, number).reshape(shape)
 

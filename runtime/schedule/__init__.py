@@ -17,12 +17,15 @@ __all__ = ["schedule"]
 UNROLLED = 256  # operations on vectors beyond which code is better repeated by a loop
 
 
-def schedule(loops: Loops, machine: Machine) -> Loops:
-    """The loops of a kernel shaped for the machine by the first template that matches their structure."""
+def schedule(loops: Loops, machine: Machine, repeated: bool = False) -> Loops:
+    """The loops of a kernel shaped for the machine by the first template that matches their structure.
+
+    `repeated`: the kernel is run again and again on few bytes, as those of a scan's body are.
+    """
     shaped = replace(loops, body=())
     for nest in separate(loops.body):
         template = next(t for t in (scatter, contraction, general) if t.matches(nest, machine))
-        one = template.apply(replace(shaped, body=nest), machine)
+        one = template.apply(replace(shaped, body=nest), machine, repeated)
         shaped = replace(one, body=(*shaped.body, *one.body))
     body = map_expressions(hoist(shaped.body), lambda e: rewrite(e, expand))
     return replace(shaped, body=spill(body, UNROLLED))

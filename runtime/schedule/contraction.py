@@ -101,8 +101,12 @@ def _needs_stage(operand: Expr, v: Axis) -> bool:
     return not _plain(operand) or stride(operand, v) not in (0, 1)
 
 
-def apply(loops: Loops, machine: Machine) -> Loops:
-    """Stage what can't be read directly, split the reduction where outputs are few, and tile registers."""
+def apply(loops: Loops, machine: Machine, repeated: bool = False) -> Loops:
+    """Stage what can't be read directly, split the reduction where outputs are few, and tile registers.
+
+    A kernel that is `repeated` reads what the last kernels wrote, and the same columns each time: threads share out its
+    rows, as they do those of the kernels around it, so that what a thread reads lies in its own cache.
+    """
     c = _contraction(loops.body)
     v = c.outputs[-1]
     tile = choose_tile([a for a in c.outputs[:-1] if a not in c.columns.axes], v, machine)
@@ -140,7 +144,8 @@ def apply(loops: Loops, machine: Machine) -> Loops:
             parts = vectorise(parts, a, machine.lanes)
         body = (*parts, barrier, *vectorise((total,), v, machine.lanes))
     else:
-        body = _tiled(loops.body, c, tile, taps, v, machine, by_columns=width > 0)
+        by_rows = repeated and not _fills_cache(c.columns, machine)
+        body = _tiled(loops.body, c, tile, taps, v, machine, by_columns=width > 0, by_rows=by_rows)
     return replace(loops, body=(*copies, *parallelise(body)))
 
 
@@ -180,11 +185,15 @@ def _scatters_rows(c: Contraction, tile: Tile, machine: Machine) -> bool:
     return stride(c.shared, tile.rows[0][0]) == 1 and _worth_packing(c.shared, c, machine)
 
 
+def _fills_cache(operand: Expr, machine: Machine) -> bool:
+    """Whether an operand takes half of the cache."""
+    return 2 * volume(operand.axes) * operand.dtype.size >= machine.cache
+
+
 def _worth_packing(operand: Expr, c: Contraction, machine: Machine) -> bool:
     """Whether an operand takes half of the cache, and is read again by many rows or columns."""
-    size = volume(operand.axes) * operand.dtype.size
     readers = volume([a for a in c.outputs if a not in operand.axes])
-    return 2 * size >= machine.cache and readers >= READERS
+    return _fills_cache(operand, machine) and readers >= READERS
 
 
 def _worth_panels(c: Contraction, v: Axis, width: int) -> bool:
@@ -194,15 +203,21 @@ def _worth_panels(c: Contraction, v: Axis, width: int) -> bool:
     """
     assert isinstance(v.extent, int)
     readers = volume([a for a in c.outputs if a not in c.columns.axes])
-    return _plain(c.columns) and v.extent >= 4 * width and readers >= READERS
+    alone = not any(a in c.columns.axes for a in c.outputs if a != v)
+    return alone and _plain(c.columns) and v.extent >= 4 * width and readers >= READERS
 
 
 def _tiled(body: Body, c: Contraction, tile: Tile, taps: Sequence[Axis] | None, v: Axis, machine: Machine,
-           by_columns: bool = False) -> Body:
-    """A nest with its registers: vectors along one axis, rows along others; conditions decided."""
+           by_columns: bool = False, by_rows: bool = False) -> Body:
+    """A nest with its registers: vectors along one axis, rows along others; conditions decided.
+
+    Threads share out the outermost loops: blocks of columns where it is tiled `by_columns`, but of whole tiles the rows
+    where it is `by_rows` too.
+    """
     result: Body = ()
-    parts = [(part, counts, a, vectors) for nest, counts, vectors in _parts(body, tile, v, machine)
-             for part, a in (outermost(nest, v, vectors * machine.lanes) if by_columns else [(nest, v)])]
+    parts = [(part, counts, a, vectors) for k, (nest, counts, vectors) in enumerate(_parts(body, tile, v, machine))
+             for part, a in (outermost(nest, v, vectors * machine.lanes) if by_columns and (k or not by_rows)
+                             else [(nest, v)])]
     for nest, counts, columns, vectors in parts:
         nest = vectorise(nest, columns, machine.lanes, vectors)
         for a, count in counts:

@@ -38,7 +38,7 @@ def matches(body: Body, machine: Machine) -> bool:
     return True
 
 
-def apply(loops: Loops, machine: Machine) -> Loops:
+def apply(loops: Loops, machine: Machine, repeated: bool = False) -> Loops:
     """Vectors along the last output axis, or along a reduction where that is what lies contiguous."""
     loops = _split_few(loops)
     chain = _output_axes(loops)

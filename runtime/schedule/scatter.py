@@ -36,7 +36,7 @@ def matches(body: Body, machine: Machine) -> bool:
     return _scatter(single_reduction(body)) is not None
 
 
-def apply(loops: Loops, machine: Machine) -> Loops:
+def apply(loops: Loops, machine: Machine, repeated: bool = False) -> Loops:
     """Clear the sums, add the terms, and go on with what is made of the sums.
 
     for v { for d { s[] = 0                                        for v { for d { y[v, d] = 0 } }; barrier
