@@ -19,7 +19,7 @@ from graphc.ir.errors import InvalidGraph, LoweringError
 from graphc.ir.graph import Graph, Value
 from graphc.ir.ops.structure import Item, Kernel, Scan
 from graphc.ir.types import Dim, Shape, TensorType, product
-from graphc.passes.structure import structure
+from graphc.passes.structure import elements, structure
 
 __all__ = ["ALIGNMENT", "Place", "Plan", "Room", "extent_in_bytes", "plan", "verify_plan"]
 
@@ -157,13 +157,40 @@ def plan(graph: Graph) -> Plan:
             places[v] = Place("output", i)
         else:
             copies.append((v, Place("output", i)))
-    position = {k: i for i, k in enumerate(kernels)}
-    steps = tuple(nx.lexicographical_topological_sort(flow, key=position.__getitem__))
+    steps = _order(kernels, flow, results(graph))
     inner = {k: plan(k.op.body) for k in steps if isinstance(k.op, Scan)}
     rooms = _allocate(graph, steps, readers, places, copies, inner)
     made = Plan(graph, steps, places, tuple(_in_order(copies, places)), inner, rooms)
     verify_plan(made)
     return made
+
+
+def _order(kernels: list[Value], flow: nx.DiGraph, made: dict[Value, dict[int, Value]]) -> tuple[Value, ...]:
+    """The kernels in an order in which each follows those it needs.
+
+    Of those that could be next it is the one that shares most memory with the last: that is still in the cache. Among
+    equals the first of the graph.
+    """
+    touched = {k: {source(o) for o in k.operands} | set(made[k].values()) for k in kernels}
+    waiting = {k: flow.in_degree(k) for k in kernels}
+    ready = [k for k in kernels if not waiting[k]]
+    position = {k: i for i, k in enumerate(kernels)}
+    order: list[Value] = []
+    last: set[Value] = set()
+
+    def shared(k: Value) -> int:
+        return sum(elements(v.shape) * v.dtype.size for v in touched[k] & last)
+
+    while ready:
+        step = max(ready, key=lambda k: (shared(k), -position[k]))
+        ready.remove(step)
+        order.append(step)
+        last = touched[step]
+        for k in flow.successors(step):
+            waiting[k] -= 1
+            if not waiting[k]:
+                ready.append(k)
+    return tuple(order)
 
 
 def _in_order(copies: list[tuple[Value, Place]], places: dict[Value, Place]) -> list[tuple[Value, Place]]:

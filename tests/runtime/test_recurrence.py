@@ -115,8 +115,8 @@ def test_a_loop_with_a_kernel_for_numpy_runs_on_numpy(rng, monkeypatch):
     given = arrays(rng, graph, T=3, N=2)
     monkeypatch.setenv("GRAPHC_CACHE", "off")
     real = listing.schedule
-    monkeypatch.setattr(listing, "schedule", lambda loops, machine: refuse(loops, machine)
-                        if "tanh" in str(loops) else real(loops, machine))
+    monkeypatch.setattr(listing, "schedule", lambda loops, machine, repeated: refuse(loops, machine)
+                        if "tanh" in str(loops) else real(loops, machine, repeated))
     before = counters()["numpy_fallbacks"]
     with pytest.warns(RuntimeWarning, match="runs on NumPy: not today"):
         found, _ = run_program(graph, given)
