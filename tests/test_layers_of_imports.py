@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,11 @@ def test_imports(path):
             assert len(parts) > 1, f"{place} imports the user's surface"
             above = parts[1] not in LAYERS[:layer + 1]
             assert not above, f"{place} imports {module}, which is in a layer above it"
+
+
+def test_every_package_is_installed():
+    """A folder of code that pyproject.toml doesn't list would be missing in a wheel only."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {p.parent.relative_to(ROOT).parts for layer in LAYERS for p in (ROOT / layer).rglob("__init__.py")}
+    assert sorted(listed) == sorted(".".join(("graphc", *parts) if parts[0] != "graphc" else parts)
+                                    for parts in folders)
