@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from cases_ops import CASES
+from keras_numbers import keras_numbers
 from samples import check_gradients, graph_of
 
 from graphc import ops
@@ -15,13 +14,9 @@ from graphc.ir import functions as f
 from graphc.ir.graph import Value
 from graphc.ir.tree import flat
 
-FIXTURES = Path(__file__).parent.parent / "fixtures"
-sys.path.insert(0, str(FIXTURES))
-from cases_ops import CASES  # noqa: E402
-
-KNOWN = np.load(FIXTURES / "ops.npz")
+KNOWN = keras_numbers("ops")
 EXPECTED: dict[int, list[np.ndarray]] = {}
-for key in sorted(KNOWN.files, key=lambda k: tuple(map(int, k.split(".")))):
+for key in sorted(KNOWN, key=lambda k: tuple(map(int, k.split(".")))):
     EXPECTED.setdefault(int(key.split(".")[0]), []).append(KNOWN[key])
 
 

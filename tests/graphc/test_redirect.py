@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cases_data as cases
 import pytest
-from fixtures import cases_data as cases
 
 import graphc
 from graphc.__main__ import main

@@ -11,6 +11,7 @@ import os
 import zipfile
 from pathlib import Path
 
+import cases
 import h5py
 import numpy as np
 import pytest
@@ -132,7 +133,7 @@ def test_writes_what_keras_wrote(name, tmp_path):
     assert [d for d in differences(mine, keras) if "/name: 'input_layer' instead" not in d] == []
 
 
-def test_layer_round_trip(layer_case, cases, tmp_path):
+def test_layer_round_trip(layer_case, tmp_path):
     make, shape = cases.layer_cases()[layer_case]
     if not isinstance(shape[0], int):
         pytest.skip("takes several inputs, as no layer of a Sequential model does")
