@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cases_data as cases
 import numpy as np
 import pytest
-from fixtures import cases_data as cases
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"

@@ -63,6 +63,7 @@ def changed(source):
     return source
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("script", "ending"), RUNS)
 def test_tutorial_with_its_imports_changed(script, ending, keras_home, tmp_path):
     (tmp_path / "script.py").write_text(changed(script.read_text()))

@@ -45,7 +45,7 @@ FAILING = {"classifier": {"check_classifiers_one_label_sample_weights":
                           "rows of weight 0 still take part in a batch, so weights change what little training does"}}
 
 
-@pytest.mark.parametrize("random_state", [None, 0])
+@pytest.mark.parametrize("random_state", [pytest.param(None, marks=pytest.mark.slow), 0])
 @pytest.mark.parametrize("kind", ESTIMATORS)
 def test_checks_of_scikit_learn(kind, random_state):
     estimator = clone(ESTIMATORS[kind]).set_params(random_state=random_state)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -51,11 +52,18 @@ def native():
         pytest.skip("nothing is compiled with GRAPHC_BACKEND=numpy")
 
 
-@pytest.fixture
-def folder(tmp_path):
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
     """A folder that one process has filled, and what it found."""
-    made = tmp_path / "cache"
+    made = tmp_path_factory.mktemp("filled") / "cache"
     return made, train(made)
+
+
+@pytest.fixture
+def folder(filled, tmp_path):
+    """A copy of that folder, for a test to change."""
+    made, found = filled
+    return shutil.copytree(made, tmp_path / "cache"), found
 
 
 def test_a_second_process_compiles_nothing(folder):

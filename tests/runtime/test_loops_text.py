@@ -70,7 +70,8 @@ def stores(value, dtype=None):
 # ---------------------------------------------------------------------------------------------------- round trips
 
 @pytest.mark.parametrize("machine", TARGETS)
-@pytest.mark.parametrize("name", whole_models.models())
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if i % 3 else [])
+                                  for i, name in enumerate(whole_models.models())])
 def test_kernels_of_models(name, machine):
     graphc.utils.clear_session()
     make, optimizer, loss, *_ = whole_models.models()[name]
