@@ -23,7 +23,7 @@ from graphc.ir.errors import DTypeError
 from graphc.ir.evaluate import evaluate_values
 from graphc.ir.graph import Value, topological
 from graphc.ir.ops.leaf import Input
-from graphc.ir.tree import flat, structured
+from graphc.ir.tree import flat, mapped, structured
 from graphc.ir.types import Dim
 from graphc.tracing import current_trace
 from graphc.variable import Variable, constant
@@ -134,12 +134,8 @@ def eagerly(function: Callable[..., Any], *arguments: Any, **options: Any) -> An
         known[value] = array
         return value
 
-    def symbols(x: Any) -> Any:
-        if isinstance(x, Mapping):
-            return {name: symbols(part) for name, part in x.items()}
-        return tuple(map(symbols, x)) if isinstance(x, tuple) else symbol(x)
-
-    return now(function(*map(symbols, arguments), **options), known)
+    symbols = mapped(symbol, arguments, lambda part: isinstance(part, list))
+    return now(function(*symbols, **options), known)
 
 
 def op(function: Function) -> Function:

@@ -22,8 +22,8 @@ import numpy as np
 from graphc import losses, metrics
 from graphc.configs import describe
 from graphc.ir.errors import GraphcError
+from graphc.ir.tree import mapped
 from graphc.models import Model
-from graphc.nests import mapped
 from graphc.serialization import deserialize
 from graphc.variable import Variable
 
@@ -164,22 +164,14 @@ def compile_config(model: Model) -> dict[str, Any]:
             "run_eagerly": False, "steps_per_execution": 1, "jit_compile": "auto"}
 
 
-def _described(nest: Any, read: Callable[[Any], Any]) -> Any:
-    """What is read from each description, or name, in lists and in dicts by the names of outputs."""
-    if isinstance(nest, list):
-        return [_described(part, read) for part in nest]
-    if isinstance(nest, dict) and "class_name" not in nest:
-        return {name: _described(part, read) for name, part in nest.items()}
-    return None if nest is None else read(nest)
-
-
 def compile_as(path: Path, model: Model, config: Any, custom_objects: Mapping[str, Any] | None) -> bool:
     """Compile as the file says; whether that could be done."""
     if not config:  # of a model that was never compiled
         return False
     try:
         def read(name: str, kind: str) -> Any:
-            return _described(config.get(name), lambda part: deserialize(part, kind, custom_objects))
+            return mapped(lambda part: None if part is None else deserialize(part, kind, custom_objects),
+                          config.get(name), lambda part: isinstance(part, dict) and "class_name" in part)
 
         model.compile(deserialize(config.get("optimizer"), "optimizer", custom_objects), read("loss", "loss"),
                       config.get("loss_weights"), read("metrics", "metric"), read("weighted_metrics", "metric"))

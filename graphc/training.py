@@ -20,10 +20,10 @@ from graphc.gradients import value_and_grad
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Graph, Value, origin
+from graphc.ir.tree import flat, is_nested, structured
 from graphc.layers.layer import Layer
 from graphc.limits import DataLimit, sort_out
 from graphc.metrics import Mean, Metric
-from graphc.nests import flat, is_nested, structured
 from graphc.objective import Objective, Target, whole_loss
 from graphc.own_steps import own_data
 from graphc.passes.pipeline import PIPELINE

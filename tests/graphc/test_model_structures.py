@@ -53,7 +53,7 @@ def test_predictions_have_the_structure_of_the_outputs(outputs):
 
 
 def ops_flat(nest):
-    from graphc.nests import flat
+    from graphc.ir.tree import flat
 
     return list(flat(nest))
 
