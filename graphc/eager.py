@@ -112,6 +112,14 @@ def now(structure: Any, known: Mapping[Value, np.ndarray] = {}) -> Any:
     return structured(structure, parts)
 
 
+def _symbol(x: Any, known: dict[Value, np.ndarray]) -> Value:
+    """An input of a graph in the place of an array, which is known from then on."""
+    array = as_array(x)
+    value = f.input(f"x{len(known)}", array.shape, array.dtype)
+    known[value] = array
+    return value
+
+
 def _own(result: Any) -> np.ndarray:
     """A result as an array of its own, not a view of a variable."""
     array = np.asarray(result)
@@ -126,15 +134,7 @@ def eagerly(function: Callable[..., Any], *arguments: Any, **options: Any) -> An
     """
     known: dict[Value, np.ndarray] = {}
 
-    def symbol(x: Any) -> Any:
-        if x is None:
-            return None
-        array = as_array(x)
-        value = f.input(f"x{len(known)}", array.shape, array.dtype)
-        known[value] = array
-        return value
-
-    symbols = mapped(symbol, arguments, lambda part: isinstance(part, list))
+    symbols = mapped(lambda x: None if x is None else _symbol(x, known), arguments, lambda part: isinstance(part, list))
     return now(function(*symbols, **options), known)
 
 
@@ -171,10 +171,7 @@ def _taking(function: Function, roles: Mapping[str, str]) -> Function:
             if symbolic:
                 narrow = not wide and not isinstance(x, Value) and getattr(x, "dtype", None) == np.float64
                 return as_value(x, "f32" if narrow else None)
-            array = as_array(x)
-            value = f.input(f"x{len(known)}", array.shape, array.dtype)
-            known[value] = array
-            return value
+            return _symbol(x, known)
 
         for name, role in roles.items():
             if given.get(name) is not None:

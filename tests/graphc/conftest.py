@@ -15,6 +15,13 @@ def fresh():
     graphc.utils.set_random_seed(0)
 
 
+@pytest.fixture
+def reference_backend():
+    """For tests in which native code isn't the point: no compiler."""
+    with graphc.config(backend="numpy"):
+        yield
+
+
 def pytest_generate_tests(metafunc):
     for fixture, table in (("training_case", cases.training_cases), ("layer_case", cases.layer_cases),
                            ("loss_case", cases.loss_cases), ("optimizer_case", cases.optimizer_cases),

@@ -16,12 +16,7 @@ from graphc import layers, ops
 from graphc.ir.errors import ShapeError
 from graphc.runtime import counters
 
-
-@pytest.fixture(autouse=True)
-def by_reference():
-    """Numbers are compared with Keras's natively elsewhere; here they need no compiler."""
-    with graphc.config(backend="numpy"):
-        yield
+pytestmark = pytest.mark.usefixtures("reference_backend")
 
 
 @pytest.fixture

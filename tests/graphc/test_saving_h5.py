@@ -16,12 +16,7 @@ from graphc import layers
 from graphc.saving import FileError
 
 FILES = Path(__file__).parents[1] / "fixtures" / "files"
-
-
-@pytest.fixture(autouse=True)
-def on_numpy():
-    with graphc.config(backend="numpy"):
-        yield
+pytestmark = pytest.mark.usefixtures("reference_backend")
 
 
 @pytest.mark.parametrize("name", ["dense", "functional"])

@@ -11,12 +11,7 @@ from keras_numbers import FIXTURES
 import graphc
 
 KERAS_DID = json.loads((FIXTURES / "loops.json").read_text())
-
-
-@pytest.fixture(autouse=True)
-def reference_backend():
-    with graphc.config(backend="numpy"):
-        yield
+pytestmark = pytest.mark.usefixtures("reference_backend")
 
 
 def alike(got, expected, where=""):
