@@ -35,6 +35,7 @@ Array = Any
 Arrays = Any
 Number = Any
 Function = TypeVar("Function", bound=Callable[..., Any])
+Eager = Callable[..., Any]  # takes and gives arrays where the function has values
 
 # dtypes that graphs do not have, and the narrowest that holds their numbers
 _WIDER = {"float16": "float32", "int8": "int32", "int16": "int32", "uint16": "int32", "uint64": "int64"}
@@ -190,9 +191,9 @@ def _taking(function: Function, roles: Mapping[str, str]) -> Function:
     return call  # type: ignore[return-value]
 
 
-def eager(*operands: str) -> Callable[[Function], Function]:
+def eager(*operands: str) -> Callable[[Callable[..., Any]], Eager]:
     """`op` for a function whose parameters of these names are arrays; a result of one number is no array."""
-    def decorate(function: Function) -> Function:
+    def decorate(function: Callable[..., Any]) -> Eager:
         call = _taking(function, dict.fromkeys(operands, "Array"))
 
         @wraps(function)
@@ -200,6 +201,6 @@ def eager(*operands: str) -> Callable[[Function], Function]:
             result = call(*args, **kwargs)
             return result[()] if isinstance(result, np.ndarray) else result
 
-        return number  # type: ignore[return-value]
+        return number
 
     return decorate

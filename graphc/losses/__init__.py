@@ -21,7 +21,7 @@ from graphc.names import choose
 
 _PUBLIC = {name: getattr(module, name) for module in (_regression, _hinge, _probabilistic)
            for name in module.__all__ if name not in ("Crossentropy", "cosine")}
-_CLASSES = {name: c for name, c in _PUBLIC.items() if isinstance(c, type)}
+_CLASSES = {name: c for name, c in _PUBLIC.items() if isinstance(c, type) and issubclass(c, LossFunctionWrapper)}
 _FUNCTIONS: dict[Any, type[LossFunctionWrapper]] = {c.function: c for c in _CLASSES.values()}
 # Short names and those of older versions of Keras, as functions and as strings.
 _ALIASES = {
