@@ -28,8 +28,8 @@ from graphc.ir.types import Dim
 from graphc.tracing import current_trace
 from graphc.variable import Variable, constant
 
-__all__ = ["Array", "Arrays", "Number", "as_array", "as_value", "eager", "eagerly", "is_symbolic", "now",
-           "numbers_of", "op"]
+__all__ = ["Array", "Arrays", "Number", "as_array", "as_value", "eager", "is_symbolic", "now", "numbers_of",
+           "op"]
 
 Array = Any
 Arrays = Any
@@ -117,30 +117,6 @@ def _own(result: Any) -> np.ndarray:
     """A result as an array of its own, not a view of a variable."""
     array = np.asarray(result)
     return array if array.flags.owndata and array.flags.writeable else array.copy()
-
-
-def eagerly(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """What a function of values gives for arrays: its graph is built, and evaluated by NumPy at once.
-
-    Every array, list of numbers and variable in the arguments (which may be tuples and dicts of them) is a value to the
-    function; None stays None, and the options are passed on as they are.
-    """
-    known: dict[Value, np.ndarray] = {}
-
-    def symbol(x: Any) -> Any:
-        if x is None:
-            return None
-        array = as_array(x)
-        value = f.input(f"x{len(known)}", array.shape, array.dtype)
-        known[value] = array
-        return value
-
-    def symbols(x: Any) -> Any:
-        if isinstance(x, Mapping):
-            return {name: symbols(part) for name, part in x.items()}
-        return tuple(map(symbols, x)) if isinstance(x, tuple) else symbol(x)
-
-    return now(function(*map(symbols, arguments), **options), known)
 
 
 def op(function: Function) -> Function:
