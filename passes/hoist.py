@@ -219,6 +219,7 @@ class _Loop:
                      *(self.outer[c] for c in constants), *more, origin=origin_)
         old, last = (1, 0) if op.reverse else (0, op.length)
         items = {k: f.item(made, n) for n, k in enumerate([*carried, *inner])}
+        self.moved = {v: found for v, found in self.moved.items() if found is not None}  # more is outside from here on
         self.moved.update((self.carries[k], (self.cut(items[k], old), True)) for k in kept)
         self.moved.update((self.outputs[i], (items[i], True)) for i in inner)
         self.moved.update((v, (f.item(made, len(carried) + len(inner) + n), True)) for n, v in enumerate(saved))
