@@ -23,18 +23,19 @@ from graphc.ir.errors import DTypeError
 from graphc.ir.evaluate import evaluate_values
 from graphc.ir.graph import Value, topological
 from graphc.ir.ops.leaf import Input
-from graphc.ir.tree import flat, mapped, structured
+from graphc.ir.tree import flat, structured
 from graphc.ir.types import Dim
 from graphc.tracing import current_trace
 from graphc.variable import Variable, constant
 
-__all__ = ["Array", "Arrays", "Number", "as_array", "as_value", "eager", "eagerly", "is_symbolic", "now",
-           "numbers_of", "op"]
+__all__ = ["Array", "Arrays", "Number", "as_array", "as_value", "eager", "is_symbolic", "now", "numbers_of",
+           "op"]
 
 Array = Any
 Arrays = Any
 Number = Any
 Function = TypeVar("Function", bound=Callable[..., Any])
+Eager = Callable[..., Any]  # takes and gives arrays where the function has values
 
 # dtypes that graphs do not have, and the narrowest that holds their numbers
 _WIDER = {"float16": "float32", "int8": "int32", "int16": "int32", "uint16": "int32", "uint64": "int64"}
@@ -112,30 +113,10 @@ def now(structure: Any, known: Mapping[Value, np.ndarray] = {}) -> Any:
     return structured(structure, parts)
 
 
-def _symbol(x: Any, known: dict[Value, np.ndarray]) -> Value:
-    """An input of a graph in the place of an array, which is known from then on."""
-    array = as_array(x)
-    value = f.input(f"x{len(known)}", array.shape, array.dtype)
-    known[value] = array
-    return value
-
-
 def _own(result: Any) -> np.ndarray:
     """A result as an array of its own, not a view of a variable."""
     array = np.asarray(result)
     return array if array.flags.owndata and array.flags.writeable else array.copy()
-
-
-def eagerly(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """What a function of values gives for arrays: its graph is built, and evaluated by NumPy at once.
-
-    Every array, list of numbers and variable in the arguments (which may be tuples and dicts of them) is a value to the
-    function; None stays None, and the options are passed on as they are.
-    """
-    known: dict[Value, np.ndarray] = {}
-
-    symbols = mapped(lambda x: None if x is None else _symbol(x, known), arguments, lambda part: isinstance(part, list))
-    return now(function(*symbols, **options), known)
 
 
 def op(function: Function) -> Function:
@@ -171,7 +152,10 @@ def _taking(function: Function, roles: Mapping[str, str]) -> Function:
             if symbolic:
                 narrow = not wide and not isinstance(x, Value) and getattr(x, "dtype", None) == np.float64
                 return as_value(x, "f32" if narrow else None)
-            return _symbol(x, known)
+            array = as_array(x)
+            value = f.input(f"x{len(known)}", array.shape, array.dtype)
+            known[value] = array
+            return value
 
         for name, role in roles.items():
             if given.get(name) is not None:
@@ -183,9 +167,9 @@ def _taking(function: Function, roles: Mapping[str, str]) -> Function:
     return call  # type: ignore[return-value]
 
 
-def eager(*operands: str) -> Callable[[Function], Function]:
+def eager(*operands: str) -> Callable[[Callable[..., Any]], Eager]:
     """`op` for a function whose parameters of these names are arrays; a result of one number is no array."""
-    def decorate(function: Function) -> Function:
+    def decorate(function: Callable[..., Any]) -> Eager:
         call = _taking(function, dict.fromkeys(operands, "Array"))
 
         @wraps(function)
@@ -193,6 +177,6 @@ def eager(*operands: str) -> Callable[[Function], Function]:
             result = call(*args, **kwargs)
             return result[()] if isinstance(result, np.ndarray) else result
 
-        return number  # type: ignore[return-value]
+        return number
 
     return decorate

@@ -299,7 +299,11 @@ def getitem(x: Value, key: Any) -> Value:
         keys.append(Ellipsis)
     at = next(i for i, k in enumerate(keys) if k is Ellipsis)
     keys[at:at + 1] = [builtins.slice(None)] * (x.ndim - taken)
-    axis, start, shape, result, steps, flips, arrays = 0, [], [], [], [], [], []
+    axis, steps, flips = 0, [], []
+    start: list[int | Dim] = []
+    shape: list[int | Dim] = []
+    result: list[int | Dim] = []
+    arrays: list[tuple[int, Value]] = []
     for k in keys:
         if k is None:
             result.append(1)
@@ -357,7 +361,7 @@ def _range(k: Any, n: int | Dim, x: Value) -> tuple[Any, Any, int]:
         raise ShapeError(f"A slice with the step {step} needs an axis of known size, received {x.type}.")
 
     def place(i: Any, default: Any) -> Any:
-        return default if i is None else n + i if isinstance(i, int | np.integer) and i < 0 else i
+        return default if i is None else n + int(i) if isinstance(i, int | np.integer) and i < 0 else i
 
     begin, end = place(k.start, 0), place(k.stop, n)
     if not (at_least_zero(begin) and at_least_zero(end - begin) and at_least_zero(n - end)):

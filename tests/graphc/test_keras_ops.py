@@ -9,7 +9,6 @@ from samples import graph_of, run
 import graphc
 from graphc import backend as K
 from graphc import ops, random
-from graphc.eager import eagerly
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.evaluate import evaluate
@@ -155,15 +154,6 @@ def _escaped(words):
 
 def test_equality_of_values_is_identity():
     assert (x == x) is True and ops.equal(x, x).dtype.name == "bool"
-
-
-def test_eagerly():
-    def loss(y, p, weights=None):
-        return f.mean(f.square(y - p)), () if weights is None else (f.sum(weights),)
-
-    first, rest = eagerly(loss, [1.0, 2.0], np.float32([1, 4]), None)
-    assert first == 2 and rest == () and isinstance(first, np.ndarray)
-    assert eagerly(loss, [1.0], [1.0], [3.0])[1] == (3.0,)
 
 
 # ------------------------------------------------------------------------------------------------ random numbers
