@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from graphc.ir import functions as f
+from graphc.ir.comparison import Comparison
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
 from graphc.ir.ops.leaf import State
@@ -118,6 +119,17 @@ class Variable(Value):
 
     def __bool__(self) -> bool:
         return True if self.array.ndim else bool(self.array)
+
+    def __eq__(self, other: Any) -> Any:
+        if current_trace() is not None or isinstance(other, Value):
+            return Value.__eq__(self, other)
+        return NotImplemented if other is None else self.array == other
+
+    def __ne__(self, other: Any) -> Any:
+        equal = self == other
+        return Value.__ne__(self, other) if isinstance(equal, Comparison) else np.logical_not(equal)
+
+    __hash__ = Value.__hash__
 
     def __repr__(self) -> str:
         return f"<Variable path={self.path}, shape={self.array.shape}, dtype={self.array.dtype}, value={self.array}>"
