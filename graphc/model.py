@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from graphc.data import raw_array
 from graphc.functional import is_placed
@@ -35,6 +35,12 @@ class Model(Trainer, Layer):
 
     keras_module = "keras"
     scopeless = True
+    absent: ClassVar[Mapping[str, str]] = {
+        "evaluate_generator": "evaluate takes generators", "export": "Models are written with save",
+        "fit_generator": "fit takes generators", "predict_classes": "predict(x).argmax(-1) gives them",
+        "predict_generator": "predict takes generators", "predict_proba": "predict gives probabilities",
+        "quantize": "graphc computes in float32",
+    }
     _opening = False
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import os
 import warnings
@@ -23,6 +24,7 @@ from graphc.layers.core import positive
 from graphc.layers.layer import Layer
 from graphc.limits import DataLimit, sort_out
 from graphc.metrics import Mean, Metric
+from graphc.names import refuse_unknown
 from graphc.nests import flat, is_nested, structured
 from graphc.objective import Objective, Target, whole_loss
 from graphc.own_steps import own_data
@@ -66,7 +68,7 @@ class Trainer:
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, loss_weights: Any = None, metrics: Any = None,
                 weighted_metrics: Any = None, run_eagerly: bool = False, steps_per_execution: int = 1,
-                jit_compile: Any = "auto", auto_scale_loss: bool = True, *, dump: Any = None) -> None:
+                jit_compile: Any = "auto", auto_scale_loss: bool = True, *, dump: Any = None, **unknown: Any) -> None:
         """Choose optimizer, losses and metrics; unknown names raise ValueError here.
 
         Of a model with several outputs `loss`, `loss_weights`, `metrics` and `weighted_metrics` are lists with one
@@ -76,6 +78,7 @@ class Trainer:
         say. `dump` is a folder for files with all that the compiler makes of this model's steps (GRAPHC_DUMP does that
         for all models).
         """
+        _refuse(self.compile, unknown)
         given = list(flat(loss_weights))
         if metrics is None and given and not any(hasattr(w, "__float__") for w in given):
             loss_weights, metrics = None, loss_weights  # in Keras 2 the metrics came third
@@ -201,7 +204,7 @@ class Trainer:
             callbacks: Any = None, validation_split: float = 0.0, validation_data: Any = None, shuffle: Any = True,
             class_weight: Any = None, sample_weight: Any = None, initial_epoch: int = 0,
             steps_per_epoch: int | None = None, validation_steps: int | None = None,
-            validation_batch_size: int | None = None, validation_freq: Any = 1) -> History:
+            validation_batch_size: int | None = None, validation_freq: Any = 1, **unknown: Any) -> History:
         """Train on batches of 32 or `batch_size` rows, in a new random order each epoch; returns the History.
 
         `x` may also give batches (x, y) or (x, y, sample_weight): a generator or another iterable, a PyDataset, a
@@ -212,6 +215,7 @@ class Trainer:
         losses, metrics leave them out. `shuffle='batch'` mixes the rows within each batch only. Wrong data raise
         ShapeError, DTypeError or ValueError before anything runs.
         """
+        _refuse(self.fit, unknown)
         size, shown = _batch_size(batch_size), verbosity(verbose)
         _check_epochs(epochs, initial_epoch)
         steps = _steps("steps_per_epoch", steps_per_epoch)
@@ -251,6 +255,10 @@ class Trainer:
                     _ran_out(f"training ends before epoch {epoch + 1} of {epochs}")
                     break
                 logs = results
+                if not np.isfinite(logs.get("loss", 0)) and np.isfinite(history.history.get("loss", [0])[-1]):
+                    warnings.warn(f"fit of {self.name!r}: the loss is {logs['loss']} in epoch {epoch + 1}. Look for "
+                                  "NaN in the data, or lower the learning rate; graphc.config(check_numerics=True) "
+                                  "finds where such a number comes up first.", stacklevel=2)
                 if held_out is not None and not held_out.exhausted and _validates(epoch, validation_freq):
                     inner = self._test(held_out, validation_steps, hooks, 0) or {}
                     logs |= {f"val_{name}": value for name, value in inner.items()}
@@ -607,6 +615,12 @@ def _no_rows(step: Step) -> list[np.ndarray]:
 
 def _batch_size(batch_size: Any, method: str = "fit, evaluate or predict") -> int:
     return 32 if batch_size is None else positive(method, "batch_size", batch_size)
+
+
+def _refuse(method: Any, unknown: Mapping[str, Any]) -> None:
+    """Raise TypeError for arguments that a method doesn't have."""
+    if unknown:
+        refuse_unknown(method.__name__, unknown, [p for p in inspect.signature(method).parameters if p != "unknown"])
 
 
 def _check_epochs(epochs: Any, initial_epoch: Any) -> None:

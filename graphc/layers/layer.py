@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -64,6 +64,7 @@ class Layer:
     """
 
     keras_module = "keras.layers"
+    dtype = compute_dtype = variable_dtype = "float32"  # there is nothing else
     data_format = "channels_last"  # of those that have this option, the only one there is
     input_dtype: str | None = None  # what arrays given to the layer become; without, floats f32, integers themselves
     limited = False  # whether its calls set limits to what the data may hold
@@ -72,6 +73,7 @@ class Layer:
     activity_regularizer: Any = None  # what the layer's outputs add to the loss: a function of values
     _supports_masking: bool | None = None
     _last_losses: Any = ()
+    absent: ClassVar[Mapping[str, str]] = {}  # what Keras's have, and what to do instead
     changed: ClassVar[object] = object()  # a new one whenever training may change other weights than before
 
     def __init__(self, *, name: str | None = None, trainable: bool = True, dtype: Any = None,
@@ -404,7 +406,8 @@ class Layer:
         if "_own" not in vars(self) and name in _ALWAYS:
             raise RuntimeError(f"{type(self).__name__} has no {name!r}: its __init__ has to call super().__init__() "
                                "first.")
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        hint = f". {self.absent[name]}" if name in self.absent else ""
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}", name=name, obj=self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
