@@ -296,6 +296,8 @@ class Trainer:
         `x` may also give batches; of those with labels the inputs are taken.
         """
         size, shown, steps = _batch_size(batch_size), verbosity(verbose), _steps("steps", steps)
+        if type(x) is np.ndarray and x.ndim and 0 < len(x) <= size and not shown and callbacks is steps is None:
+            return self.predict_on_batch(x)  # one batch that nobody watches
         with closing(self._source("predict", (x, None, None), size)) as source:
             hooks = CallbackList(callbacks, model=self, verbose=verbose, epochs=1, steps=steps or source.batches)
             begin, end = hooks.users_of("on_predict_batch_begin"), hooks.users_of("on_predict_batch_end")

@@ -2,8 +2,8 @@
 
 What a step computes of its slices alone is computed for all steps before the loop, and what no later step waits for
 after it, where that makes one large contraction of many small ones. An LSTM's loop keeps the product with its own
-state, the loop of its gradient the product that leads back there; the products with the inputs, and all gradients of
-weights, leave. What a scan gives and nobody reads is not given any more.
+state, the loop of its gradient those with the weights; the products with the inputs, and all gradients of weights,
+leave. What a scan gives and nobody reads is not given any more.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from graphc.ir import functions as f
-from graphc.ir.graph import Graph, Value, apply, origin, substitute, topological
+from graphc.ir.graph import Graph, Value, apply, origin, phase_of, substitute, topological
 from graphc.ir.op import Op
 from graphc.ir.ops.contract import Einsum
 from graphc.ir.ops.movement import Slice
@@ -144,7 +144,15 @@ class _Loop:
         return found
 
     def leaving_after(self) -> set[Value]:
-        """What no later step waits for, and contracts or is made of what does, up to the outputs."""
+        """What no later step waits for, and contracts or is made of what does, up to the outputs.
+
+        In the loop of a gradient a product with a constant stays: it finds its operand in the cache, and the constant
+        too. Elsewhere there may be one row only, for which a constant is read as long as for many.
+        """
+        varying = {*self.xs, *self.carries}
+        for v in self.values:
+            if any(o in varying for o in v.operands):
+                varying.add(v)
         waited = set(topological(self.outputs[k] for k in self.live if k < self.op.carries))
         users: dict[Value, list[Value]] = {v: [] for v in self.values}
         for v in self.values:
@@ -153,6 +161,8 @@ class _Loop:
         found: set[Value] = set()
         for v in self.values:
             if v in waited or v in self.before or v in found or not structure(v).contracts:
+                continue
+            if phase_of(v.origin) == "backward" and not varying.issuperset(v.operands):
                 continue
             chain, todo = {v: None}, [v]
             while todo:
@@ -209,6 +219,7 @@ class _Loop:
                      *(self.outer[c] for c in constants), *more, origin=origin_)
         old, last = (1, 0) if op.reverse else (0, op.length)
         items = {k: f.item(made, n) for n, k in enumerate([*carried, *inner])}
+        self.moved = {v: found for v, found in self.moved.items() if found is not None}  # more is outside from here on
         self.moved.update((self.carries[k], (self.cut(items[k], old), True)) for k in kept)
         self.moved.update((self.outputs[i], (items[i], True)) for i in inner)
         self.moved.update((v, (f.item(made, len(carried) + len(inner) + n), True)) for n, v in enumerate(saved))

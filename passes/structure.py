@@ -28,7 +28,7 @@ class Structure:
     `visits[k]`: reads of operand k's elements, a row's reductions counted once per row. `same[k]`: operand k is
     read only at the result's own index. `prefix[k]`: only at the leading part of it. `work`: scalar operations;
     `flops`: those that compute a float, a multiply-add counted as two, but no selections and casts. `reduces`: there
-    is a reduction; `contracts`: it is a sum of products of two operands; `sums`: it is a sum.
+    is a reduction; `contracts`: it is a sum of products of two operands; `sums`: it is a sum, but no scatter.
     `moves`: each element is one operand element. `view`: at the same row-major position, so no copy is needed.
     `opaque`: nothing is known, since the op has no definition that can be lowered.
     """
@@ -104,7 +104,7 @@ def _structure(op: Op, operands: tuple[TensorType, ...], shape: Shape) -> Struct
     while body.op == "select" and body.args[2].op == "const":
         body = body.args[1]
     multiplies = body.op == "mul" and all(a.op == "load" for a in body.args)
-    sums = root.op == "reduce" and root.attr[0] == "sum"
+    sums = root.op == "reduce" and root.attr[0] == "sum" and scattered(root) is None
     moves = root.op == "load" and n == 1
     view = moves and position(root.args, operands[0].shape) is position(index, shape)
     return Structure(tuple(visits), tuple(same), tuple(prefix), work, flops, reduces, sums and multiplies, sums, moves,

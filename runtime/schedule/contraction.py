@@ -44,6 +44,7 @@ from graphc.runtime.transform import (
 __all__ = ["apply", "matches"]
 
 READERS = 128  # rows or columns that read an operand, from which packing it is worth its cost
+MOST_PARTS = 1 << 21  # bytes of partial results; half as many parts where they would take more
 TAPS = 9  # iterations of a reduction that may be written out to decide conditions
 
 
@@ -137,7 +138,8 @@ def apply(loops: Loops, machine: Machine, repeated: bool = False) -> Loops:
     if few and len(c.reduced) > 1 and _long(c.reduced[0]):
         side = tile.vectors * machine.lanes
         panels = Panels(c.columns, v, side) if _worth_panels(c, v, side) else None
-        loops, _ = split_reduction(loops, c.reduced[0], CHUNKS, c.reduced[1:], panels)
+        chunks = CHUNKS // 2 if volume(c.outputs) * c.product.dtype.size * CHUNKS > MOST_PARTS else CHUNKS
+        loops, _ = split_reduction(loops, c.reduced[0], chunks, c.reduced[1:], panels)
         part, barrier, total = loops.body
         parts = _tiled((part,), c, tile, taps, v, machine)
         for a in {s.axis for s in walk(parts) if isinstance(s, For) and s.axis.name in (f"{v}z", f"{v}si", f"{v}sr")}:

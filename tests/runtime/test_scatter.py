@@ -81,3 +81,10 @@ def test_each_term_is_added_once():
     (adding,) = [s for s in made.body if isinstance(s, For) and any(isinstance(t, Update) for t in walk([s]))]
     assert adding.kind == "parallel" and str(adding.axis.extent) == "2"
     assert not any(s.axis.extent == 1000 for s in walk([adding]) if isinstance(s, For))
+
+
+def test_a_product_is_no_part_of_a_scatter():
+    """Each of its terms would be added to the table by itself."""
+    g = f.einsum("nk,kd->nd", f.input("x", (N, 40)), f.input("w", (40, 32)))
+    plan = run(graph_of({"y": f.scatter_add(g, f.input("ids", (N,), "i32"), 1000)}), PIPELINE)
+    assert [k.op.body.name for k in plan.kernels()] == ["einsum", "scatter_add"]
