@@ -28,7 +28,7 @@ from graphc.ir.errors import DTypeError, ShapeError
 from graphc.ir.graph import Value, current_origin, origin
 from graphc.ir.types import DType
 from graphc.layers.arguments import Arguments, known_shape, map_shapes
-from graphc.layers.renamed import taking_old_names
+from graphc.layers.renamed import taking_name_first, taking_old_names
 from graphc.names import refuse_unknown, snake_case, unique_name
 from graphc.nests import flat, mapped, parts_of
 from graphc.tracing import Trace, current_trace, tracing
@@ -122,6 +122,7 @@ class Layer:
         """The layer's result as a symbolic value."""
         raise NotImplementedError(f"{type(self).__name__} has no `call`: define call(self, inputs) with graphc.ops.")
 
+    @taking_name_first
     def add_weight(self, shape: Any = None, initializer: Any = None, dtype: Any = "float32", trainable: bool = True,
                    autocast: bool = True, regularizer: Any = None, constraint: Any = None, aggregation: str = "none",
                    overwrite_with_gradient: bool = False, name: str | None = None) -> Variable:
@@ -130,8 +131,6 @@ class Layer:
         A `regularizer` adds to the loss, a `constraint` is what each update ends with. `autocast`, `aggregation` and
         `overwrite_with_gradient` are Keras's, for what graphc doesn't do.
         """
-        if isinstance(shape, str):  # Keras 2 had the name first
-            name, shape, initializer = shape, initializer, None
         dims = (int(shape),) if isinstance(shape, int | np.integer) else tuple(int(d) for d in shape or ())
         given = DType.of(dtype or "float32")
         default = "glorot_uniform" if given.is_float else "zeros"
@@ -401,6 +400,15 @@ class Layer:
             raise ValueError(f"The layer {self.name!r} was called on {len(self.calls)} symbolic inputs, so it has no "
                              "one input and output. Call it once on an Input.")
         return self.calls[0]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, Variable | list | tuple):
+            own = vars(self).get("_own", [])
+            for part in parts_of(value):
+                if isinstance(part, Variable) and part.loose and part not in own:
+                    own.append(part)
+                    Layer.changed = object()
+        super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
         if "_own" not in vars(self) and name in _ALWAYS:

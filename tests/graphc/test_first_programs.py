@@ -390,6 +390,34 @@ def test_methods_of_older_releases():
     assert not hasattr(small(), "export")
 
 
+def test_variables_of_ones_own(tmp_path):
+    """They belong to the layer that holds them, as in Keras: trained, counted and saved."""
+    class Scaled(layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.scales = [keras.Variable("ones", shape=(4,), name="scale")]
+
+        def build(self, input_shape):
+            self.calls_seen = keras.Variable(0, trainable=False)
+
+        def call(self, x):
+            self.calls_seen.assign_add(1)
+            return x * self.scales[0]
+
+    model = keras.Sequential([layers.Input((4,)), Scaled(name="scaled"), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(X, Y, epochs=2, verbose=0)
+    scaled = model.layers[0]
+    assert scaled.weights[0].path == "scale" and scaled.calls_seen == 4  # two epochs of two batches
+    assert len(model.trainable_weights) == 3 and (scaled.scales[0] != 1).all() and model.count_params() == 10
+    model.save(tmp_path / "model.keras")
+    same = keras.models.load_model(tmp_path / "model.keras", custom_objects={"Scaled": Scaled})
+    assert np.array_equal(same.layers[0].scales[0], scaled.scales[0])
+    assert [keras.Variable(v).dtype.name for v in (1, 1.5, np.ones(2), np.int64(1))] == ["i32", "f32", "f32", "i64"]
+    with pytest.raises(ValueError, match="needs a shape"):
+        keras.Variable("zeros")
+
+
 def test_a_loss_that_is_not_finite_is_told_once():
     with pytest.warns(UserWarning, match="the loss is nan in epoch 1") as told:
         small().fit(X * np.nan, Y, epochs=3, verbose=0)
