@@ -40,12 +40,14 @@ def raw_array(data: Any, who: str) -> np.ndarray:
     try:
         array = np.asarray(data)
     except ValueError as error:
-        raise ShapeError(f"{who} rows of different lengths: {error}. Pad or cut them to one length.") from None
+        raise ShapeError(f"{who} rows of different lengths: {str(error).rstrip('.')}. Pad or cut them to one length, "
+                         "as graphc.utils.pad_sequences does.") from None
     if array.dtype == object:
         try:  # columns of mixed number types, as a pandas DataFrame gives them
             array = array.astype(np.float64)
         except (TypeError, ValueError):
-            raise DTypeError(f"{who} {describe(array)}, expected numbers. Encode text and missing values as numbers, "
+            found = describe(array) if array.ndim else repr(data)
+            raise DTypeError(f"{who} {found}, expected numbers. Encode text and missing values as numbers, "
                              "and give all rows one length.") from None
     if array.dtype.kind not in "biuf":
         raise DTypeError(f"{who} {describe(array)}, expected real numbers. Encode text as numbers first.")

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from graphc.ir import functions as f
+from graphc.ir.comparison import Comparison
 from graphc.ir.errors import DTypeError
 from graphc.ir.evaluate import evaluate_values
 from graphc.ir.graph import Value, topological
@@ -43,7 +44,7 @@ _WIDER = {"float16": "float32", "int8": "int32", "int16": "int32", "uint16": "in
 
 def is_symbolic(*arguments: Any) -> bool:
     """Whether there is a value without numbers among the arguments; a variable has none while a step is traced."""
-    return any(isinstance(x, Dim) or (isinstance(x, Value) and (not isinstance(x, Variable) or _tracing()))
+    return any(isinstance(x, Dim | Comparison) or (isinstance(x, Value) and (not isinstance(x, Variable) or _tracing()))
                for x in flat(arguments))
 
 
@@ -88,7 +89,9 @@ def numbers_of(name: str, *arrays: Any) -> list[np.ndarray]:
 
 def as_value(x: Any, dtype: Any = None) -> Value:
     """A value of anything: an array becomes a constant of the graph, a list of values is stacked."""
-    if isinstance(x, list | tuple) and any(isinstance(part, Value | Dim) for part in flat(x)):
+    if isinstance(x, Comparison):
+        x = x.value
+    if isinstance(x, list | tuple) and any(isinstance(part, Value | Dim | Comparison) for part in flat(x)):
         parts = [as_value(part, dtype) for part in x]
         common = f.common_dtype(*parts)
         x = f.stack([f.cast(part, common) for part in parts], 0)

@@ -5,9 +5,10 @@ https://keras.io/api/models/model_training_apis/
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from typing import Any
 
@@ -19,12 +20,13 @@ from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Graph
 from graphc.layers.core import positive
 from graphc.layers.layer import Layer
+from graphc.names import refuse_unknown
 from graphc.optimizers import Optimizer
 from graphc.progress import Progress, verbosity
 from graphc.sources import Rows, Source, is_stream, open_source, unpack_batch
 from graphc.steps import Averages, Step
 
-__all__ = ["Epochs", "rows_of_batch", "scalar_or_list"]
+__all__ = ["Epochs", "refuse", "rows_of_batch", "scalar_or_list"]
 
 
 class Epochs:
@@ -41,7 +43,7 @@ class Epochs:
             callbacks: Any = None, validation_split: float = 0.0, validation_data: Any = None, shuffle: Any = True,
             class_weight: Any = None, sample_weight: Any = None, initial_epoch: int = 0,
             steps_per_epoch: int | None = None, validation_steps: int | None = None,
-            validation_batch_size: int | None = None, validation_freq: Any = 1) -> History:
+            validation_batch_size: int | None = None, validation_freq: Any = 1, **unknown: Any) -> History:
         """Train on batches of 32 or `batch_size` rows, in a new random order each epoch; returns the History.
 
         `x` may also give batches (x, y) or (x, y, sample_weight): a generator or another iterable, a PyDataset, a
@@ -52,6 +54,7 @@ class Epochs:
         losses, metrics leave them out. `shuffle='batch'` mixes the rows within each batch only. Wrong data raise
         ShapeError, DTypeError or ValueError before anything runs.
         """
+        refuse(self.fit, unknown)
         size, shown = rows_of_batch(batch_size), verbosity(verbose)
         _check_epochs(epochs, initial_epoch)
         steps = _steps("steps_per_epoch", steps_per_epoch)
@@ -91,6 +94,10 @@ class Epochs:
                     _ran_out(f"training ends before epoch {epoch + 1} of {epochs}")
                     break
                 logs = results
+                if not np.isfinite(logs.get("loss", 0)) and np.isfinite(history.history.get("loss", [0])[-1]):
+                    warnings.warn(f"fit of {self.name!r}: the loss is {logs['loss']} in epoch {epoch + 1}. Look for "
+                                  "NaN in the data, or lower the learning rate; graphc.config(check_numerics=True) "
+                                  "finds where such a number comes up first.", stacklevel=2)
                 if held_out is not None and not held_out.exhausted and _validates(epoch, validation_freq):
                     inner = self._test(held_out, validation_steps, hooks, 0) or {}
                     logs |= {f"val_{name}": value for name, value in inner.items()}
@@ -275,6 +282,12 @@ def _no_rows(step: Step) -> list[np.ndarray]:
 def rows_of_batch(batch_size: Any, method: str = "fit, evaluate or predict") -> int:
     """The number of rows in a batch."""
     return 32 if batch_size is None else positive(method, "batch_size", batch_size)
+
+
+def refuse(method: Any, unknown: Mapping[str, Any]) -> None:
+    """Raise TypeError for arguments that a method doesn't have."""
+    if unknown:
+        refuse_unknown(method.__name__, unknown, [p for p in inspect.signature(method).parameters if p != "unknown"])
 
 
 def _check_epochs(epochs: Any, initial_epoch: Any) -> None:

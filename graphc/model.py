@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from graphc.data import raw_array
 from graphc.ir.errors import ShapeError
@@ -34,6 +34,12 @@ class Model(Trainer, Layer):
 
     keras_module = "keras"
     scopeless = True
+    absent: ClassVar[Mapping[str, str]] = {
+        "evaluate_generator": "evaluate takes generators", "export": "Models are written with save",
+        "fit_generator": "fit takes generators", "predict_classes": "predict(x).argmax(-1) gives them",
+        "predict_generator": "predict takes generators", "predict_proba": "predict gives probabilities",
+        "quantize": "graphc computes in float32",
+    }
     _opening = False
 
     def __init__(self, *ends: Any, **kwargs: Any):

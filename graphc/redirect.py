@@ -137,7 +137,8 @@ def _lacks(name: str, error: AttributeError | None = None) -> str:
     inside = parts[:1] == ["src"] or parts[:1] == ["python"]
     parent = importlib.import_module(_place(name.rpartition(".")[0]) or "graphc")
     close = nearest(parts[-1], dir(parent))
-    reason = str(error).partition(". ")[2] if error else graphc._REFUSED.get(parts[0], "")
+    reason = (str(error).partition(". ")[2] if error else graphc._REFUSED.get(parts[0], "")).rstrip(".")
     hint = (f"That is the inside of {root}: import public names, such as {root}.layers." if inside
-            else f"{reason}." if reason else f"Did you mean {close!r}?" if close else "")
+            else reason if reason.endswith("?") else f"{reason}." if reason
+            else f"Did you mean {close!r}?" if close else "")
     return f"graphc, which stands for {root!r} in this process, has no {name}. {hint}".rstrip()

@@ -128,9 +128,8 @@ def load_weights(model: Model, filepath: Any) -> None:
 def _checked(filepath: Any, ending: str, overwrite: bool = True) -> Path:
     path = Path(os.fspath(filepath))
     if not path.name.endswith(ending):
-        raise FileError(f"{path}: expected a name that ends in {ending}. graphc knows .keras files for whole models "
-                        "and .weights.h5 files for weights. Keras 3 makes a .keras file of an older one: "
-                        "keras.models.load_model(...).save('model.keras').")
+        raise FileError(f"{path}: expected a name that ends in {ending}. graphc knows .keras and .h5 files for "
+                        "whole models, and .weights.h5 files for weights.")
     if not overwrite and path.exists():
         raise FileError(f"{path} is there already. Choose another name or pass overwrite=True.")
     return path

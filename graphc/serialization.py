@@ -16,6 +16,7 @@ from graphc import activations, constraints, initializers, layers, losses, metri
 from graphc.configs import constructor_options
 from graphc.ir.graph import current_origin, origin
 from graphc.models import Functional, Model, Sequential
+from graphc.names import nearest
 from graphc.registry import get_custom_objects
 
 __all__ = ["KINDS", "deserialize"]
@@ -82,8 +83,10 @@ def deserialize(described: Any, kind: str, custom_objects: Mapping[str, Any] | N
     first = _INITIALIZERS if nested and described.get("module") == "keras.initializers" else {}
     cls = users or first.get(name) or KINDS[kind].get(name)
     if cls is None:
-        raise ValueError(f"graphc has no {kind} class {name!r}, expected one of {', '.join(sorted(KINDS[kind]))}. "
-                         f"Pass a class of your own by its name: custom_objects={{{name!r}: {name}}}.")
+        close = nearest(name, list(KINDS[kind]))
+        hint = f" Did you mean {close!r}?" if close else ""
+        raise ValueError(f"graphc has no {kind} class {name!r}.{hint} Pass a class of your own by its name: "
+                         f"custom_objects={{{name!r}: {name}}}.")
     if isinstance(cls, type) and issubclass(cls, Model) and (
             issubclass(cls, Functional | Sequential) or "input_layers" in config):
         inner = "/".join(filter(None, (current_origin(), config.get("name"))))

@@ -19,16 +19,17 @@ __version__ = "2.19.0+graphc"
 # TensorFlow's names of functions that graphc.ops has under the same or another one.
 _OPS = {
     "abs": "abs", "add": "add", "argmax": "argmax", "argmin": "argmin", "cast": "cast", "concat": "concatenate",
-    "cos": "cos", "divide": "divide", "einsum": "einsum", "equal": "equal", "exp": "exp", "expand_dims": "expand_dims",
-    "floor": "floor", "gather": "take", "greater": "greater", "greater_equal": "greater_equal", "less": "less",
-    "less_equal": "less_equal", "logical_and": "logical_and", "logical_not": "logical_not", "logical_or": "logical_or",
-    "matmul": "matmul", "maximum": "maximum", "minimum": "minimum", "multiply": "multiply", "negative": "negative",
-    "not_equal": "not_equal", "ones_like": "ones_like", "pow": "power", "reduce_all": "all", "reduce_any": "any",
-    "reduce_max": "max", "reduce_mean": "mean", "reduce_min": "min", "reduce_prod": "prod", "reduce_sum": "sum",
-    "repeat": "repeat", "reshape": "reshape", "round": "round", "shape": "shape", "sigmoid": "sigmoid", "sign": "sign",
-    "sin": "sin", "split": "split", "sqrt": "sqrt", "square": "square", "squeeze": "squeeze", "stack": "stack",
-    "stop_gradient": "stop_gradient", "subtract": "subtract", "tanh": "tanh", "tile": "tile", "transpose": "transpose",
-    "where": "where", "zeros_like": "zeros_like",
+    "cos": "cos", "divide": "divide", "einsum": "einsum", "equal": "equal", "exp": "exp", "eye": "eye",
+    "expand_dims": "expand_dims", "floor": "floor", "gather": "take", "greater": "greater",
+    "greater_equal": "greater_equal", "less": "less", "less_equal": "less_equal", "logical_and": "logical_and",
+    "logical_not": "logical_not", "logical_or": "logical_or", "matmul": "matmul", "maximum": "maximum",
+    "minimum": "minimum", "multiply": "multiply", "negative": "negative", "not_equal": "not_equal", "ones": "ones",
+    "ones_like": "ones_like", "pow": "power", "reduce_all": "all", "reduce_any": "any", "reduce_max": "max",
+    "reduce_mean": "mean", "reduce_min": "min", "reduce_prod": "prod", "reduce_sum": "sum", "repeat": "repeat",
+    "reshape": "reshape", "round": "round", "shape": "shape", "sigmoid": "sigmoid", "sign": "sign", "sin": "sin",
+    "split": "split", "sqrt": "sqrt", "square": "square", "squeeze": "squeeze", "stack": "stack",
+    "stop_gradient": "stop_gradient", "subtract": "subtract", "tanh": "tanh", "tile": "tile",
+    "transpose": "transpose", "where": "where", "zeros": "zeros", "zeros_like": "zeros_like",
 }
 _MATH = _OPS | {"log": "log", "log1p": "log1p", "reduce_logsumexp": "logsumexp", "reduce_std": "std",
                 "reduce_variance": "var", "rsqrt": "rsqrt", "softplus": "softplus"}

@@ -15,7 +15,7 @@ import numpy as np
 
 from graphc import optimizers
 from graphc.data import align_inputs, align_labels, align_weights, ready
-from graphc.epochs import Epochs, rows_of_batch, scalar_or_list
+from graphc.epochs import Epochs, refuse, rows_of_batch, scalar_or_list
 from graphc.gradients import value_and_grad
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
@@ -59,7 +59,7 @@ class Trainer(Epochs):
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, loss_weights: Any = None, metrics: Any = None,
                 weighted_metrics: Any = None, run_eagerly: bool = False, steps_per_execution: int = 1,
-                jit_compile: Any = "auto", auto_scale_loss: bool = True, *, dump: Any = None) -> None:
+                jit_compile: Any = "auto", auto_scale_loss: bool = True, *, dump: Any = None, **unknown: Any) -> None:
         """Choose optimizer, losses and metrics; unknown names raise ValueError here.
 
         Of a model with several outputs `loss`, `loss_weights`, `metrics` and `weighted_metrics` are lists with one
@@ -69,6 +69,7 @@ class Trainer(Epochs):
         say. `dump` is a folder for files with all that the compiler makes of this model's steps (GRAPHC_DUMP does that
         for all models).
         """
+        refuse(self.compile, unknown)
         given = list(flat(loss_weights))
         if metrics is None and given and not any(hasattr(w, "__float__") for w in given):
             loss_weights, metrics = None, loss_weights  # in Keras 2 the metrics came third

@@ -11,10 +11,12 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from graphc.ir import functions as f
+from graphc.ir.comparison import Comparison
 from graphc.ir.errors import ShapeError
-from graphc.ir.graph import Value
+from graphc.ir.graph import Value, current_origin
 from graphc.ir.ops.leaf import State
 from graphc.ir.types import DType, TensorType
+from graphc.names import unique_name
 from graphc.tracing import current_trace
 
 __all__ = ["Variable", "constant"]
@@ -27,23 +29,34 @@ class Variable(Value):
 
     Programs update `array` in place, so it is never replaced: `assign` copies into it. A `regularizer` gives what the
     values add to the loss, a `constraint` the values that an optimizer's are replaced by.
+
+    One of a user's own has no path: `Variable(0.0, trainable=False, name="seen")`, of an array, numbers, or an
+    initializer with `shape`. It belongs to the layer that holds it in an attribute. Without `dtype` fractions are
+    float32. https://keras.io/api/ops/core/
     """
 
-    __slots__ = ("_trainable", "array", "constraint", "name", "path", "regularizer")
+    __slots__ = ("_trainable", "array", "constraint", "loose", "name", "path", "regularizer")
     array: np.ndarray
     name: str
     path: str
+    loose: bool
     regularizer: Rule | None
     constraint: Rule | None
 
-    def __init__(self, array: np.ndarray, path: str, trainable: bool = True, regularizer: Rule | None = None,
-                 constraint: Rule | None = None):
+    def __init__(self, array: Any, path: Any = None, trainable: bool = True, regularizer: Rule | None = None,
+                 constraint: Rule | None = None, *, shape: Any = None, dtype: Any = None, name: str | None = None,
+                 autocast: bool = True, aggregation: Any = "none", synchronization: Any = "auto"):
+        loose = not isinstance(path, str)
+        if loose:
+            shape = path if shape is None else shape  # which Keras has in second place
+            array = _first_values(array, shape, dtype)
+            path = "/".join(filter(None, (current_origin(), name or unique_name("variable"))))
         tensor = TensorType(DType.of(array.dtype), array.shape)
         super().__init__(State(path.replace("/", "."), tensor), (), tensor)
         own = array if array.flags.owndata and array.flags.c_contiguous and array.flags.writeable else array.copy("C")
         name = path.rsplit("/", 1)[-1]
         for field, value in (("array", own), ("path", path), ("name", name), ("_trainable", trainable),
-                             ("regularizer", regularizer), ("constraint", constraint)):
+                             ("loose", loose), ("regularizer", regularizer), ("constraint", constraint)):
             object.__setattr__(self, field, value)  # values are frozen
 
     @property
@@ -119,8 +132,35 @@ class Variable(Value):
     def __bool__(self) -> bool:
         return True if self.array.ndim else bool(self.array)
 
+    def __eq__(self, other: Any) -> Any:
+        if current_trace() is not None or isinstance(other, Value):
+            return Value.__eq__(self, other)
+        return NotImplemented if other is None else self.array == other
+
+    def __ne__(self, other: Any) -> Any:
+        equal = self == other
+        return Value.__ne__(self, other) if isinstance(equal, Comparison) else np.logical_not(equal)
+
+    __hash__ = Value.__hash__
+
     def __repr__(self) -> str:
         return f"<Variable path={self.path}, shape={self.array.shape}, dtype={self.array.dtype}, value={self.array}>"
+
+
+def _first_values(given: Any, shape: Any, dtype: Any) -> np.ndarray:
+    """What a variable of a user's own starts from: numbers, or what an initializer makes of the shape."""
+    if isinstance(given, str) or callable(given):
+        from graphc import initializers  # which makes variables itself
+
+        if shape is None:
+            raise ValueError(f"Variable({given!r}): an initializer needs a shape. Pass shape=(...).")
+        given = initializers.get(given)(tuple(shape), np.dtype(DType.of(dtype or "float32").numpy))
+    array = np.array(given)
+    if dtype is None and array.dtype == np.float64:
+        dtype = "float32"
+    elif dtype is None and array.dtype == np.int64 and not hasattr(given, "dtype"):
+        dtype = "int32"
+    return array if dtype is None else array.astype(DType.of(dtype).numpy)
 
 
 def _operator(name: str) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.ir.comparison import Comparison
 from graphc.ir.errors import DTypeError, ShapeError
 from graphc.ir.expr import REDUCTIONS
 from graphc.ir.graph import Value, apply
@@ -136,6 +137,7 @@ def iota(shape: Shape, axes: Sequence[int], dtype: object = "i32") -> Value:
 def cast(x: Like, dtype: object) -> Value:
     """x converted to the dtype."""
     d = DType.of(dtype)
+    x = x.value if isinstance(x, Comparison) else x
     if not isinstance(x, Value):
         return constant(x, d)
     return x if x.dtype == d else apply(Cast(d), x)
@@ -156,6 +158,7 @@ def lifted(x: np.ndarray) -> Value:
 
 def _lifted(*operands: Any) -> list[Any]:
     """Operands with sizes and arrays as values; an array of float64 is float32 among values that aren't float64."""
+    operands = tuple(x.value if isinstance(x, Comparison) else x for x in operands)
     wide = builtins.any(isinstance(x, Value) and x.dtype.size == 8 and x.dtype.is_float for x in operands)
 
     def lift(x: Any) -> Any:
@@ -883,15 +886,34 @@ def _iterated(x: Value) -> Any:
     return (getitem(x, i) for i in range(x.shape[0]))
 
 
+def _compared(function: Any, equal: bool) -> Any:
+    """`==` or `!=`: nothing with what has no numbers, such as None."""
+    def compare(x: Any, y: Any) -> Any:
+        comparable = isinstance(y, Value | Comparison | np.ndarray | Number)
+        return Comparison(function, x, y, (x is y) == equal) if comparable else NotImplemented
+
+    return compare
+
+
+def _of_the_value(method: Any) -> Any:
+    return lambda comparison, *operands: method(comparison.value, *operands)
+
+
+Value.__eq__, Value.__ne__ = _compared(equal, True), _compared(not_equal, False)  # type: ignore[method-assign]
+
 for _name, _function in {
     "add": add, "sub": subtract, "mul": multiply, "truediv": divide, "floordiv": floor_divide, "mod": mod,
     "pow": power, "matmul": matmul, "and": _logical("and", logical_and), "or": _logical("or", logical_or),
     "xor": _logical("xor", not_equal),
 }.items():
-    setattr(Value, f"__{_name}__", _function)
-    setattr(Value, f"__r{_name}__", _swapped(_function))
+    for _class in (Value, Comparison):
+        setattr(_class, f"__{_name}__", _function)
+        setattr(_class, f"__r{_name}__", _swapped(_function))
 for _name, _function in {
     "__neg__": negative, "__abs__": absolute, "__invert__": _invert, "__lt__": less, "__le__": less_equal,
     "__gt__": greater, "__ge__": greater_equal, "__getitem__": getitem, "__iter__": _iterated,
 }.items():
     setattr(Value, _name, _function)
+Comparison.__eq__, Comparison.__ne__ = Value.__eq__, Value.__ne__
+for _name in ("__abs__", "__neg__", "__invert__", "__lt__", "__le__", "__gt__", "__ge__", "__getitem__"):
+    setattr(Comparison, _name, _of_the_value(getattr(Value, _name)))

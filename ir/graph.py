@@ -60,7 +60,7 @@ def phase_of(origin: str) -> str:
 class Value:
     """An op applied to operands: frozen, interned, typed at birth. Make one with `apply`.
 
-    `==` asks whether two are the same value; `ops.equal` compares their elements.
+    `==` is for ops the comparison of elements, and true where two are the same value: graphc.ir.comparison.
     """
 
     __array_priority__: ClassVar[int] = 100  # array + value is ours to compute
@@ -109,10 +109,14 @@ class Value:
         def __invert__(self) -> Value: ...
         def __getitem__(self, key: Any) -> Value: ...
         def __iter__(self) -> Iterator[Value]: ...
+        def __eq__(self, other: Any) -> Any: ...
+        def __ne__(self, other: Any) -> Any: ...
         def __lt__(self, other: Any) -> Value: ...
         def __le__(self, other: Any) -> Value: ...
         def __gt__(self, other: Any) -> Value: ...
         def __ge__(self, other: Any) -> Value: ...
+
+    __hash__ = object.__hash__
 
     def __repr__(self) -> str:
         return f"<{self.op}: {self.type}{' in ' + self.origin if self.origin else ''}>"
@@ -124,6 +128,12 @@ class Value:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         raise TypeError(f"{self!r} is symbolic: it has no numbers yet, so NumPy can't compute with it. Use the "
                         "functions of graphc.ops.")
+
+    def __float__(self) -> float:
+        raise TypeError(f"{self!r} is symbolic: it has no numbers yet. Compute with the functions of graphc.ops, and "
+                        "ask for numbers where arrays go in.")
+
+    __int__ = __float__
 
     def __reduce__(self) -> Any:
         return _applied, (self.op, self.operands, self.origin)

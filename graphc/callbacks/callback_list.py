@@ -84,7 +84,8 @@ def _flat(callbacks: Any) -> Iterator[Callback]:
     elif isinstance(callbacks, Callback):
         yield callbacks
     elif callbacks is not None:
-        raise TypeError(f"callbacks: {callbacks!r} is not a graphc.callbacks.Callback.")
+        made = f" Make one of it: {callbacks.__name__}(...)." if isinstance(callbacks, type) else ""
+        raise TypeError(f"callbacks: {callbacks!r} is not a graphc.callbacks.Callback.{made}")
 
 
 def _told(moment: str) -> Callable[..., None]:

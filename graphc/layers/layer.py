@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -29,7 +29,7 @@ from graphc.ir.graph import Value, current_origin, origin
 from graphc.ir.tree import flat, mapped, parts_of
 from graphc.ir.types import DType
 from graphc.layers.arguments import Arguments, known_shape, map_shapes
-from graphc.layers.renamed import taking_old_names
+from graphc.layers.renamed import taking_name_first, taking_old_names
 from graphc.names import refuse_unknown, snake_case, unique_name
 from graphc.tracing import Trace, current_trace, tracing
 from graphc.variable import Variable
@@ -64,6 +64,7 @@ class Layer:
     """
 
     keras_module = "keras.layers"
+    dtype = compute_dtype = variable_dtype = "float32"  # there is nothing else
     data_format = "channels_last"  # of those that have this option, the only one there is
     input_dtype: str | None = None  # what arrays given to the layer become; without, floats f32, integers themselves
     limited = False  # whether its calls set limits to what the data may hold
@@ -72,6 +73,7 @@ class Layer:
     activity_regularizer: Any = None  # what the layer's outputs add to the loss: a function of values
     _supports_masking: bool | None = None
     _last_losses: Any = ()
+    absent: ClassVar[Mapping[str, str]] = {}  # what Keras's have, and what to do instead
     changed: ClassVar[object] = object()  # a new one whenever training may change other weights than before
 
     def __init__(self, *, name: str | None = None, trainable: bool = True, dtype: Any = None,
@@ -120,6 +122,7 @@ class Layer:
         """The layer's result as a symbolic value."""
         raise NotImplementedError(f"{type(self).__name__} has no `call`: define call(self, inputs) with graphc.ops.")
 
+    @taking_name_first
     def add_weight(self, shape: Any = None, initializer: Any = None, dtype: Any = "float32", trainable: bool = True,
                    autocast: bool = True, regularizer: Any = None, constraint: Any = None, aggregation: str = "none",
                    overwrite_with_gradient: bool = False, name: str | None = None) -> Variable:
@@ -128,8 +131,6 @@ class Layer:
         A `regularizer` adds to the loss, a `constraint` is what each update ends with. `autocast`, `aggregation` and
         `overwrite_with_gradient` are Keras's, for what graphc doesn't do.
         """
-        if isinstance(shape, str):  # Keras 2 had the name first
-            name, shape, initializer = shape, initializer, None
         dims = (int(shape),) if isinstance(shape, int | np.integer) else tuple(int(d) for d in shape or ())
         given = DType.of(dtype or "float32")
         default = "glorot_uniform" if given.is_float else "zeros"
@@ -400,11 +401,21 @@ class Layer:
                              "one input and output. Call it once on an Input.")
         return self.calls[0]
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, Variable | list | tuple):
+            own = vars(self).get("_own", [])
+            for part in parts_of(value):
+                if isinstance(part, Variable) and part.loose and part not in own:
+                    own.append(part)
+                    Layer.changed = object()
+        super().__setattr__(name, value)
+
     def __getattr__(self, name: str) -> Any:
         if "_own" not in vars(self) and name in _ALWAYS:
             raise RuntimeError(f"{type(self).__name__} has no {name!r}: its __init__ has to call super().__init__() "
                                "first.")
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        hint = f". {self.absent[name]}" if name in self.absent else ""
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}", name=name, obj=self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"

@@ -249,8 +249,9 @@ class _OneCell(RNN):
         shape = input_shape[0] if isinstance(input_shape[0], list | tuple) else input_shape
         if len(shape) != 3 or shape[-1] is None:
             raise ShapeError(f"{type(self).__name__} needs three axes: the batch, the time, and a known number of "
-                             "features. A series of single numbers gets features with numpy.expand_dims(x, -1), word "
-                             "numbers get them from an Embedding.")
+                             "features. A recurrent layer before it gives them with return_sequences=True; a series of "
+                             "single numbers gets features with numpy.expand_dims(x, -1), word numbers from an "
+                             "Embedding.")
         super().build(input_shape)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from graphc.configs import constructor_options
 
-__all__ = ["taking_old_names"]
+__all__ = ["taking_name_first", "taking_old_names"]
 
 # The old name of an option, and its present ones, of which the first that a layer has is meant.
 _OLD: dict[str, tuple[str, ...]] = {
@@ -35,6 +35,17 @@ def taking_old_names(init: Callable[..., None]) -> Callable[..., None]:
         init(self, *args, **(_translated(type(self), options) if _ANY & options.keys() else options))
 
     return translating
+
+
+def taking_name_first(method: Callable[..., Any]) -> Callable[..., Any]:
+    """`add_weight`, which had the name in first place in Keras 2."""
+    @functools.wraps(method)
+    def call(self: Any, *args: Any, **options: Any) -> Any:
+        if args and isinstance(args[0], str):
+            args, options = args[1:], {**options, "name": args[0]}
+        return method(self, *args, **options)
+
+    return call
 
 
 _ANY = _OLD.keys() | {"nb_row"}

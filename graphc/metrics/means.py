@@ -153,7 +153,7 @@ class _MeanOf(Metric):
     function: Any = None
 
     def __init__(self, name: str | None = None, dtype: Any = None, **options: Any):
-        super().__init__(dtype, name or getattr(self.function, "__name__", "metric"))
+        super().__init__(dtype, name or getattr(self.function, "__name__", "metric").strip("<>"))
         self._options = tuple(options)
         vars(self).update(options)
 

@@ -348,4 +348,4 @@ class Optimizer:
 
     def __repr__(self) -> str:
         rate = self._learning_rate
-        return f"<{type(self).__name__} learning_rate={float(rate) if isinstance(rate, Variable) else rate!r}>"
+        return f"<{type(self).__name__} learning_rate={rate.array if isinstance(rate, Variable) else rate!s}>"

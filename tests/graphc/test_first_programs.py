@@ -360,6 +360,14 @@ REFUSED = {
     "no epochs": (lambda: small().fit(X, Y, epochs=-1), "epochs"),
     "a layer that isn't there": (lambda: small().get_layer("dense_9"), "Layers: dense, dense_1"),
     "weights of another shape": (lambda: small().set_weights([np.ones((2, 2))] * 4), "set_weights"),
+    "an argument that fit doesn't have": (lambda: small().fit(X, Y, nb_epoch=2), "Did you mean 'epochs'"),
+    "an argument that compile doesn't have": (lambda: small().compile("sgd", "mse", metric=["mae"]), "'metrics'"),
+    "a layer that isn't called": (lambda: layers.Dense(1)(layers.Dense(2)), "<Dense name=dense_1"),
+    "a callback's class": (
+        lambda: small().fit(X, Y, callbacks=[keras.callbacks.EarlyStopping]), r"EarlyStopping\(\.\.\.\)"),
+    "rows of different lengths": (lambda: small().fit([[1, 2], [3]], [0, 1]), r"part\. Pad or cut"),
+    "a recurrent layer that has only the last output before it": (
+        lambda: keras.Sequential([layers.Input((5, 2)), layers.LSTM(3), layers.LSTM(3)]), "return_sequences=True"),
     "a file that isn't there": (lambda: keras.models.load_model("nowhere.keras"), "nowhere.keras"),
 }
 
@@ -369,6 +377,60 @@ def test_what_is_refused(case):
     program, message = REFUSED[case]
     with pytest.raises((ValueError, TypeError, OSError), match=message):
         program()
+
+
+def test_methods_of_older_releases():
+    with pytest.raises(AttributeError, match="fit takes generators"):
+        _ = small().fit_generator
+    assert not hasattr(small(), "export")
+
+
+def test_variables_of_ones_own(tmp_path):
+    """They belong to the layer that holds them, as in Keras: trained, counted and saved."""
+    class Scaled(layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.scales = [keras.Variable("ones", shape=(4,), name="scale")]
+
+        def build(self, input_shape):
+            self.calls_seen = keras.Variable(0, trainable=False)
+
+        def call(self, x):
+            self.calls_seen.assign_add(1)
+            return x * self.scales[0]
+
+    model = keras.Sequential([layers.Input((4,)), Scaled(name="scaled"), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(X, Y, epochs=2, verbose=0)
+    scaled = model.layers[0]
+    assert scaled.weights[0].path == "scale" and scaled.calls_seen == 4  # two epochs of two batches
+    assert len(model.trainable_weights) == 3 and (scaled.scales[0] != 1).all() and model.count_params() == 10
+    model.save(tmp_path / "model.keras")
+    same = keras.models.load_model(tmp_path / "model.keras", custom_objects={"Scaled": Scaled})
+    assert np.array_equal(same.layers[0].scales[0], scaled.scales[0])
+    assert [keras.Variable(v).dtype.name for v in (1, 1.5, np.ones(2), np.int64(1))] == ["i32", "f32", "f32", "i64"]
+    with pytest.raises(ValueError, match="needs a shape"):
+        keras.Variable("zeros")
+
+
+def test_a_loss_that_is_not_finite_is_told_once():
+    with pytest.warns(UserWarning, match="the loss is nan in epoch 1") as told:
+        small().fit(X * np.nan, Y, epochs=3, verbose=0)
+    assert len(told) == 1
+
+
+def test_elements_are_compared_by_equality():
+    def focal(labels, p):
+        right = ops.where(labels == 1, p, 1 - p)
+        return -ops.mean((1 - right) ** 2 * ops.log(right), -1)
+
+    def hits(labels, p):
+        return ops.mean(ops.cast(labels, "bool") == (p > 0.5), -1)
+
+    model = small(loss=focal, metrics=[hits, "accuracy"])
+    loss, hit, accuracy = model.evaluate(X, Y, verbose=0)
+    p = np.where(Y == 1, *((p := model.predict(X, verbose=0)[:, 0]), 1 - p))
+    assert np.isclose(loss, -np.mean((1 - p) ** 2 * np.log(p))) and hit == pytest.approx(accuracy)
 
 
 def test_a_failed_fit_leaves_the_model_usable():

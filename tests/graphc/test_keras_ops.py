@@ -9,6 +9,7 @@ from samples import graph_of, run
 import graphc
 from graphc import backend as K
 from graphc import ops, random
+from graphc.eager import now
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.evaluate import evaluate
@@ -152,8 +153,26 @@ def _escaped(words):
     return re.escape(words)
 
 
-def test_equality_of_values_is_identity():
-    assert (x == x) is True and ops.equal(x, x).dtype.name == "bool"
+def test_equality_of_values():
+    """Lists ask whether values are the same; ops, which elements are equal."""
+    y = ops.square(x)
+    assert x == x and x != y and x in [y, x] and x not in (y, None) and (x == None) is False  # noqa: E711
+    assert ops.cast(x == y, "float32") is ops.cast(ops.equal(x, y), "float32")
+    assert ops.where(x != 0, x, y) is ops.where(ops.not_equal(x, 0), x, y)
+    assert (x == 1) & (y > 0) is ops.equal(x, 1) & (y > 0) and ~(x == np.float32(1)) is ~ops.equal(x, 1)
+    for ask in (lambda: 1 if x == 1 else 0, lambda: 1 if (x == y) * 1.0 else 0, lambda: float(x), lambda: int(x)):
+        with pytest.raises(TypeError, match="symbolic"):
+            ask()
+
+
+def test_equality_of_variables():
+    """Numbers outside of a step, elements inside."""
+    variable = Variable(np.float32([1, 2]), "v")
+    assert (variable == 1).tolist() == [True, False] and (variable != [1, 3]).tolist() == [False, True]
+    assert variable in [variable] and variable != None  # noqa: E711
+    assert graphc.optimizers.SGD(0.5).learning_rate == 0.5
+    x = f.input("x", (2,))
+    assert now(ops.sum(ops.cast(variable == x, "float32")), {x: np.float32([1, 1])}) == 1
 
 
 # ------------------------------------------------------------------------------------------------ random numbers

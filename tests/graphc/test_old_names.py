@@ -44,3 +44,9 @@ def test_a_layer_keeps_options_of_its_own():
     assert Odd(2, p=4).p == 4 and list(inspect.signature(Odd.__init__).parameters) == ["self", "units", "p", "kwargs"]
     with pytest.raises(TypeError, match="unknown argument border_mode"):
         Odd(2, border_mode="same")
+
+
+def test_weights_by_name_first():
+    layer = layers.Dense(1)
+    assert layer.add_weight("w", (2,), initializer="ones").name == layer.add_weight("w", shape=[2]).name[:1] == "w"
+    assert layer.get_weights()[0].tolist() == [1, 1]

@@ -128,10 +128,10 @@ def test_a_model_without_shape_needs_data(tmp_path):
 
 
 def test_a_kernel_that_numpy_runs_says_why(tmp_path, monkeypatch):
-    def refuse(loops, *machine):
+    def refuse(loops, *target):
         if "softmax" in loops.name:
             raise LoweringError("not on this machine")
-        return schedule(loops, *machine)
+        return schedule(loops, *target)
 
     monkeypatch.setattr("graphc.runtime.listing.schedule", refuse)
     model = graphc.Sequential([Dense(5, activation="softmax", input_shape=(61,))])

@@ -1,0 +1,53 @@
+"""What `==` and `!=` of values give: to ops the elements that are equal, to Python whether they are the same value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from graphc.ir.types import DType, Shape
+
+if TYPE_CHECKING:
+    from graphc.ir.graph import Value
+
+__all__ = ["Comparison"]
+
+
+class Comparison:
+    """`x == y` or `x != y`: ops and operators take it for a bool value, made by `function` when one asks for it.
+
+    Lists and tuples of values are compared and searched by `==` too. They ask for its truth: whether the two are one
+    and the same. A value and a number have none.
+    """
+
+    __slots__ = ("function", "same", "x", "y")
+    __array_priority__ = 100
+
+    def __init__(self, function: Callable[[Any, Any], Value], x: Value, y: Any, same: bool):
+        self.function, self.x, self.y, self.same = function, x, y, same
+
+    @property
+    def value(self) -> Value:
+        """The comparison of the elements."""
+        return self.function(self.x, self.y)
+
+    @property
+    def shape(self) -> Shape:
+        return self.value.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.value.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self.value.ndim
+
+    def __bool__(self) -> bool:
+        return self.same if hasattr(self.y, "op") else bool(self.x)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return self.value.__array__()
+
+    def __repr__(self) -> str:
+        return f"<{self.function.__name__} of {self.x!r} and {self.y!r}>"
