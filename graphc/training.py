@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import math
 import os
 import warnings
@@ -24,7 +23,7 @@ from graphc.layers.core import positive
 from graphc.layers.layer import Layer
 from graphc.limits import DataLimit, sort_out
 from graphc.metrics import Mean, Metric
-from graphc.names import refuse_unknown
+from graphc.names import refusing_unknown
 from graphc.nests import flat, is_nested, structured
 from graphc.objective import Objective, Target, whole_loss
 from graphc.own_steps import own_data
@@ -66,9 +65,10 @@ class Trainer:
     _limited: tuple[object, Any, Sequence[DataLimit]] | None = None  # Layer.changed and the inputs at that time, limits
     _trained: tuple[object, tuple[int, ...]] = (None, ())  # Layer.changed at that time, ids of the weights to train
 
+    @refusing_unknown
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, loss_weights: Any = None, metrics: Any = None,
                 weighted_metrics: Any = None, run_eagerly: bool = False, steps_per_execution: int = 1,
-                jit_compile: Any = "auto", auto_scale_loss: bool = True, *, dump: Any = None, **unknown: Any) -> None:
+                jit_compile: Any = "auto", auto_scale_loss: bool = True, *, dump: Any = None) -> None:
         """Choose optimizer, losses and metrics; unknown names raise ValueError here.
 
         Of a model with several outputs `loss`, `loss_weights`, `metrics` and `weighted_metrics` are lists with one
@@ -78,7 +78,6 @@ class Trainer:
         say. `dump` is a folder for files with all that the compiler makes of this model's steps (GRAPHC_DUMP does that
         for all models).
         """
-        _refuse(self.compile, unknown)
         given = list(flat(loss_weights))
         if metrics is None and given and not any(hasattr(w, "__float__") for w in given):
             loss_weights, metrics = None, loss_weights  # in Keras 2 the metrics came third
@@ -200,11 +199,12 @@ class Trainer:
             known = self._known_targets = self.objective, self.gives, self.objective.targets(self.gives)
         return known[2]
 
+    @refusing_unknown
     def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: Any = "auto",
             callbacks: Any = None, validation_split: float = 0.0, validation_data: Any = None, shuffle: Any = True,
             class_weight: Any = None, sample_weight: Any = None, initial_epoch: int = 0,
             steps_per_epoch: int | None = None, validation_steps: int | None = None,
-            validation_batch_size: int | None = None, validation_freq: Any = 1, **unknown: Any) -> History:
+            validation_batch_size: int | None = None, validation_freq: Any = 1) -> History:
         """Train on batches of 32 or `batch_size` rows, in a new random order each epoch; returns the History.
 
         `x` may also give batches (x, y) or (x, y, sample_weight): a generator or another iterable, a PyDataset, a
@@ -215,7 +215,6 @@ class Trainer:
         losses, metrics leave them out. `shuffle='batch'` mixes the rows within each batch only. Wrong data raise
         ShapeError, DTypeError or ValueError before anything runs.
         """
-        _refuse(self.fit, unknown)
         size, shown = _batch_size(batch_size), verbosity(verbose)
         _check_epochs(epochs, initial_epoch)
         steps = _steps("steps_per_epoch", steps_per_epoch)
@@ -258,7 +257,7 @@ class Trainer:
                 if not np.isfinite(logs.get("loss", 0)) and np.isfinite(history.history.get("loss", [0])[-1]):
                     warnings.warn(f"fit of {self.name!r}: the loss is {logs['loss']} in epoch {epoch + 1}. Look for "
                                   "NaN in the data, or lower the learning rate; graphc.config(check_numerics=True) "
-                                  "finds where such a number comes up first.", stacklevel=2)
+                                  "finds where such a number comes up first.", stacklevel=3)
                 if held_out is not None and not held_out.exhausted and _validates(epoch, validation_freq):
                     inner = self._test(held_out, validation_steps, hooks, 0) or {}
                     logs |= {f"val_{name}": value for name, value in inner.items()}
@@ -297,7 +296,7 @@ class Trainer:
         """
         size, shown, steps = _batch_size(batch_size), verbosity(verbose), _steps("steps", steps)
         if type(x) is np.ndarray and x.ndim and 0 < len(x) <= size and not shown and callbacks is steps is None:
-            return self.predict_on_batch(x)  # one batch that nobody watches
+            return self._predict_at_once("predict", x)  # one batch that nobody watches
         with closing(self._source("predict", (x, None, None), size)) as source:
             hooks = CallbackList(callbacks, model=self, verbose=verbose, epochs=1, steps=steps or source.batches)
             begin, end = hooks.users_of("on_predict_batch_begin"), hooks.users_of("on_predict_batch_end")
@@ -340,7 +339,10 @@ class Trainer:
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs of all rows in one step."""
-        arrays = self._inputs("predict_on_batch", plain(x))
+        return self._predict_at_once("predict_on_batch", x)
+
+    def _predict_at_once(self, method: str, x: Any) -> Any:
+        arrays = self._inputs(method, plain(x))
         step, program = self._program("predict", *arrays)
         return self._structured(program(*map(ready, arrays, program.dtypes)) if len(arrays[0]) else _no_rows(step))
 
@@ -348,7 +350,7 @@ class Trainer:
         """The graph of a step: 'train', 'evaluate' or 'predict'.
 
         `stage` says when: 'traced', before any pass, or the name of the pass that made it, 'infer', 'stabilize',
-        'differentiate', 'simplify' or 'fuse'. 'plan' gives the Plan.
+        'differentiate', 'hoist', 'simplify' or 'fuse'. 'plan' gives the Plan.
         """
         passes = [p.__name__ for p in PIPELINE]
         if stage != "traced" and stage not in passes:
@@ -619,12 +621,6 @@ def _batch_size(batch_size: Any, method: str = "fit, evaluate or predict") -> in
     return 32 if batch_size is None else positive(method, "batch_size", batch_size)
 
 
-def _refuse(method: Any, unknown: Mapping[str, Any]) -> None:
-    """Raise TypeError for arguments that a method doesn't have."""
-    if unknown:
-        refuse_unknown(method.__name__, unknown, [p for p in inspect.signature(method).parameters if p != "unknown"])
-
-
 def _check_epochs(epochs: Any, initial_epoch: Any) -> None:
     for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
@@ -654,7 +650,7 @@ def _line(hooks: CallbackList, verbose: int) -> int:
 
 def _ran_out(what: str) -> None:
     warnings.warn(f"The input ran out of data: {what}. A generator has to give steps_per_epoch * epochs batches.",
-                  stacklevel=3)
+                  stacklevel=4)
 
 
 def _split_at(rows: int, split: float) -> int:
