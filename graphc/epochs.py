@@ -5,10 +5,9 @@ https://keras.io/api/models/model_training_apis/
 
 from __future__ import annotations
 
-import inspect
 import math
 import warnings
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
 from typing import Any
 
@@ -20,13 +19,13 @@ from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Graph
 from graphc.layers.core import positive
 from graphc.layers.layer import Layer
-from graphc.names import refuse_unknown
+from graphc.names import refusing_unknown
 from graphc.optimizers import Optimizer
 from graphc.progress import Progress, verbosity
 from graphc.sources import Rows, Source, is_stream, open_source, unpack_batch
 from graphc.steps import Averages, Step
 
-__all__ = ["Epochs", "refuse", "rows_of_batch", "scalar_or_list"]
+__all__ = ["Epochs", "rows_of_batch", "scalar_or_list"]
 
 
 class Epochs:
@@ -39,11 +38,12 @@ class Epochs:
     training_graph: Graph | None = None  # of the step that `fit` runs, while it does
     _resume = (0, 0)  # the epoch that training begins with, and how many of its batches are done
 
+    @refusing_unknown
     def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: Any = "auto",
             callbacks: Any = None, validation_split: float = 0.0, validation_data: Any = None, shuffle: Any = True,
             class_weight: Any = None, sample_weight: Any = None, initial_epoch: int = 0,
             steps_per_epoch: int | None = None, validation_steps: int | None = None,
-            validation_batch_size: int | None = None, validation_freq: Any = 1, **unknown: Any) -> History:
+            validation_batch_size: int | None = None, validation_freq: Any = 1) -> History:
         """Train on batches of 32 or `batch_size` rows, in a new random order each epoch; returns the History.
 
         `x` may also give batches (x, y) or (x, y, sample_weight): a generator or another iterable, a PyDataset, a
@@ -54,7 +54,6 @@ class Epochs:
         losses, metrics leave them out. `shuffle='batch'` mixes the rows within each batch only. Wrong data raise
         ShapeError, DTypeError or ValueError before anything runs.
         """
-        refuse(self.fit, unknown)
         size, shown = rows_of_batch(batch_size), verbosity(verbose)
         _check_epochs(epochs, initial_epoch)
         steps = _steps("steps_per_epoch", steps_per_epoch)
@@ -97,7 +96,7 @@ class Epochs:
                 if not np.isfinite(logs.get("loss", 0)) and np.isfinite(history.history.get("loss", [0])[-1]):
                     warnings.warn(f"fit of {self.name!r}: the loss is {logs['loss']} in epoch {epoch + 1}. Look for "
                                   "NaN in the data, or lower the learning rate; graphc.config(check_numerics=True) "
-                                  "finds where such a number comes up first.", stacklevel=2)
+                                  "finds where such a number comes up first.", stacklevel=3)
                 if held_out is not None and not held_out.exhausted and _validates(epoch, validation_freq):
                     inner = self._test(held_out, validation_steps, hooks, 0) or {}
                     logs |= {f"val_{name}": value for name, value in inner.items()}
@@ -136,7 +135,7 @@ class Epochs:
         """
         size, shown, steps = rows_of_batch(batch_size), verbosity(verbose), _steps("steps", steps)
         if type(x) is np.ndarray and x.ndim and 0 < len(x) <= size and not shown and callbacks is steps is None:
-            return self._at_once("predict", x)  # one batch that nobody watches
+            return self._predict_at_once("predict", x)  # one batch that nobody watches
         with closing(self._source("predict", (x, None, None), size)) as source:
             hooks = CallbackList(callbacks, model=self, verbose=verbose, epochs=1, steps=steps or source.batches)
             begin, end = hooks.users_of("on_predict_batch_begin"), hooks.users_of("on_predict_batch_end")
@@ -215,7 +214,7 @@ class Epochs:
                 while part.done < len(part):
                     yield part, step, program
 
-    def _at_once(self, method: str, x: Any) -> Any:
+    def _predict_at_once(self, method: str, x: Any) -> Any:
         """The predictions for one batch of all rows."""
         arrays = self._inputs(method, x)
         step, program = self._program("predict", *arrays)
@@ -284,12 +283,6 @@ def rows_of_batch(batch_size: Any, method: str = "fit, evaluate or predict") -> 
     return 32 if batch_size is None else positive(method, "batch_size", batch_size)
 
 
-def refuse(method: Any, unknown: Mapping[str, Any]) -> None:
-    """Raise TypeError for arguments that a method doesn't have."""
-    if unknown:
-        refuse_unknown(method.__name__, unknown, [p for p in inspect.signature(method).parameters if p != "unknown"])
-
-
 def _check_epochs(epochs: Any, initial_epoch: Any) -> None:
     for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
@@ -319,7 +312,7 @@ def _line(hooks: CallbackList, verbose: int) -> int:
 
 def _ran_out(what: str) -> None:
     warnings.warn(f"The input ran out of data: {what}. A generator has to give steps_per_epoch * epochs batches.",
-                  stacklevel=3)
+                  stacklevel=4)
 
 
 def _split_at(rows: int, split: float) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import inspect
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-__all__ = ["choose", "nearest", "refuse_unknown", "reset_names", "snake_case", "unique_name"]
+__all__ = ["choose", "nearest", "refuse_unknown", "refusing_unknown", "reset_names", "snake_case", "unique_name"]
 
 T = TypeVar("T")
 _COUNTS: Counter[str] = Counter()
@@ -53,3 +55,15 @@ def refuse_unknown(owner: str, given: Mapping[str, Any], known: list[str]) -> No
         close = nearest(name, known)
         hint = f" Did you mean {close!r}?" if close else f" Known arguments: {', '.join(known)}."
         raise TypeError(f"{owner} got the unknown argument {name}={given[name]!r}.{hint}")
+
+
+def refusing_unknown(method: Callable[..., T]) -> Callable[..., T]:
+    """A method whose error about a keyword argument that it doesn't have tells the nearest that it has."""
+    known = list(inspect.signature(method).parameters)
+
+    @functools.wraps(method)
+    def call(self: Any, *args: Any, **options: Any) -> T:
+        refuse_unknown(method.__name__, {n: v for n, v in options.items() if n not in known}, known[1:])
+        return method(self, *args, **options)
+
+    return call

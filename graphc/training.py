@@ -15,7 +15,7 @@ import numpy as np
 
 from graphc import optimizers
 from graphc.data import align_inputs, align_labels, align_weights, ready
-from graphc.epochs import Epochs, refuse, rows_of_batch, scalar_or_list
+from graphc.epochs import Epochs, rows_of_batch, scalar_or_list
 from graphc.gradients import value_and_grad
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
@@ -24,6 +24,7 @@ from graphc.ir.tree import flat, is_nested, structured
 from graphc.layers.layer import Layer
 from graphc.limits import DataLimit, sort_out
 from graphc.metrics import Mean, Metric
+from graphc.names import refusing_unknown
 from graphc.objective import Objective, Target, whole_loss
 from graphc.own_steps import own_data
 from graphc.passes.pipeline import PIPELINE
@@ -57,9 +58,10 @@ class Trainer(Epochs):
     _limited: tuple[object, Any, Sequence[DataLimit]] | None = None  # Layer.changed and the inputs at that time, limits
     _trained: tuple[object, tuple[int, ...]] = (None, ())  # Layer.changed at that time, ids of the weights to train
 
+    @refusing_unknown
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, loss_weights: Any = None, metrics: Any = None,
                 weighted_metrics: Any = None, run_eagerly: bool = False, steps_per_execution: int = 1,
-                jit_compile: Any = "auto", auto_scale_loss: bool = True, *, dump: Any = None, **unknown: Any) -> None:
+                jit_compile: Any = "auto", auto_scale_loss: bool = True, *, dump: Any = None) -> None:
         """Choose optimizer, losses and metrics; unknown names raise ValueError here.
 
         Of a model with several outputs `loss`, `loss_weights`, `metrics` and `weighted_metrics` are lists with one
@@ -69,7 +71,6 @@ class Trainer(Epochs):
         say. `dump` is a folder for files with all that the compiler makes of this model's steps (GRAPHC_DUMP does that
         for all models).
         """
-        refuse(self.compile, unknown)
         given = list(flat(loss_weights))
         if metrics is None and given and not any(hasattr(w, "__float__") for w in given):
             loss_weights, metrics = None, loss_weights  # in Keras 2 the metrics came third
@@ -204,13 +205,13 @@ class Trainer(Epochs):
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs of all rows in one step."""
-        return self._at_once("predict_on_batch", plain(x))
+        return self._predict_at_once("predict_on_batch", plain(x))
 
     def graph(self, kind: str = "train", stage: str = "traced") -> Any:
         """The graph of a step: 'train', 'evaluate' or 'predict'.
 
         `stage` says when: 'traced', before any pass, or the name of the pass that made it, 'infer', 'stabilize',
-        'differentiate', 'simplify' or 'fuse'. 'plan' gives the Plan.
+        'differentiate', 'hoist', 'simplify' or 'fuse'. 'plan' gives the Plan.
         """
         passes = [p.__name__ for p in PIPELINE]
         if stage != "traced" and stage not in passes:

@@ -250,8 +250,8 @@ class _OneCell(RNN):
         if len(shape) != 3 or shape[-1] is None:
             raise ShapeError(f"{type(self).__name__} needs three axes: the batch, the time, and a known number of "
                              "features. A recurrent layer before it gives them with return_sequences=True; a series of "
-                             "single numbers gets features with numpy.expand_dims(x, -1), word numbers from an "
-                             "Embedding.")
+                             "single numbers gets features with numpy.expand_dims(x, -1), word numbers get them from "
+                             "an Embedding.")
         super().build(input_shape)
 
 
