@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cases
 import pytest
+from samples import each
 
 import graphc
 
@@ -27,7 +28,4 @@ def pytest_generate_tests(metafunc):
                            ("loss_case", cases.loss_cases), ("optimizer_case", cases.optimizer_cases),
                            ("step_case", cases.step_cases)):
         if fixture in metafunc.fixturenames:
-            # of the many layers every third is a fast test
-            metafunc.parametrize(fixture, [
-                pytest.param(name, marks=[pytest.mark.slow] if fixture == "layer_case" and i % 3 else [])
-                for i, name in enumerate(table())])
+            metafunc.parametrize(fixture, each(3 if fixture == "layer_case" else 1, table()))

@@ -32,8 +32,8 @@ def keras_home(tmp_path_factory):
     return home
 
 
-def run(*arguments, home, folder):
-    environment = os.environ | {"KERAS_HOME": str(home), "GRAPHC_CACHE": "off"}
+def run(*arguments, home, folder, backend="native"):
+    environment = os.environ | {"KERAS_HOME": str(home), "GRAPHC_CACHE": "off", "GRAPHC_BACKEND": backend}
     environment.pop("GRAPHC_DATA", None)
     return subprocess.run([sys.executable, "-W", "error::UserWarning", *map(str, arguments)], cwd=folder,
                           env=environment, text=True, capture_output=True, stdin=subprocess.DEVNULL)
@@ -46,7 +46,7 @@ RUNS = [pytest.param(script, ending, id=script.stem + ending) for script in TUTO
 
 @pytest.mark.parametrize(("script", "ending"), RUNS)
 def test_tutorial_unchanged(script, ending, keras_home, tmp_path):
-    done = run("-m", "graphc", "run", script, ending, home=keras_home, folder=tmp_path)
+    done = run("-m", "graphc", "run", script, ending, home=keras_home, folder=tmp_path, backend="numpy")
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     said, *rest = done.stderr.splitlines()
     assert said == f"graphc run: in this process keras and tensorflow.keras are graphc {graphc.__version__}"

@@ -7,6 +7,7 @@ import cases_sequences
 import numpy as np
 import pytest
 from keras_numbers import check_training_steps, in_a_row, keras_numbers, outputs_and_gradients
+from samples import each
 
 import graphc
 from graphc import layers
@@ -17,14 +18,13 @@ from graphc.runtime import counters
 EXPECTED = keras_numbers("sequences")
 
 
-@pytest.mark.parametrize("name", cases_sequences.layer_cases())
+@pytest.mark.parametrize("name", each(2, cases_sequences.layer_cases()))
 def test_layer_output_and_gradients(name):
     with graphc.config(backend="numpy"):
         compare(name)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if i % 8 else [])
-                                  for i, name in enumerate(cases_sequences.layer_cases())])
+@pytest.mark.parametrize("name", each(8, cases_sequences.layer_cases()))
 def test_layer_output_and_gradients_natively(name):
     before = counters()["numpy_fallbacks"]
     compare(name)
@@ -46,7 +46,7 @@ def compare(name):
     np.testing.assert_allclose(in_a_row([*outputs, *gradients]), EXPECTED[f"layer.{name}"], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", cases_sequences.step_cases())
+@pytest.mark.parametrize("name", each(2, cases_sequences.step_cases()))
 def test_training_steps(name):
     make, shape, integers = cases_sequences.step_cases()[name]
     model = graphc.Sequential([graphc.Input(shape, dtype="int32" if integers else "float32"), *make(layers)])

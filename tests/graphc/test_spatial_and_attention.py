@@ -12,6 +12,7 @@ import cases_spatial_and_attention as our_cases
 import numpy as np
 import pytest
 from keras_numbers import check_training_steps, in_a_row, keras_numbers, outputs_and_gradients
+from samples import each
 
 import graphc
 from graphc import constraints, layers, regularizers
@@ -23,8 +24,7 @@ from graphc.steps import bind
 EXPECTED = keras_numbers("spatial_and_attention")
 
 
-@pytest.mark.parametrize("name", [
-    pytest.param(name, marks=[pytest.mark.slow] if i % 3 else []) for i, name in enumerate(our_cases.layer_cases())])
+@pytest.mark.parametrize("name", each(3, our_cases.layer_cases()))
 def test_layer_output_and_gradients(name):
     case = our_cases.layer_cases()[name]
     layer = case.make(layers)
@@ -43,7 +43,7 @@ def test_layer_output_and_gradients(name):
     np.testing.assert_allclose(in_a_row([*outputs, *gradients]), EXPECTED[f"layer.{name}"], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", our_cases.step_cases())
+@pytest.mark.parametrize("name", each(2, our_cases.step_cases()))
 def test_training_steps(name):
     make, shape = our_cases.step_cases()[name]
     inputs = graphc.Input(shape)
