@@ -172,6 +172,8 @@ def test_equality_of_variables():
     assert variable in [variable] and variable != None  # noqa: E711
     assert graphc.optimizers.SGD(0.5).learning_rate == 0.5
     assert eagerly(lambda a: ops.sum(ops.cast(variable == a, "float32")), np.float32([1, 1])) == 1
+    with tracing(Trace()), pytest.raises(TypeError, match="neither true nor false"):
+        bool(variable == 1)
 
 
 def test_eagerly():
