@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from graphc.ir.graph import Value
 from graphc.ir.types import DType, Shape
-
-if TYPE_CHECKING:
-    from graphc.ir.graph import Value
 
 __all__ = ["Comparison"]
 
@@ -20,11 +18,11 @@ class Comparison:
     and the same. A value and a number have none.
     """
 
-    __slots__ = ("function", "same", "x", "y")
+    __slots__ = ("function", "x", "y")
     __array_priority__ = 100
 
-    def __init__(self, function: Callable[[Any, Any], Value], x: Value, y: Any, same: bool):
-        self.function, self.x, self.y, self.same = function, x, y, same
+    def __init__(self, function: Callable[[Any, Any], Value], x: Any, y: Any):
+        self.function, self.x, self.y = function, x, y
 
     @property
     def value(self) -> Value:
@@ -44,7 +42,10 @@ class Comparison:
         return self.value.ndim
 
     def __bool__(self) -> bool:
-        return self.same if hasattr(self.y, "op") else bool(self.x)
+        if isinstance(self.x, Value) and isinstance(self.y, Value):
+            return (self.x is self.y) == (self.function.__name__ == "equal")
+        raise TypeError(f"{self!r} is symbolic: it has no numbers yet, so it is neither true nor false. Choose between "
+                        "values with ops.where.")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         return self.value.__array__()

@@ -886,20 +886,22 @@ def _iterated(x: Value) -> Any:
     return (getitem(x, i) for i in range(x.shape[0]))
 
 
-def _compared(function: Any, equal: bool) -> Any:
+def _compared(function: Any) -> Any:
     """`==` or `!=`: nothing with what has no numbers, such as None."""
     def compare(x: Any, y: Any) -> Any:
-        comparable = isinstance(y, Value | Comparison | np.ndarray | Number)
-        return Comparison(function, x, y, (x is y) == equal) if comparable else NotImplemented
+        return Comparison(function, x, y) if isinstance(y, _COMPARABLE) else NotImplemented
 
     return compare
+
+
+_COMPARABLE = (Value, Comparison, np.ndarray, bool, int, float, np.number)
 
 
 def _of_the_value(method: Any) -> Any:
     return lambda comparison, *operands: method(comparison.value, *operands)
 
 
-Value.__eq__, Value.__ne__ = _compared(equal, True), _compared(not_equal, False)  # type: ignore[method-assign]
+Value.__eq__, Value.__ne__ = _compared(equal), _compared(not_equal)  # type: ignore[method-assign]
 
 for _name, _function in {
     "add": add, "sub": subtract, "mul": multiply, "truediv": divide, "floordiv": floor_divide, "mod": mod,

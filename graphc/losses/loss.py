@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphc.configs import config_of
-from graphc.eager import eager
+from graphc.eager import as_value, eager
 from graphc.ir import functions as f
-from graphc.ir.errors import ShapeError
+from graphc.ir.errors import DTypeError, ShapeError
 from graphc.ir.graph import Value
 from graphc.names import choose, snake_case
 
 __all__ = ["EPSILON", "Loss", "LossFunctionWrapper", "Reduction", "aligned", "check_dtype", "divide_no_nan",
-           "same_rank", "weighted"]
+           "numbers_from", "same_rank", "weighted"]
 
 EPSILON = 1e-7  # how far probabilities are kept from 0 and 1
 
@@ -81,6 +81,15 @@ def _reduced(values: Value, sample_weight: Value | None, mask: Value | None, red
 _REDUCTIONS = ("sum_over_batch_size", "sum", "mean", "mean_with_sample_weight", "none")
 
 
+def numbers_from(name: str, result: Any) -> Value:
+    """What a function of the user's gave, as a value of f32; DTypeError where that isn't numbers."""
+    try:
+        return f.cast(as_value(result), "f32")
+    except DTypeError:
+        raise DTypeError(f"{name!r} gave {result!r}, expected numbers: return what functions of graphc.ops make of "
+                         "y_true and y_pred.") from None
+
+
 def check_dtype(owner: str, dtype: Any) -> str:
     """The dtype as its name; graphc computes losses and metrics in float32."""
     if dtype not in (None, "float32"):
@@ -126,7 +135,7 @@ class Loss:
         values, valid = self.call(y_true, y_pred), self.valid(y_true, y_pred)
         if valid is not None:
             mask = valid if mask is None else f.logical_and(f.cast(mask, "bool"), valid)
-        return _reduced(f.cast(values, "f32"), sample_weight, mask, self.reduction)
+        return _reduced(numbers_from(self.name, values), sample_weight, mask, self.reduction)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -13,7 +13,7 @@ from graphc.eager import eager
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
-from graphc.losses.loss import aligned, same_rank, weighted
+from graphc.losses.loss import aligned, numbers_from, same_rank, weighted
 from graphc.losses.regression import cosine
 from graphc.metrics.metric import Metric, Sums
 from graphc.tracing import current_trace
@@ -159,7 +159,7 @@ class _MeanOf(Metric):
 
     def sums(self, y_true: Value, y_pred: Value, sample_weight: Value | None = None) -> Sums:
         options = {name: getattr(self, name) for name in self._options}
-        values = f.cast(self.function(y_true, y_pred, **options), "f32")
+        values = numbers_from(self.name, self.function(y_true, y_pred, **options))
         trace = current_trace()
         mask = None if trace is None else trace.masks.get(y_pred)
         if mask is not None:

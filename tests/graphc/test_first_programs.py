@@ -365,6 +365,8 @@ REFUSED = {
     "a layer that isn't called": (lambda: layers.Dense(1)(layers.Dense(2)), "<Dense name=dense_1"),
     "a callback's class": (
         lambda: small().fit(X, Y, callbacks=[keras.callbacks.EarlyStopping]), r"EarlyStopping\(\.\.\.\)"),
+    "a loss without a return": (lambda: small(loss=lambda y, p: None).fit(X, Y), "gave None, expected numbers"),
+    "a metric that gives text": (lambda: small(metrics=[lambda y, p: "a"]).fit(X, Y), "gave 'a', expected numbers"),
     "rows of different lengths": (lambda: small().fit([[1, 2], [3]], [0, 1]), r"part\. Pad or cut"),
     "a recurrent layer that has only the last output before it": (
         lambda: keras.Sequential([layers.Input((5, 2)), layers.LSTM(3), layers.LSTM(3)]), "return_sequences=True"),

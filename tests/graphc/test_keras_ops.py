@@ -173,6 +173,8 @@ def test_equality_of_variables():
     assert graphc.optimizers.SGD(0.5).learning_rate == 0.5
     x = f.input("x", (2,))
     assert now(ops.sum(ops.cast(variable == x, "float32")), {x: np.float32([1, 1])}) == 1
+    with tracing(Trace()), pytest.raises(TypeError, match="neither true nor false"):
+        bool(variable == 1)
 
 
 # ------------------------------------------------------------------------------------------------ random numbers
