@@ -28,4 +28,4 @@ def pytest_generate_tests(metafunc):
                            ("loss_case", cases.loss_cases), ("optimizer_case", cases.optimizer_cases),
                            ("step_case", cases.step_cases)):
         if fixture in metafunc.fixturenames:
-            metafunc.parametrize(fixture, each(3 if fixture == "layer_case" else 1, table()))
+            metafunc.parametrize(fixture, each({"layer_case": 5, "step_case": 2}.get(fixture, 1), table()))

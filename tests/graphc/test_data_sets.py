@@ -140,6 +140,7 @@ def test_wrong_arguments(cache):
         datasets.imdb.load_data(num_word=3)
 
 
+@pytest.mark.slow
 def test_stand_ins(data_dir, tmp_path, monkeypatch):
     """What GRAPHC_DATA has in other files than Keras's is read with a warning."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))

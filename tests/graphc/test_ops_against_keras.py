@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from cases_ops import CASES
 from keras_numbers import keras_numbers
-from samples import check_gradients, graph_of
+from samples import check_gradients, each, graph_of
 
 from graphc import ops
 from graphc.eager import now
@@ -102,7 +102,7 @@ def of_arrays(i):
 WITHIN = [i for i in range(len(CASES)) if not of_arrays(i)]
 
 
-@pytest.mark.parametrize("i", WITHIN, ids=described)
+@pytest.mark.parametrize("i", each(3, WITHIN), ids=described)
 def test_within_a_graph(i):
     name, args, kwargs = CASES[i]
     result, arrays = symbolic(i)
@@ -121,7 +121,7 @@ def differentiable(i):
             and name not in ("stop_gradient", "round", "divide_no_nan", "image.map_coordinates"))  # or at a corner
 
 
-@pytest.mark.parametrize("i", [i for i in WITHIN if differentiable(i)], ids=described)
+@pytest.mark.parametrize("i", each(3, [i for i in WITHIN if differentiable(i)]), ids=described)
 def test_gradients(i, rng):
     result, arrays = symbolic(i, wide=True)
     values = [v for v in flat(result) if isinstance(v, Value) and v.dtype.name == "f64"]

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from samples import each
 
 import graphc
 from graphc.layers import Dense
@@ -48,7 +49,7 @@ FAILING = {"classifier": {"check_classifiers_one_label_sample_weights":
 
 
 @pytest.mark.parametrize("random_state", [pytest.param(None, marks=pytest.mark.slow), 0])
-@pytest.mark.parametrize("kind", ESTIMATORS)
+@pytest.mark.parametrize("kind", each(3, ESTIMATORS))
 def test_checks_of_scikit_learn(kind, random_state):
     estimator = clone(ESTIMATORS[kind]).set_params(random_state=random_state)
     expected = FAILING.get(kind, {}) if random_state is None else {}

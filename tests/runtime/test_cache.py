@@ -77,6 +77,7 @@ def test_a_second_process_compiles_nothing(folder):
     assert path.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.slow
 def test_another_model_finds_the_kernels_that_it_shares(folder):
     path, first = folder
     other = train(path, outputs=3)
@@ -100,6 +101,7 @@ def test_damaged_files_are_compiled_again(folder, damage):
     assert train(path)["kernels_compiled"] == 0
 
 
+@pytest.mark.slow
 def test_a_file_under_another_name_is_no_entry(folder):
     path, first = folder
     files = sorted(path.iterdir())
@@ -109,6 +111,7 @@ def test_a_file_under_another_name_is_no_entry(folder):
     assert train(path)["kernels_compiled"] == first["kernels_compiled"]
 
 
+@pytest.mark.slow
 def test_a_lost_kernel_is_compiled_again_and_no_other(folder):
     path, first = folder
     kernels = [p for p in path.iterdir() if b"einsum" in p.read_bytes()[:64]]
@@ -127,6 +130,7 @@ def test_two_processes_at_once(tmp_path):
     assert not [p for p in (tmp_path / "cache").iterdir() if p.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_code_is_not_shared_between_cpus(folder):
     path, _ = folder
     other = "x86-64-v2"
@@ -135,6 +139,7 @@ def test_code_is_not_shared_between_cpus(folder):
     assert train(path, GRAPHC_CPU=other)["cache_hits"] == 0
 
 
+@pytest.mark.slow
 def test_the_switch_turns_it_off(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for _ in range(2):
@@ -210,6 +215,7 @@ def test_values_are_kept_as_they_are(tmp_path):
     assert time.time() - (tmp_path / "new" / "key").stat().st_mtime < 60
 
 
+@pytest.mark.slow
 def test_perf_finds_the_names(tmp_path):
     code = TRAIN + """
 import os
