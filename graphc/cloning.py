@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from graphc.functional import calls_before, run
-from graphc.functional_model import Functional
+from graphc.functional_model import Functional, made_of_ends
 from graphc.layers.core import InputLayer
 from graphc.layers.layer import Layer
 from graphc.model import Model
@@ -76,7 +76,8 @@ def _clone_functional(model: Functional, inputs: Any, clone: Callable[[Layer], L
 
     outputs = run(model.output, dict(zip(model.inputs, given, strict=True)), call=call)
     left = iter(given)
-    cloned = Functional(mapped(lambda _: next(left), model.input), outputs, name=model.name)
+    kind = type(model) if made_of_ends(type(model)) else Functional
+    cloned = kind(mapped(lambda _: next(left), model.input), outputs, name=model.name)
     if not model.trainable:
         cloned.trainable = False
     return cloned

@@ -89,15 +89,16 @@ def bench(options: argparse.Namespace) -> int:
     for rows in sorted({1, options.batch_size}):
         x, y, kinds = example(model, rows)
         for kind in kinds:
-            seconds = _median(*model.step_arrays("bench", kind, rows, x, y), options.seconds)
+            seconds = _median(model.step_arrays("bench", kind, rows, x, y), options.seconds)
             print(f"{kind:10}{rows:8}{seconds * 1e3:9.4f} ms{rows / seconds:16,.0f}")
     return 0
 
 
-def _median(graph: Graph, known: dict[str, np.ndarray], seconds: float) -> float:
+def _median(step: tuple[Graph, dict[str, np.ndarray]], seconds: float) -> float:
     """The median time of one call of a step's program."""
+    graph, known = step
     program = graphc.runtime.compile(graph, known)
-    inputs = [known[v.op.label] for v in graph.inputs]
+    inputs = [known[v.op.label] for v in graph.inputs]  # type: ignore[attr-defined]
     for _ in range(10):  # also tries out the number of threads
         program(*inputs)
     times: list[float] = []

@@ -14,7 +14,8 @@ from graphc import ops
 from graphc.configs import describe, identified
 from graphc.names import snake_case
 
-__all__ = ["Constraint", "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "deserialize", "get", "serialize"]
+__all__ = ["Constraint", "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "deserialize", "get", "max_norm",
+           "min_max_norm", "non_neg", "serialize", "unit_norm"]
 
 _EPSILON = 1e-7  # keras.config.epsilon(), added to norms that divide
 
@@ -84,8 +85,8 @@ class MinMaxNorm(Constraint):
 
 _CLASSES = {c.__name__: c for c in (MaxNorm, MinMaxNorm, NonNeg, UnitNorm)}
 # Keras's other spelling of each class, usable like it: `constraints.max_norm(3)`.
+max_norm, min_max_norm, non_neg, unit_norm = MaxNorm, MinMaxNorm, NonNeg, UnitNorm
 _BY_NAME = {snake_case(name): c for name, c in _CLASSES.items()}
-globals().update(_BY_NAME)
 
 
 def get(identifier: Any) -> Any:

@@ -29,7 +29,7 @@ def diagnose(model: Any, x: Any, y: Any = None, kind: str | None = None, sample_
     if not isinstance(model, Model):
         raise TypeError(f"diagnose received {type(model).__name__}, expected a model.")
     graph, several = model.step_arrays("diagnose", kind, _ROWS, x, y, sample_weight)
-    inputs = [v.op.label for v in graph.inputs]
+    inputs = [v.op.label for v in graph.inputs]  # type: ignore[attr-defined]
     one = several | {label: several[label][:1] for label in inputs}
     batches = (one, several) if len(several[inputs[0]]) > 1 else (one,)
     return diagnose_graph(graph, *batches, cpu=current().cpu)

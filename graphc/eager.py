@@ -29,13 +29,14 @@ from graphc.ir.types import Dim
 from graphc.tracing import current_trace
 from graphc.variable import Variable, constant
 
-__all__ = ["Array", "Arrays", "Number", "as_array", "as_value", "eager", "eagerly", "is_symbolic", "now",
-           "numbers_of", "op"]
+__all__ = ["Array", "Arrays", "Number", "as_array", "as_value", "eager", "is_symbolic", "now", "numbers_of",
+           "op"]
 
 Array = Any
 Arrays = Any
 Number = Any
 Function = TypeVar("Function", bound=Callable[..., Any])
+Eager = Callable[..., Any]  # takes and gives arrays where the function has values
 
 # dtypes that graphs do not have, and the narrowest that holds their numbers
 _WIDER = {"float16": "float32", "int8": "int32", "int16": "int32", "uint16": "int32", "uint64": "int64"}
@@ -121,30 +122,6 @@ def _own(result: Any) -> np.ndarray:
     return array if array.flags.owndata and array.flags.writeable else array.copy()
 
 
-def eagerly(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """What a function of values gives for arrays: its graph is built, and evaluated by NumPy at once.
-
-    Every array, list of numbers and variable in the arguments (which may be tuples and dicts of them) is a value to the
-    function; None stays None, and the options are passed on as they are.
-    """
-    known: dict[Value, np.ndarray] = {}
-
-    def symbol(x: Any) -> Any:
-        if x is None:
-            return None
-        array = as_array(x)
-        value = f.input(f"x{len(known)}", array.shape, array.dtype)
-        known[value] = array
-        return value
-
-    def symbols(x: Any) -> Any:
-        if isinstance(x, Mapping):
-            return {name: symbols(part) for name, part in x.items()}
-        return tuple(map(symbols, x)) if isinstance(x, tuple) else symbol(x)
-
-    return now(function(*map(symbols, arguments), **options), known)
-
-
 def op(function: Function) -> Function:
     """A function of values that also takes arrays, and then gives arrays; see above for its annotations.
 
@@ -193,9 +170,9 @@ def _taking(function: Function, roles: Mapping[str, str]) -> Function:
     return call  # type: ignore[return-value]
 
 
-def eager(*operands: str) -> Callable[[Function], Function]:
+def eager(*operands: str) -> Callable[[Callable[..., Any]], Eager]:
     """`op` for a function whose parameters of these names are arrays; a result of one number is no array."""
-    def decorate(function: Function) -> Function:
+    def decorate(function: Callable[..., Any]) -> Eager:
         call = _taking(function, dict.fromkeys(operands, "Array"))
 
         @wraps(function)
@@ -203,6 +180,6 @@ def eager(*operands: str) -> Callable[[Function], Function]:
             result = call(*args, **kwargs)
             return result[()] if isinstance(result, np.ndarray) else result
 
-        return number  # type: ignore[return-value]
+        return number
 
     return decorate

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from graphc.configs import constructor_options
 from graphc.functional import Call, Placeholder, batch_before, calls_before, run
 from graphc.ir import functions as f
 from graphc.ir.graph import Value
@@ -17,7 +18,7 @@ from graphc.nests import flat, mapped, parts_of, structured
 from graphc.ports import by_port, ports
 from graphc.tracing import current_trace
 
-__all__ = ["Functional"]
+__all__ = ["Functional", "made_of_ends"]
 
 
 class Functional(Model):
@@ -124,10 +125,20 @@ class Functional(Model):
         return functional_from(config, custom_objects, cls)
 
     def get_config(self) -> dict[str, Any]:
-        """The layers with the calls that connect them, in Keras's form."""
+        """The layers with the calls that connect them, in Keras's form.
+
+        For a subclass with a constructor of other arguments, these.
+        """
+        if not made_of_ends(type(self)):
+            return {name: v for name, v in super().get_config().items() if name not in ("inputs", "outputs")}
         from graphc.functional_config import describe_functional  # which builds on models
 
         return describe_functional(self)
+
+
+def made_of_ends(cls: type) -> bool:
+    """Whether the constructor takes inputs and outputs, and not what a subclass makes them of."""
+    return constructor_options(cls)[:2] == ["inputs", "outputs"]
 
 
 def _alone(nest: Any) -> Any:

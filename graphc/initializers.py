@@ -16,8 +16,10 @@ from graphc.names import choose, snake_case
 
 __all__ = ["Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Identity", "IdentityInitializer",
            "Initializer", "LecunNormal", "LecunUniform", "Ones", "Orthogonal", "OrthogonalInitializer", "RandomNormal",
-           "RandomUniform", "TruncatedNormal", "VarianceScaling", "Zeros", "deserialize", "draw_seed", "get",
-           "serialize"]
+           "RandomUniform", "TruncatedNormal", "VarianceScaling", "Zeros", "constant", "deserialize", "draw_seed",
+           "get", "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "identity", "lecun_normal",
+           "lecun_uniform", "ones", "orthogonal", "random_normal", "random_uniform", "serialize", "truncated_normal",
+           "variance_scaling", "zeros"]
 
 # Standard deviation of a standard normal distribution cut off at two standard deviations.
 _TRUNCATED_STDDEV = 0.8796256610342398
@@ -208,7 +210,11 @@ _CLASSES: dict[str, type[Initializer]] = {c.__name__: c for c in (
 _BY_NAME = {snake_case(n): c for n, c in _CLASSES.items()} | {"normal": RandomNormal, "uniform": RandomUniform,
                                                               "zero": Zeros, "one": Ones}
 # Keras's other spelling of each class, usable like it: `initializers.glorot_uniform(seed=1)`.
-globals().update({snake_case(n): c for n, c in _CLASSES.items()})
+constant, identity, ones, orthogonal, zeros = Constant, Identity, Ones, Orthogonal, Zeros
+glorot_normal, he_normal, lecun_normal = GlorotNormal, HeNormal, LecunNormal
+glorot_uniform, he_uniform, lecun_uniform = GlorotUniform, HeUniform, LecunUniform
+random_normal, random_uniform, truncated_normal = RandomNormal, RandomUniform, TruncatedNormal
+variance_scaling = VarianceScaling
 
 
 def get(identifier: Any) -> Initializer:

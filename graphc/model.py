@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from graphc.data import raw_array
-from graphc.functional import is_placed
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
 from graphc.ir.types import dim
@@ -30,7 +29,7 @@ class Model(Trainer, Layer):
     """A layer that can be trained. Subclass it, hold layers in attributes, and write `call(self, inputs)`.
 
     `call` may also have the parameters `training` and `mask`. Inputs and outputs are values, or lists, tuples and dicts
-    of them. `Model(inputs, outputs)` is a functional model.
+    of them. `Model(inputs, outputs)` is a functional model, and so is a subclass that passes them on.
     """
 
     keras_module = "keras"
@@ -43,18 +42,13 @@ class Model(Trainer, Layer):
     }
     _opening = False
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        """`Model(inputs, outputs)` is a functional model, and so is a subclass that is given both."""
-        from graphc.functional_model import Functional  # which builds on models
+    def __init__(self, *ends: Any, **kwargs: Any):
+        if ends or kwargs.keys() & {"inputs", "outputs"}:
+            from graphc.functional_model import Functional  # which builds on models
 
-        if cls is Model and (args or kwargs.keys() & {"inputs", "outputs"}):
-            return super().__new__(Functional)
-        ends = list(flat(args[:2] if len(args) > 1 else [kwargs.get("inputs"), kwargs.get("outputs")]))
-        if not issubclass(cls, Functional) and ends and all(map(is_placed, ends)):
-            return super().__new__(_functional_subclass(cls))  # type: ignore[arg-type]
-        return super().__new__(cls)
-
-    def __init__(self, **kwargs: Any):
+            self.__class__ = _functional(type(self))  # type: ignore[arg-type]
+            Functional.__init__(self, *ends, **kwargs)  # type: ignore[arg-type]
+            return
         super().__init__(**kwargs)
         self.random_key = new_random_key()
 
@@ -282,9 +276,12 @@ def _known_kinds() -> tuple[type, ...]:
 
 
 @functools.cache
-def _functional_subclass(cls: type) -> type:
-    """A user's subclass of Model as a functional model: `MyModel(inputs, outputs)` keeps its methods."""
+def _functional(cls: type) -> type:
+    """Model or a user's subclass of it as a functional model: `MyModel(inputs, outputs)` keeps its methods."""
     from graphc.functional_model import Functional
+
+    if cls is Model:
+        return Functional
 
     def reduce(self: Any) -> Any:
         return _bare, (cls,), self.__getstate__()
@@ -294,4 +291,4 @@ def _functional_subclass(cls: type) -> type:
 
 def _bare(cls: type) -> Any:
     """A functional model of a user's class without anything in it, for copies."""
-    return object.__new__(_functional_subclass(cls))
+    return object.__new__(_functional(cls))

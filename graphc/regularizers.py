@@ -15,7 +15,8 @@ from graphc.configs import describe, identified
 from graphc.ir.errors import ShapeError
 from graphc.names import choose, snake_case
 
-__all__ = ["L1", "L1L2", "L2", "OrthogonalRegularizer", "Regularizer", "deserialize", "get", "serialize"]
+__all__ = ["L1", "L1L2", "L2", "OrthogonalRegularizer", "Regularizer", "deserialize", "get", "l1", "l1_l2", "l2",
+           "orthogonal_regularizer", "serialize"]
 
 
 class Regularizer:
@@ -94,8 +95,8 @@ def _factor(owner: Regularizer, name: str, value: Any) -> float:
 
 _CLASSES = {c.__name__: c for c in (L1, L1L2, L2, OrthogonalRegularizer)}
 # Keras's other spelling of each class, usable like it: `regularizers.l2(0.01)`.
+l1, l2, l1_l2, orthogonal_regularizer = L1, L2, L1L2, OrthogonalRegularizer
 _BY_NAME = {snake_case(name): c for name, c in _CLASSES.items()} | {"l1": L1, "l2": L2, "l1_l2": L1L2}
-globals().update(_BY_NAME)
 
 
 def get(identifier: Any) -> Any:

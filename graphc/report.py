@@ -24,7 +24,7 @@ from graphc.models import Model
 from graphc.nests import flat, mapped, structured
 from graphc.passes.cost import cost, lead
 from graphc.passes.fuse import members
-from graphc.passes.plan import Plan, Room, source
+from graphc.passes.plan import Place, Plan, Room, source
 from graphc.runtime.config import current
 from graphc.runtime.profile import Profile, profile, scaled
 
@@ -269,15 +269,18 @@ def _plan(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Any]:
     number = _numbers(plan)
     spans = [number[step] for step in plan.steps]
     buffers = []
-    for v, p in (*plan.places.items(), *plan.rooms.items()):
+    held: list[tuple[Value | Room, Place]] = [*plan.places.items(), *plan.rooms.items()]
+    for owner, p in held:
         if p.space == "arena":
             scale = math.prod(sizes[s] for s in p.region)
-            step = v.scan if isinstance(v, Room) else v.operands[0]
-            name = str(v) if isinstance(v, Room) else f"result {v.op.index}"  # type: ignore[attr-defined]
+            if isinstance(owner, Room):
+                step, name, type_, origin = owner.scan, str(owner), "", owner.scan.origin
+            else:
+                (step,), type_, origin = owner.operands, str(owner.type), owner.origin
+                name = f"result {owner.op.index}"  # type: ignore[attr-defined]
             buffers.append({
                 "name": f"{name} of {step.op.body.name}",  # type: ignore[attr-defined]
-                "type": "" if isinstance(v, Room) else str(v.type),
-                "kernel": number[step][1], "layer": layer_of(step.origin if isinstance(v, Room) else v.origin),
+                "type": type_, "kernel": number[step][1], "layer": layer_of(origin),
                 "offset": base[p.region] + p.offset * scale, "size": p.size * scale, "first": spans[p.first][0],
                 "last": spans[min(p.last, len(spans) - 1)][1]})
     weights = sum(product(v.shape) * v.dtype.size for v in plan.graph.state)

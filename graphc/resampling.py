@@ -80,8 +80,9 @@ def known_size(owner: str, images: Value) -> tuple[int, int]:
 
 def cropped(images: Value, height: int, width: int) -> Value:
     """The middle of images, of that size."""
-    count, tall, wide, channels = images.shape
-    return f.slice(images, (0, (tall - height) // 2, (wide - width) // 2, 0), (count, height, width, channels))
+    tall, wide = known_size("A crop", images)
+    return f.slice(images, (0, (tall - height) // 2, (wide - width) // 2, 0),
+                   (images.shape[0], height, width, images.shape[3]))
 
 
 def proportioned(size: tuple[int, int], height: int, width: int) -> tuple[int, int]:

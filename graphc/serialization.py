@@ -15,7 +15,7 @@ from typing import Any
 from graphc import activations, constraints, initializers, layers, losses, metrics, optimizers, regularizers
 from graphc.configs import constructor_options
 from graphc.ir.graph import current_origin, origin
-from graphc.models import Functional, Sequential
+from graphc.models import Functional, Model, Sequential
 from graphc.names import nearest
 from graphc.registry import get_custom_objects
 
@@ -87,7 +87,8 @@ def deserialize(described: Any, kind: str, custom_objects: Mapping[str, Any] | N
         hint = f" Did you mean {close!r}?" if close else ""
         raise ValueError(f"graphc has no {kind} class {name!r}.{hint} Pass a class of your own by its name: "
                          f"custom_objects={{{name!r}: {name}}}.")
-    if isinstance(cls, type) and issubclass(cls, Functional | Sequential):
+    if isinstance(cls, type) and issubclass(cls, Model) and (
+            issubclass(cls, Functional | Sequential) or "input_layers" in config):
         inner = "/".join(filter(None, (current_origin(), config.get("name"))))
         with nullcontext() if kind == "model" else origin(inner):  # in the paths of the weights, as in a call
             return cls.from_config(config, custom_objects)

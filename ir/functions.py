@@ -302,7 +302,11 @@ def getitem(x: Value, key: Any) -> Value:
         keys.append(Ellipsis)
     at = next(i for i, k in enumerate(keys) if k is Ellipsis)
     keys[at:at + 1] = [builtins.slice(None)] * (x.ndim - taken)
-    axis, start, shape, result, steps, flips, arrays = 0, [], [], [], [], [], []
+    axis, steps, flips = 0, [], []
+    start: list[int | Dim] = []
+    shape: list[int | Dim] = []
+    result: list[int | Dim] = []
+    arrays: list[tuple[int, Value]] = []
     for k in keys:
         if k is None:
             result.append(1)
@@ -360,7 +364,7 @@ def _range(k: Any, n: int | Dim, x: Value) -> tuple[Any, Any, int]:
         raise ShapeError(f"A slice with the step {step} needs an axis of known size, received {x.type}.")
 
     def place(i: Any, default: Any) -> Any:
-        return default if i is None else n + i if isinstance(i, int | np.integer) and i < 0 else i
+        return default if i is None else n + int(i) if isinstance(i, int | np.integer) and i < 0 else i
 
     begin, end = place(k.start, 0), place(k.stop, n)
     if not (at_least_zero(begin) and at_least_zero(end - begin) and at_least_zero(n - end)):
@@ -897,8 +901,6 @@ def _of_the_value(method: Any) -> Any:
     return lambda comparison, *operands: method(comparison.value, *operands)
 
 
-Value.__eq__, Value.__ne__ = _compared(equal), _compared(not_equal)  # type: ignore[method-assign]
-
 for _name, _function in {
     "add": add, "sub": subtract, "mul": multiply, "truediv": divide, "floordiv": floor_divide, "mod": mod,
     "pow": power, "matmul": matmul, "and": _logical("and", logical_and), "or": _logical("or", logical_or),
@@ -912,6 +914,8 @@ for _name, _function in {
     "__gt__": greater, "__ge__": greater_equal, "__getitem__": getitem, "__iter__": _iterated,
 }.items():
     setattr(Value, _name, _function)
-Comparison.__eq__, Comparison.__ne__ = Value.__eq__, Value.__ne__
+for _name, _function in {"__eq__": _compared(equal), "__ne__": _compared(not_equal)}.items():
+    setattr(Value, _name, _function)
+    setattr(Comparison, _name, _function)
 for _name in ("__abs__", "__neg__", "__invert__", "__lt__", "__le__", "__gt__", "__ge__", "__getitem__"):
     setattr(Comparison, _name, _of_the_value(getattr(Value, _name)))

@@ -14,6 +14,7 @@ name is a word: no blanks, none of `%:,()=#{}<>`.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 __all__ = ["line_of", "name_values", "print_graph", "print_value"]
@@ -38,7 +39,7 @@ def name_values(graph: Any) -> dict[Any, str]:
     return names | {v: f"%{i}" for i, v in enumerate(list(others))}
 
 
-def print_value(value: Any, names: dict[Any, str], indent: str = "") -> str:
+def print_value(value: Any, names: Mapping[Any, str], indent: str = "") -> str:
     """The line of one value."""
     operands = ", ".join(names[o] for o in value.operands)
     origin = f"  # {value.origin}" if value.origin else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import Any
 
 from graphc.ir import functions as f
 from graphc.ir.errors import place
@@ -69,8 +70,8 @@ def pullback(cotangents: Sequence[tuple[Value, Value]], wrt: Sequence[Value]) ->
                 continue
             try:
                 if isinstance(value.op, Scan):
-                    totals = {i: _total(found) for i, found in items[value].items()}
-                    found = _through_scan(value, totals, [o in needed for o in value.operands])
+                    totals = {i: _total(several) for i, several in items[value].items()}
+                    found: Sequence[Any] = _through_scan(value, totals, [o in needed for o in value.operands])
                 else:
                     found = value.op.vjp(f, _total(parts[value]), value, *value.operands)
             except Exception as error:
@@ -90,7 +91,7 @@ def _through_scan(value: Value, cotangents: Mapping[int, Value], needed: Sequenc
     """
     op: Scan = value.op  # type: ignore[assignment]
     body: Graph = op.body
-    outputs = [v for _, v in body.outputs]
+    outputs: list[Any] = [v for _, v in body.outputs]
     scanned, carries, constants = op.parts(body.inputs)
     flows = [k for k, c in enumerate(carries) if c.dtype.is_float]
     wanted = [(i, v) for i, v in enumerate(body.inputs) if needed[i] and v.dtype.is_float and v not in carries]

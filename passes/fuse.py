@@ -67,8 +67,8 @@ def _members(fused: Graph) -> tuple[dict[Value, list[Value]], dict[Value, Any]]:
         if isinstance(v.op, Scan):
             inside, stands = _members(v.op.body)
             found.update(inside)
-            body = v.op.body.replaced(stands)
-            known[v] = apply(replace(v.op, body=body), *(known[o] for o in v.operands), origin=v.origin)
+            loop = replace(v.op, body=v.op.body.replaced(stands))
+            known[v] = apply(loop, *(known[o] for o in v.operands), origin=v.origin)
             continue
         if isinstance(v.op, Kernel):
             body: Graph = v.op.body

@@ -323,9 +323,10 @@ def verify_plan(plan: Plan) -> None:
             late = [r for r in readers.get(old, []) if when[r] > when[v.operands[0]]]
             if late:
                 raise InvalidGraph(f"P4: {old!r} is overwritten before {late[0].op.body.name} reads it")  # type: ignore
-    arena = [(v, p) for v, p in (*plan.places.items(), *plan.rooms.items()) if p.space == "arena"]
-    for i, (v, p) in enumerate(arena):
-        for w, q in arena[i + 1:]:
+    held: list[tuple[Value | Room, Place]] = [*plan.places.items(), *plan.rooms.items()]
+    arena = [(owner, p) for owner, p in held if p.space == "arena"]
+    for i, (owner, p) in enumerate(arena):
+        for other, q in arena[i + 1:]:
             if p.region == q.region and _overlap(p, q) and (
                     p.offset < q.offset + q.size and q.offset < p.offset + p.size):
-                raise InvalidGraph(f"P2: {v!r} at {p} overlaps {w!r} at {q}")
+                raise InvalidGraph(f"P2: {owner!r} at {p} overlaps {other!r} at {q}")

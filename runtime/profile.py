@@ -231,11 +231,10 @@ def _nested(entries: Sequence[Value], sizes: Mapping[str, int], times: int = 1,
     """Kernels and scans, each with the number of next entries inside of it, its number of runs, and of loops around."""
     i = 0
     while i < len(entries):
-        op, inside = entries[i].op, 0
-        if isinstance(op, Scan):
-            inside = _entries_in(op)
+        op = entries[i].op
+        inside = _entries_in(op) if isinstance(op, Scan) else 0
         yield entries[i], inside, times, depth
-        if inside:
+        if isinstance(op, Scan):
             yield from _nested(entries[i + 1:i + 1 + inside], sizes, times * evaluate_dim(op.length, sizes), depth + 1)
         i += 1 + inside
 

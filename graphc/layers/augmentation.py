@@ -165,10 +165,10 @@ class RandomCrop(_RandomImage):
         return self.channels_as_given(self.vary(f.cast(images, "f32"), self.draw(images, *source)))
 
     def vary(self, images: Value, draw: Value) -> Value:
-        count, height, width, _ = images.shape
-        shape = (count, self.height, self.width)
-        down, right = (f.floor(f.multiply(part, float(n - m + 1))) for part, n, m in
-                       zip(_apart(draw), (height, width), shape[1:], strict=True))
+        height, width = known_size("RandomCrop", images)
+        shape = (images.shape[0], self.height, self.width)
+        down, right = (f.floor(f.multiply(part, float(spare + 1))) for part, spare in
+                       zip(_apart(draw), (height - self.height, width - self.width), strict=True))
         rows, columns = (f.add(f.iota(shape, (axis,), "f32"), offset) for axis, offset in ((1, down), (2, right)))
         return pixels_at(images, rows, columns)
 

@@ -69,7 +69,7 @@ class SpectralNormalization(Wrapper):
     def _normalized(self, kernel: Value) -> tuple[Value, Value]:
         """The next vector of the power iteration, and the kernel divided by the singular value; zeros stay zeros."""
         matrix = f.reshape(kernel, (-1, kernel.shape[-1]))
-        u = self.vector_u
+        u: Value = self.vector_u
         for _ in range(self.power_iterations):
             v = _unit(f.matmul(u, f.transpose(matrix)))
             u = _unit(f.matmul(v, matrix))

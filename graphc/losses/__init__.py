@@ -6,7 +6,7 @@ reduction to one number, by default the mean over all of them. Both take arrays,
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphc.configs import describe, describe_function
 from graphc.ir.graph import Value
@@ -19,26 +19,15 @@ from graphc.losses.probabilistic import *  # noqa: F403
 from graphc.losses.regression import *  # noqa: F403
 from graphc.names import choose
 
-_PUBLIC = {name: getattr(module, name) for module in (_regression, _hinge, _probabilistic)
-           for name in module.__all__ if name not in ("Crossentropy", "cosine")}
-_CLASSES = {name: c for name, c in _PUBLIC.items() if isinstance(c, type)}
-_FUNCTIONS: dict[Any, type[LossFunctionWrapper]] = {c.function: c for c in _CLASSES.values()}
-# Short names and those of older versions of Keras, as functions and as strings.
-_ALIASES = {
-    "mse": "mean_squared_error", "mae": "mean_absolute_error", "mape": "mean_absolute_percentage_error",
-    "msle": "mean_squared_logarithmic_error", "bce": "binary_crossentropy", "kld": "kl_divergence",
-    "kullback_leibler_divergence": "kl_divergence", "logcosh": "log_cosh", "huber_loss": "huber",
-    "cosine_proximity": "cosine_similarity",
-}
-_ALIASES |= {name.upper(): known for name, known in _ALIASES.items() if len(name) <= 4}
-globals().update({name: _PUBLIC[known] for name, known in _ALIASES.items()})
-
-__all__ = ["Loss", "Reduction", "deserialize", "get", "serialize",
-           *sorted(_PUBLIC), *sorted(_ALIASES)]
-
-_BY_NAME: dict[str, type[Loss]] = (_CLASSES | {fn.__name__: c for fn, c in _FUNCTIONS.items()}
-                                   | {name: _FUNCTIONS[_PUBLIC[known]] for name, known in _ALIASES.items()}
+_PUBLIC: dict[str, Any] = {name: getattr(module, name) for module in (_regression, _hinge, _probabilistic)
+                           for name in module.__all__}
+_FUNCTIONS: dict[Any, type[LossFunctionWrapper]] = {
+    c.function: c for c in _PUBLIC.values() if isinstance(c, type) and issubclass(c, LossFunctionWrapper)}
+_BY_NAME: dict[str, type[Loss]] = ({name: _FUNCTIONS.get(found, found) for name, found in _PUBLIC.items()}
                                    | {"crossentropy": _probabilistic.Crossentropy, "ce": _probabilistic.Crossentropy})
+
+if not TYPE_CHECKING:  # checkers take the names from the imports
+    __all__ = ["Loss", "Reduction", "deserialize", "get", "serialize", *sorted(_PUBLIC)]
 
 
 class _Wrapped(Loss):

@@ -11,11 +11,11 @@ from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
 from graphc.losses.loss import EPSILON, Loss, LossFunctionWrapper, aligned
 
-__all__ = ["BinaryCrossentropy", "BinaryFocalCrossentropy", "CategoricalCrossentropy", "CategoricalFocalCrossentropy",
-           "Crossentropy", "Dice", "KLDivergence", "Poisson", "SparseCategoricalCrossentropy", "Tversky",
-           "binary_crossentropy", "binary_focal_crossentropy", "categorical_crossentropy",
-           "categorical_focal_crossentropy", "dice", "kl_divergence", "poisson", "sparse_categorical_crossentropy",
-           "tversky"]
+__all__ = ["BCE", "KLD", "BinaryCrossentropy", "BinaryFocalCrossentropy", "CategoricalCrossentropy",
+           "CategoricalFocalCrossentropy", "Dice", "KLDivergence", "Poisson", "SparseCategoricalCrossentropy",
+           "Tversky", "bce", "binary_crossentropy", "binary_focal_crossentropy", "categorical_crossentropy",
+           "categorical_focal_crossentropy", "dice", "kl_divergence", "kld", "kullback_leibler_divergence", "poisson",
+           "sparse_categorical_crossentropy", "tversky"]
 
 Axes = int | tuple[int, ...] | list[int] | None
 
@@ -157,6 +157,10 @@ def tversky(y_true: Value, y_pred: Value, alpha: float = 0.5, beta: float = 0.5,
     axes = _axes(axis)
     common, missed, wrong = f.sum(y * p, axes), f.sum((1.0 - p) * y, axes), f.sum(p * (1.0 - y), axes)
     return 1.0 - common / (common + missed * alpha + wrong * beta + EPSILON)
+
+
+bce = BCE = binary_crossentropy
+kld = KLD = kullback_leibler_divergence = kl_divergence
 
 
 def _smoothing(owner: Any, label_smoothing: float) -> float:

@@ -10,10 +10,10 @@ from graphc.ir import functions as f
 from graphc.ir.graph import Value
 from graphc.losses.loss import EPSILON, LossFunctionWrapper, aligned
 
-__all__ = ["CosineSimilarity", "Huber", "LogCosh", "MeanAbsoluteError", "MeanAbsolutePercentageError",
-           "MeanSquaredError", "MeanSquaredLogarithmicError", "cosine", "cosine_similarity", "huber", "log_cosh",
-           "mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_error",
-           "mean_squared_logarithmic_error"]
+__all__ = ["MAE", "MAPE", "MSE", "MSLE", "CosineSimilarity", "Huber", "LogCosh", "MeanAbsoluteError",
+           "MeanAbsolutePercentageError", "MeanSquaredError", "MeanSquaredLogarithmicError", "cosine_proximity",
+           "cosine_similarity", "huber", "huber_loss", "log_cosh", "logcosh", "mae", "mape", "mean_absolute_error",
+           "mean_absolute_percentage_error", "mean_squared_error", "mean_squared_logarithmic_error", "mse", "msle"]
 
 
 @eager("y_true", "y_pred")
@@ -74,6 +74,13 @@ def log_cosh(y_true: Value, y_pred: Value) -> Value:
     y, p = aligned("log_cosh", y_true, y_pred)
     error = f.subtract(p, y)
     return f.mean(f.subtract(f.add(error, f.softplus(f.multiply(error, -2.0))), math.log(2.0)), -1)
+
+
+# short names, and those of older versions of Keras
+mse, mae, mape, msle = (
+    mean_squared_error, mean_absolute_error, mean_absolute_percentage_error, mean_squared_logarithmic_error)
+MSE, MAE, MAPE, MSLE = mse, mae, mape, msle
+cosine_proximity, huber_loss, logcosh = cosine_similarity, huber, log_cosh
 
 
 class MeanSquaredError(LossFunctionWrapper):

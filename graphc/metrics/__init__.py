@@ -7,11 +7,47 @@ take arrays.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphc import losses
 from graphc.configs import describe, describe_function
 from graphc.ir.graph import Value
+from graphc.losses import (
+    BCE,
+    KLD,
+    MAE,
+    MAPE,
+    MSE,
+    MSLE,
+    bce,
+    binary_crossentropy,
+    binary_focal_crossentropy,
+    categorical_crossentropy,
+    categorical_focal_crossentropy,
+    categorical_hinge,
+    cosine_proximity,
+    dice,
+    hinge,
+    huber,
+    huber_loss,
+    kl_divergence,
+    kld,
+    kullback_leibler_divergence,
+    log_cosh,
+    logcosh,
+    mae,
+    mape,
+    mean_absolute_error,
+    mean_absolute_percentage_error,
+    mean_squared_error,
+    mean_squared_logarithmic_error,
+    mse,
+    msle,
+    poisson,
+    sparse_categorical_crossentropy,
+    squared_hinge,
+    tversky,
+)
 from graphc.metrics import confusion as _confusion
 from graphc.metrics import means as _means
 from graphc.metrics import scores as _scores
@@ -22,15 +58,18 @@ from graphc.metrics.metric import Metric
 from graphc.metrics.scores import *  # noqa: F403
 from graphc.names import choose, snake_case
 
-_PUBLIC = {name: getattr(module, name) for module in (_means, _confusion, _scores) for name in module.__all__}
-_LOSS_FUNCTIONS = {name: getattr(losses, name) for name in losses.__all__
-                   if name not in ("get", "serialize", "deserialize") and not isinstance(getattr(losses, name), type)
-                   and name not in _PUBLIC}
-globals().update(_LOSS_FUNCTIONS)
+_PUBLIC: dict[str, Any] = {name: getattr(module, name) for module in (_means, _confusion, _scores)
+                           for name in module.__all__}
 _CLASSES = {name: c for name, c in _PUBLIC.items() if isinstance(c, type)}
 
-__all__ = ["Metric", "deserialize", "get", "resolve", "serialize",
-           *sorted(_PUBLIC), *sorted(_LOSS_FUNCTIONS)]
+if not TYPE_CHECKING:  # checkers take the names from the imports
+    __all__ = ["BCE", "KLD", "MAE", "MAPE", "MSE", "MSLE", "Metric", "bce", "binary_crossentropy",
+               "binary_focal_crossentropy", "categorical_crossentropy", "categorical_focal_crossentropy",
+               "categorical_hinge", "cosine_proximity", "deserialize", "dice", "get", "hinge", "huber", "huber_loss",
+               "kl_divergence", "kld", "kullback_leibler_divergence", "log_cosh", "logcosh", "mae", "mape",
+               "mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_error",
+               "mean_squared_logarithmic_error", "mse", "msle", "poisson", "resolve", "serialize",
+               "sparse_categorical_crossentropy", "squared_hinge", "tversky", *sorted(_PUBLIC)]
 
 
 class _Deferred(Metric):

@@ -7,6 +7,8 @@ they compute at once and give NumPy arrays; see `graphc.eager`. They are also re
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from graphc.ops import control, core, image, linalg, math, nn, numpy
 from graphc.ops.control import *  # noqa: F403
 from graphc.ops.core import *  # noqa: F403
@@ -15,10 +17,6 @@ from graphc.ops.math import *  # noqa: F403
 from graphc.ops.nn import *  # noqa: F403
 from graphc.ops.numpy import *  # noqa: F403
 
-__all__ = ["core", "image", "linalg", "math", "nn", "numpy"]
-__all__ += control.__all__
-__all__ += core.__all__
-__all__ += linalg.__all__
-__all__ += math.__all__
-__all__ += nn.__all__
-__all__ += numpy.__all__
+if not TYPE_CHECKING:  # checkers take the names from the imports: not all of them add up lists
+    __all__ = ["core", "image", "linalg", "math", "nn", "numpy", *control.__all__, *core.__all__, *linalg.__all__,
+               *math.__all__, *nn.__all__, *numpy.__all__]

@@ -45,7 +45,7 @@ def _einsum(subscripts: str, operands: Sequence[Value]) -> Value:
     while len(pending) > 1:
         (a, x), (b, y), *rest = pending
         needed = set(result).union(*(term for term, _ in rest))
-        a, x, b, y = *_fitting(a, x, b, y), *_fitting(b, y, a, x)  # type: ignore[assignment]
+        a, x, b, y = *_fitting(a, x, b, y), *_fitting(b, y, a, x)
         kept = [c for c in dict.fromkeys(a + b) if c in needed]
         # axes that both have come first, as batched products want them
         kept.sort(key=lambda c, a=a, b=b: (not (c in a and c in b), c not in a))  # type: ignore[misc]

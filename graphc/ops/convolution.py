@@ -112,7 +112,7 @@ def conv_transpose(inputs: Array, kernel: Array, strides: Size = 1, padding: str
         position, tap = _letters(rank)
         taps = f.einsum(f"n{position}c,{tap}oc->n{position}{tap}o", x, kernel)
         reach = [(k - 1) * d + 1 for k, d in zip(size, dilation, strict=True)]
-        whole = [(n - 1) * s + r for n, s, r in zip(x.shape[1:-1], strides, reach, strict=True)]  # type: ignore
+        whole = [(n - 1) * s + r for n, s, r in zip(x.shape[1:-1], strides, reach, strict=True)]
         ends = [_ends(padding, *numbers) for numbers in zip(reach, strides, more, strict=True)]
         return _with_ends(f.fold(taps, tuple(whole), strides, dilation), ends)
 
@@ -207,7 +207,7 @@ def fold(x: Array, output_size: Any, kernel_size: Any, dilation: Any = 1, paddin
     strides, dilations = _two(stride, "stride"), _two(dilation, "dilation")
     whole = [n + 2 * p for n, p in zip(out, padded, strict=True)]
     counts = [(n - (k - 1) * d - 1) // s + 1 for n, k, d, s in zip(whole, size, dilations, strides, strict=True)]
-    channels = x.shape[1] // (size[0] * size[1])  # type: ignore[operator]
+    channels = x.shape[1] // (size[0] * size[1])
     taps = f.reshape(x, (x.shape[0], channels, *size, *counts))
     images = f.fold(f.transpose(taps, (0, 4, 5, 2, 3, 1)), tuple(whole), strides, dilations)
     images = f.slice(images, (0, *padded, 0), (x.shape[0], *out, channels))

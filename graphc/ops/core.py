@@ -166,8 +166,8 @@ def slice_update(inputs: Array, start_indices: Any, updates: Array) -> Array:
     return f.where(inside, updates, x)
 
 
-def _linear(indices: Value, shape: Any) -> Value:
-    """Indices along several axes, in the last axis of `indices`, as positions in the flattened first axes."""
+def _linear(indices: Value, shape: Any) -> tuple[int, Value]:
+    """The number of axes that indices are for, in their last axis, and the positions in these axes made flat."""
     depth = indices.shape[-1]
     if not isinstance(depth, int) or depth > len(shape):
         raise ShapeError(f"The indices {indices.type} have {depth} numbers each, for the shape {tuple(shape)}.")
@@ -177,7 +177,7 @@ def _linear(indices: Value, shape: Any) -> Value:
         n = f.dimension(shape[i], "i32")
         place = f.where(f.less(place, 0), place + n, place)
         result = result * n + place
-    return result
+    return depth, f.reshape(result, (-1,))
 
 
 @op
@@ -187,9 +187,8 @@ def scatter(indices: Array, values: Array, shape: Any) -> Array:
 
 
 def _scattered(indices: Value, values: Value, shape: tuple[Any, ...]) -> Value:
-    depth, places = indices.shape[-1], _linear(indices, shape)
-    rows = product(shape[:depth])  # type: ignore[misc]
-    flat = f.scatter_add(f.reshape(values, (-1, *shape[depth:])), f.reshape(places, (-1,)), rows, 0)  # type: ignore
+    depth, places = _linear(indices, shape)
+    flat = f.scatter_add(f.reshape(values, (-1, *shape[depth:])), places, product(shape[:depth]), 0)
     return f.reshape(flat, shape)
 
 
@@ -203,10 +202,9 @@ def scatter_update(inputs: Array, indices: Array, updates: Array, reduction: str
     x, updates = inputs, f.cast(updates, inputs.dtype)
     if reduction == "add":
         return x + _scattered(indices, updates, x.shape)
-    depth = indices.shape[-1]
-    rows = product(x.shape[:depth])  # type: ignore[misc]
-    places = f.reshape(_linear(indices, x.shape), (-1,))
-    flat = f.reshape(x, (rows, *x.shape[depth:]))  # type: ignore[misc]
+    depth, places = _linear(indices, x.shape)
+    rows = product(x.shape[:depth])
+    flat = f.reshape(x, (rows, *x.shape[depth:]))
     updates = f.reshape(updates, (-1, *flat.shape[1:]))
     if reduction is None:
         # the number of the last update of each row, from 1 on

@@ -88,9 +88,9 @@ def array(x: Array, dtype: Any = None) -> Array:
 def arange(start: Any, stop: Any = None, step: Any = None, dtype: Any = None) -> Array:
     """start, start + step, ... before stop; from 0 on where only one number is given."""
     numbers = [n for n in (start, stop, step) if n is not None]
-    kind = "f32" if any(isinstance(n, float | np.floating) for n in numbers) else "i32"
+    number = 0.0 if any(isinstance(n, float | np.floating) for n in numbers) else 0
     given = [np.asarray(n).dtype for n in numbers if isinstance(n, np.generic | np.ndarray)]
-    kind = f.common_dtype(*(f.constant(0, d) for d in given), 0.0 if kind == "f32" else 0) if given else kind
+    kind = f.common_dtype(*(f.constant(0, d) for d in given), number)
     if stop is None:
         start, stop = 0, start
     step = 1 if step is None else step
@@ -219,7 +219,7 @@ def diagflat(x: Array, k: int = 0) -> Array:
 
 
 def _with_diagonal(x: Value, k: int) -> Value:
-    n = x.shape[0] + abs(k)  # type: ignore[operator]
+    n = x.shape[0] + abs(k)
     x = f.pad(x, [(max(-k, 0), max(k, 0))])  # one element for each row
     rows, columns = _grid(n, n)
     inside = f.equal(columns - rows, k)

@@ -171,7 +171,7 @@ def rearrange(tensor: Array, pattern: str, **axes_lengths: int) -> Array:
     sizes: dict[str, Any] = dict(axes_lengths)
     for group, n in zip(given, tensor.shape, strict=True):
         unknown = [name for name in group if name not in sizes]
-        known = product(sizes[name] for name in group if name in sizes)
+        known: Any = product(sizes[name] for name in group if name in sizes)
         if len(unknown) > 1:
             raise ValueError(f"rearrange: {pattern!r} needs the sizes of {unknown[1:]}.")
         if unknown:
@@ -260,7 +260,7 @@ def _split(x: Value, where: Any, axis: int) -> list[Value]:
         if part is None:
             raise ShapeError(f"split can't cut the axis {axis} of {x.type} into {where} equal parts.")
         return [_part(x, axis, i * part, part) for i in range(int(where))]
-    cuts = [0, *(int(c) for c in as_array(where)), n]
+    cuts: list[Any] = [0, *(int(c) for c in as_array(where)), n]
     if isinstance(n, int):  # counted from the end where negative, and never beyond it
         cuts = [builtins.slice(c, None).indices(n)[0] for c in cuts[:-1]] + [n]
         return [_part(x, axis, a, builtins.max(b - a, 0)) for a, b in itertools.pairwise(cuts)]

@@ -164,7 +164,10 @@ def unique(x: Any, sorted: bool = True, return_index: bool = False, return_inver
     The index of the first of each, the position among them of each element, and how often each occurs come with them
     where they are asked for.
     """
-    result = np.unique(*numbers_of("unique", x), return_index, return_inverse, return_counts, axis)
+    (array,) = numbers_of("unique", x)
+    asked: dict[str, Any] = {"return_index": return_index, "return_inverse": return_inverse,
+                             "return_counts": return_counts}
+    result = np.unique(array, **asked, axis=axis)
     parts = list(result) if isinstance(result, tuple) else [result]
     parts[1:] = [p.astype(np.int32) for p in parts[1:]]
     if size is not None:
@@ -207,7 +210,8 @@ def histogram(x: Any, bins: Any = 10, range: Any = None) -> tuple[Any, Any]:
         dtype = array.dtype if array.dtype.kind == "f" else np.float32
         edges = np.histogram_bin_edges(array, bins, range).astype(dtype)
     elif range is not None or np.ndim(bins):
-        edges = np.asarray(bins, np.float32) if np.ndim(bins) else np.linspace(*range, bins + 1, dtype=np.float32)
+        edges = np.asarray(bins, np.float32) if np.ndim(bins) else np.linspace(range[0], range[1], bins + 1,
+                                                                                          dtype=np.float32)
     else:
         raise ShapeError("histogram of values without numbers needs a range, or the edges as bins.")
     return _histogram(x, edges), edges

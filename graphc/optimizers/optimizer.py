@@ -240,16 +240,16 @@ class Optimizer:
         """The changes with averages and constraints, which see the weights after the update."""
         result: Pairs = []
         for state, value in changes:
-            if state in parameters:
+            if isinstance(state, Variable) and state in parameters:
                 if self.use_ema:
-                    average = self._slots[state]["average"]  # type: ignore[index]
+                    average = self._slots[state]["average"]
                     first = f.equal(self._count(), 0.0)
                     momentum = f.where(first, 0.0, float(self.ema_momentum))
                     mean = f.add(f.multiply(momentum, average), f.multiply(f.subtract(1.0, momentum), value))
                     result.append((average, mean))
                     if self.ema_overwrite_frequency:
                         value = f.where(self._every(self._count(), self.ema_overwrite_frequency), mean, value)
-                constraint = state.constraint  # type: ignore[attr-defined]
+                constraint = state.constraint
                 if constraint is not None:
                     value = constraint(value)
             result.append((state, value))

@@ -144,7 +144,7 @@ class ImageDataGenerator:
         rotation = np.random.uniform(-self.rotation_range, self.rotation_range) if self.rotation_range else 0
         down, right = _shift(self.height_shift_range, img_shape[0]), _shift(self.width_shift_range, img_shape[1])
         shear = np.random.uniform(-self.shear_range, self.shear_range) if self.shear_range else 0
-        zx, zy = (1, 1) if self.zoom_range == [1, 1] else np.random.uniform(*self.zoom_range, 2)
+        zx, zy = (1, 1) if self.zoom_range == [1, 1] else np.random.uniform(self.zoom_range[0], self.zoom_range[1], 2)
         horizontal, vertical = np.random.random() < 0.5, np.random.random() < 0.5
         shift = self.channel_shift_range
         return {"theta": rotation, "tx": right, "ty": down, "shear": shear, "zx": zx, "zy": zy,
@@ -311,7 +311,8 @@ class DirectoryIterator(Iterator):
         names = list(classes or sorted(p.name for p in Path(directory).iterdir() if p.is_dir()))
         self.directory, self.image_data_generator = directory, image_data_generator
         self.class_mode, self.save_to = class_mode, (save_to_dir, save_prefix, save_format)
-        self._reading = (color_mode, tuple(target_size), interpolation, keep_aspect_ratio)
+        self._reading: dict[str, Any] = {"color_mode": color_mode, "target_size": tuple(target_size),
+                                         "interpolation": interpolation, "keep_aspect_ratio": keep_aspect_ratio}
         self.class_indices, self.num_classes = {name: i for i, name in enumerate(names)}, len(names)
         part = image_data_generator.validation_split
         self.filenames: list[str] = []
@@ -330,7 +331,7 @@ class DirectoryIterator(Iterator):
     labels = property(lambda self: self.classes, doc="The number of each file's class.")
 
     def _get_batches_of_transformed_samples(self, index_array: np.ndarray) -> Any:
-        read = (img_to_array(load_img(self.filepaths[i], *self._reading)) for i in index_array)
+        read = (img_to_array(load_img(self.filepaths[i], **self._reading)) for i in index_array)
         images = np.array([self.image_data_generator.prepared(image) for image in read])
         self._save(images, index_array)
         if self.class_mode is None:

@@ -72,14 +72,14 @@ def _columns(body: Body, a: Axis, lanes: int, kind: str) -> Body:
             if isinstance(part.extent, int):
                 body = mark(sink(body, part), part, "vector")
             else:
-                body = _masked(body, part, lanes)
+                body = _masked(body, part)
     if isinstance(outer.extent, int) and inner is not None and kind == "unroll" and outer.extent > 1:
         body = mark(sink(body, outer), outer, "unroll")
     return body
 
 
-def _masked(body: Body, a: Axis, lanes: int) -> Body:
-    """A vector loop of a computed extent below `lanes`: where its body has no loops, masked lanes will do."""
+def _masked(body: Body, a: Axis) -> Body:
+    """A vector loop of a computed extent below the lanes: where its body has no loops, masked lanes will do."""
     simple = all(isinstance(t, Store | Update) and t.buffer.space != "local"
                  for s in walk(body) if isinstance(s, For) and s.axis == a for t in s.body)
     return mark(body, a, "vector") if simple else body

@@ -5,9 +5,11 @@ The files in tests/fixtures/files were written by Keras (tests/fixtures/make_ker
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import os
+import pickle
 import zipfile
 from pathlib import Path
 
@@ -267,6 +269,39 @@ def test_models_of_the_users(tmp_path):
     assert losses_of_steps(again, X, Y) == losses_of_steps(model, X, Y)
     with pytest.raises(FileError, match="expected a model"):
         load_model(tmp_path / "model.keras", {"Residual": lambda **options: Scale()})
+
+
+class OfEnds(graphc.Model):
+    """A functional model with a method of its own."""
+
+    def twice(self, x):
+        return 2 * self.predict(x, verbose=0)
+
+
+class OfUnits(graphc.Model):
+    """A functional model that makes its own inputs and outputs."""
+
+    def __init__(self, units=3, **kwargs):
+        inputs = graphc.Input((3,))
+        super().__init__(inputs=inputs, outputs=layers.Dense(1)(layers.Dense(units)(inputs)), **kwargs)
+        self.units = units
+
+
+def test_functional_models_of_the_users(tmp_path):
+    inputs = graphc.Input((3,))
+    described = {"name", "trainable", "layers", "input_layers", "output_layers"}
+    for model, options in ((OfEnds(inputs, layers.Dense(1)(inputs)), described),
+                           (OfUnits(5), {"name", "trainable", "dtype", "units"})):
+        assert isinstance(model, graphc.models.Functional)
+        assert set(model.get_config()) == options  # as Keras has it
+        model.compile("adam", "mse")
+        losses_of_steps(model, X, Y)
+        model.save(tmp_path / "model.keras")
+        again = load_model(tmp_path / "model.keras", {"OfEnds": OfEnds, "OfUnits": OfUnits})
+        assert losses_of_steps(again, X, Y) == losses_of_steps(model, X, Y)
+        for other in (again, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            assert isinstance(other, type(model))
+    assert isinstance(graphc.models.clone_model(OfEnds(inputs, inputs)), OfEnds)
 
 
 def test_a_nameless_function_cannot_be_written(tmp_path):
