@@ -901,8 +901,6 @@ def _of_the_value(method: Any) -> Any:
     return lambda comparison, *operands: method(comparison.value, *operands)
 
 
-Value.__eq__, Value.__ne__ = _compared(equal), _compared(not_equal)  # type: ignore[method-assign]
-
 for _name, _function in {
     "add": add, "sub": subtract, "mul": multiply, "truediv": divide, "floordiv": floor_divide, "mod": mod,
     "pow": power, "matmul": matmul, "and": _logical("and", logical_and), "or": _logical("or", logical_or),
@@ -916,6 +914,8 @@ for _name, _function in {
     "__gt__": greater, "__ge__": greater_equal, "__getitem__": getitem, "__iter__": _iterated,
 }.items():
     setattr(Value, _name, _function)
-Comparison.__eq__, Comparison.__ne__ = Value.__eq__, Value.__ne__
+for _name, _function in {"__eq__": _compared(equal), "__ne__": _compared(not_equal)}.items():
+    setattr(Value, _name, _function)
+    setattr(Comparison, _name, _function)
 for _name in ("__abs__", "__neg__", "__invert__", "__lt__", "__le__", "__gt__", "__ge__", "__getitem__"):
     setattr(Comparison, _name, _of_the_value(getattr(Value, _name)))

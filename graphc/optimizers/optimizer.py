@@ -240,7 +240,7 @@ class Optimizer:
         """The changes with averages and constraints, which see the weights after the update."""
         result: Pairs = []
         for state, value in changes:
-            if state in parameters:
+            if isinstance(state, Variable) and state in parameters:
                 if self.use_ema:
                     average = self._slots[state]["average"]
                     first = f.equal(self._count(), 0.0)
