@@ -7,10 +7,10 @@ from typing import Any
 
 from graphc.functional import calls_before, run
 from graphc.functional_model import Functional, made_of_ends
+from graphc.ir.tree import flat, mapped
 from graphc.layers.core import InputLayer
 from graphc.layers.layer import Layer
 from graphc.model import Model
-from graphc.nests import flat, mapped
 from graphc.sequential import Sequential
 
 __all__ = ["clone_model"]

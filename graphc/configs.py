@@ -9,7 +9,8 @@ from typing import Any
 from graphc.names import choose
 from graphc.registry import get_registered_name
 
-__all__ = ["config_of", "constructor_options", "constructor_parameters", "describe", "describe_function", "identified"]
+__all__ = ["config_of", "constructor_options", "constructor_parameters", "describe", "describe_function", "identified",
+           "rule_for"]
 
 
 def constructor_parameters(cls: type) -> dict[str, inspect.Parameter]:
@@ -63,19 +64,22 @@ def describe_function(function: Any) -> dict[str, Any]:
             "registered_name": get_registered_name(function)}
 
 
-def identified(kind: str, identifier: Any, classes: Mapping[str, type], base: type) -> Any:
-    """The object for a name, a class, a description or a function; None for None.
+def identified(kind: str, identifier: Any, classes: Mapping[str, Any], base: type) -> Any:
+    """The object of a class for its name, itself or a description; anything else, such as an object, as it is.
 
-    `classes` has every class under its own name and `names.snake_case` of it; `base` is theirs.
+    `classes` has the classes by all their names; `base` is theirs. Unknown names raise ValueError.
     """
-    if isinstance(identifier, dict) and isinstance(identifier.get("class_name"), str):
-        cls = choose(kind, identifier["class_name"], classes)
-        return cls(**(identifier.get("config") or {}))
     if isinstance(identifier, str):
         return choose(kind, identifier, classes)()
-    if isinstance(identifier, type) and issubclass(identifier, base):
-        return identifier()
-    if identifier is None or callable(identifier):
-        return identifier
+    if isinstance(identifier, dict) and "class_name" in identifier:
+        return choose(kind, str(identifier["class_name"]), classes)(**(identifier.get("config") or {}))
+    return identifier() if isinstance(identifier, type) and issubclass(identifier, base) else identifier
+
+
+def rule_for(kind: str, identifier: Any, classes: Mapping[str, type], base: type) -> Any:
+    """The rule for a weight that is identified so: an object, a function, or None."""
+    found = identified(kind, identifier, classes, base)
+    if found is None or callable(found):
+        return found
     raise ValueError(f"A {kind} is a name, a {base.__name__}, a function of a weight, or None; received "
                      f"{identifier!r}.")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from graphc import ops
-from graphc.configs import describe, identified
+from graphc.configs import describe, rule_for
 from graphc.names import snake_case
 
 __all__ = ["Constraint", "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "deserialize", "get", "max_norm",
@@ -95,7 +95,7 @@ def get(identifier: Any) -> Any:
     >>> get("max_norm").get_config()
     {'max_value': 2, 'axis': 0}
     """
-    return identified("constraint", identifier, _BY_NAME | _CLASSES, Constraint)
+    return rule_for("constraint", identifier, _BY_NAME | _CLASSES, Constraint)
 
 
 def serialize(constraint: Any) -> Any:
@@ -105,4 +105,4 @@ def serialize(constraint: Any) -> Any:
 
 def deserialize(config: Any, custom_objects: Mapping[str, type] | None = None) -> Any:
     """The constraint that `serialize` described; classes of one's own are found in `custom_objects`."""
-    return identified("constraint", config, _BY_NAME | _CLASSES | dict(custom_objects or {}), Constraint)
+    return rule_for("constraint", config, _BY_NAME | _CLASSES | dict(custom_objects or {}), Constraint)

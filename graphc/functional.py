@@ -15,8 +15,8 @@ from weakref import WeakKeyDictionary
 from graphc.ir.graph import Value, apply, current_origin, topological
 from graphc.ir.ops.leaf import Input as InputOp
 from graphc.ir.traverse import postorder
+from graphc.ir.tree import flat, mapped, structured
 from graphc.ir.types import Dim, TensorType, dim
-from graphc.nests import flat, mapped, structured
 from graphc.tracing import Trace, tracing
 from graphc.variable import Variable
 

@@ -20,9 +20,9 @@ from graphc.ir import functions as f
 from graphc.ir.graph import Value
 from graphc.ir.ops.leaf import Constant
 from graphc.ir.ops.movement import Broadcast
+from graphc.ir.tree import flat, is_nested, mapped, parts_of
 from graphc.layers.core import InputLayer
 from graphc.layers.layer import Layer, known_shape
-from graphc.nests import flat, is_nested, mapped, parts_of
 
 __all__ = ["describe_functional", "functional_from"]
 

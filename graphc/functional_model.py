@@ -12,9 +12,9 @@ from graphc.functional import Call, Placeholder, batch_before, calls_before, run
 from graphc.ir import functions as f
 from graphc.ir.graph import Value
 from graphc.ir.traverse import postorder
+from graphc.ir.tree import flat, mapped, parts_of, structured
 from graphc.layers.layer import Layer, known_shape
 from graphc.model import Model, port_of
-from graphc.nests import flat, mapped, parts_of, structured
 from graphc.ports import by_port, ports
 from graphc.tracing import current_trace
 

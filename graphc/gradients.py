@@ -15,7 +15,7 @@ from graphc.data import as_array
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
-from graphc.nests import flat, mapped, structured
+from graphc.ir.tree import flat, mapped, structured
 from graphc.ports import kept
 from graphc.steps import bind, graph_of, new_random_key, symbolic_input
 from graphc.tracing import Trace, current_trace, in_place_of, tracing

@@ -10,8 +10,8 @@ import numpy as np
 from graphc.data import as_array, raw_array
 from graphc.ir import functions as f
 from graphc.ir.graph import Value, origin
+from graphc.ir.tree import flat, mapped
 from graphc.limits import extremes, sort_out
-from graphc.nests import flat, mapped
 from graphc.ports import kept
 from graphc.steps import bind, graph_of, new_random_key, symbolic_input
 from graphc.tracing import Trace, tracing

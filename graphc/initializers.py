@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.configs import describe
+from graphc.configs import describe, identified
 from graphc.names import choose, snake_case
 
 __all__ = ["Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Identity", "IdentityInitializer",
@@ -219,14 +219,9 @@ variance_scaling = VarianceScaling
 
 def get(identifier: Any) -> Initializer:
     """The initializer for a name, a class, a config, a function of (shape, dtype), or a number array."""
-    if isinstance(identifier, str):
-        return choose("initializer", identifier, _BY_NAME | _CLASSES)()
-    if isinstance(identifier, dict):
-        return choose("initializer", str(identifier.get("class_name")), _CLASSES)(**identifier.get("config", {}))
-    if isinstance(identifier, type) and issubclass(identifier, Initializer):
-        return identifier()
-    if callable(identifier):
-        return identifier
+    found = identified("initializer", identifier, _BY_NAME | _CLASSES, Initializer)
+    if callable(found):
+        return found
     raise TypeError("An initializer is a name, an Initializer or a function of (shape, dtype), received "
                     f"{identifier!r}.")
 

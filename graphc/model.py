@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 from graphc.data import raw_array
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
+from graphc.ir.tree import flat, is_nested, mapped, structured
 from graphc.ir.types import dim
 from graphc.layers.arguments import Arguments, map_shapes
 from graphc.layers.layer import Layer, is_symbolic, known_shape
-from graphc.nests import flat, is_nested, mapped, structured
 from graphc.ports import Port, batch_of, kept, ports
 from graphc.steps import new_random_key, symbolic_inputs
 from graphc.summary import plain, summary_lines

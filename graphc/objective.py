@@ -14,8 +14,8 @@ from typing import Any
 from graphc import losses, metrics
 from graphc.ir import functions as f
 from graphc.ir.graph import Value, origin
+from graphc.ir.tree import flat, is_nested, mapped
 from graphc.metrics import Metric
-from graphc.nests import flat, is_nested, mapped
 from graphc.ports import Port, ports
 from graphc.tracing import Trace
 

@@ -18,8 +18,8 @@ from graphc.functional import run
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
+from graphc.ir.tree import flat, is_nested, mapped
 from graphc.metrics import Metric
-from graphc.nests import flat, is_nested, mapped
 from graphc.ports import kept
 from graphc.steps import Feed, Step, finished, symbolic_input, symbolic_inputs
 from graphc.tracing import Trace, tracing

@@ -13,9 +13,9 @@ from graphc.functional import sources
 from graphc.ir.drawing import Arrow, Box, Label, Picture, to_svg, width_of
 from graphc.ir.graph import Value
 from graphc.ir.layout import layout
+from graphc.ir.tree import flat
 from graphc.layers.layer import Layer, known_shape
 from graphc.models import Functional, Model, Sequential
-from graphc.nests import flat
 from graphc.steps import symbolic_inputs
 from graphc.tracing import Trace, tracing
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphc.ir.errors import ShapeError
-from graphc.nests import flat, is_nested
+from graphc.ir.tree import flat, is_nested
 
 __all__ = ["Port", "batch_of", "by_port", "kept", "labels_of", "ports"]
 

@@ -19,6 +19,7 @@ from graphc.initializers import draw_seed
 from graphc.ir import functions as f
 from graphc.ir.graph import Value
 from graphc.ir.types import DType
+from graphc.ops.math import erfinv
 from graphc.tracing import current_trace, random_source
 from graphc.variable import Variable
 
@@ -110,8 +111,6 @@ def normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: Any = None
 
 def truncated_normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: Any = None, seed: Any = None) -> Any:
     """Normally distributed numbers within two standard deviations of the mean."""
-    from graphc.ops.math import erfinv  # which needs no random numbers
-
     share = math.erf(math.sqrt(2))  # of numbers that lie within
     unit = (_uniform(_shape(shape), _source(seed)) * 2.0 - 1.0) * share
     result = f.clip(erfinv(unit) * math.sqrt(2), -2.0, 2.0)

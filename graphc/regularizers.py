@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from graphc import ops
-from graphc.configs import describe, identified
+from graphc.configs import describe, rule_for
 from graphc.ir.errors import ShapeError
 from graphc.names import choose, snake_case
 
@@ -105,7 +105,7 @@ def get(identifier: Any) -> Any:
     >>> get("l2").get_config()
     {'l2': 0.01}
     """
-    return identified("regularizer", identifier, _BY_NAME | _CLASSES, Regularizer)
+    return rule_for("regularizer", identifier, _BY_NAME | _CLASSES, Regularizer)
 
 
 def serialize(regularizer: Any) -> Any:
@@ -115,4 +115,4 @@ def serialize(regularizer: Any) -> Any:
 
 def deserialize(config: Any, custom_objects: Mapping[str, type] | None = None) -> Any:
     """The regularizer that `serialize` described; classes of one's own are found in `custom_objects`."""
-    return identified("regularizer", config, _BY_NAME | _CLASSES | dict(custom_objects or {}), Regularizer)
+    return rule_for("regularizer", config, _BY_NAME | _CLASSES | dict(custom_objects or {}), Regularizer)

@@ -18,10 +18,10 @@ from graphc.ir.graph import Graph, Value, layer_of, phase_of
 from graphc.ir.ops.leaf import Input, State
 from graphc.ir.ops.structure import Item, Kernel, Scan
 from graphc.ir.printer import name_values, print_value
+from graphc.ir.tree import flat, mapped, structured
 from graphc.ir.types import product
 from graphc.layers.core import positive
 from graphc.models import Model
-from graphc.nests import flat, mapped, structured
 from graphc.passes.cost import cost, lead
 from graphc.passes.fuse import members
 from graphc.passes.plan import Place, Plan, Room, source

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import reduce
+from itertools import product
 
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
 from graphc.ir.types import Dim
 
-__all__ = ["INTERPOLATIONS", "cropped", "fitted", "inside", "known_size", "linear_weights", "pixels_at", "proportioned",
-           "resized"]
+__all__ = ["INTERPOLATIONS", "cropped", "elements_at", "fitted", "inside", "known_size", "linear_weights",
+           "proportioned", "resized", "sampled"]
 
 
 def linear_weights(places: Value, extent: int | Dim) -> Value:
@@ -101,20 +103,53 @@ def fitted(owner: str, images: Value, height: int, width: int, interpolation: st
 def inside(place: Value, size: Value, fill_mode: str) -> Value:
     """The place on an axis of that size that is seen at a place that may be beyond its ends.
 
+    After a row abcd, 'reflect' goes on with dcba, 'mirror' with cba, 'wrap' with abcd, every other mode with dddd.
     Whole numbers stay whole. Where 'wrap' is asked for at places between elements, they may be up to 1 beyond the end.
     """
     if fill_mode == "wrap":
-        return f.subtract(place, f.multiply(size, f.floor(f.divide(place, size))))
+        return _modulo(place, size)
     if fill_mode == "reflect":  # there and back again, every two sizes
-        twice, edge = f.multiply(size, 2.0), f.add(place, 0.5)
-        within = f.subtract(edge, f.multiply(twice, f.floor(f.divide(edge, twice))))
+        within = _modulo(f.add(place, 0.5), f.multiply(size, 2.0))
         place = f.subtract(f.subtract(size, f.absolute(f.subtract(size, within))), 0.5)
-    return f.clip(place, 0.0, f.subtract(size, 1.0))
+    last = f.subtract(size, 1.0)
+    if fill_mode == "mirror":  # the same without the last element twice; there may be one only
+        within = _modulo(place, f.maximum(f.multiply(last, 2.0), 1.0))
+        place = f.subtract(last, f.absolute(f.subtract(last, within)))
+    return f.clip(place, 0.0, last)
 
 
-def pixels_at(images: Value, rows: Value, columns: Value) -> Value:
-    """The pixels [N, h, w, C] of images [N, H, W, C] at rows and columns [N, h, w], whole numbers within them."""
-    count, height, width, channels = images.shape
-    start = f.multiply(f.iota((count, 1, 1), (0,)), f.multiply(f.dimension(height, "i32"), f.dimension(width, "i32")))
-    place = f.add(f.multiply(f.cast(rows, "i32"), f.dimension(width, "i32")), f.cast(columns, "i32"))
-    return f.take(f.reshape(images, (-1, channels)), f.add(start, place), 0)
+def _modulo(place: Value, period: Value) -> Value:
+    return f.subtract(place, f.multiply(period, f.floor(f.divide(place, period))))
+
+
+def elements_at(images: Value, places: Sequence[Value]) -> Value:
+    """The elements [N, ..., C] of [N, *sizes, C] at whole numbers within them, [N, ...] for each of these axes."""
+    count, *sizes, channels = images.shape
+    index = f.iota((count, *[1] * (places[0].ndim - 1)), (0,))
+    for size, place in zip(sizes, places, strict=True):
+        index = f.add(f.multiply(index, f.dimension(size, "i32")), f.cast(place, "i32"))
+    return f.take(f.reshape(images, (-1, channels)), index, 0)
+
+
+def sampled(images: Value, places: Sequence[Value], order: int, fill_mode: str, fill_value: float) -> Value:
+    """The elements [N, ..., C] of [N, *sizes, C] at places [N, ...] between and beyond them, for each of these axes.
+
+    Order 0 takes the nearest element, 1 weighs the two beside the place along each axis. What is beyond is said by
+    `fill_mode`, as in `inside`, or `fill_value` where that is 'constant'.
+    """
+    sizes = [f.dimension(n) for n in images.shape[1:-1]]
+    lows = [f.round(p) if order == 0 else f.floor(p) for p in places]
+    total: Value | None = None
+    for corner in product((False, True) if order else (False,), repeat=len(places)):
+        seen = [f.add(low, 1.0) if after else low for low, after in zip(lows, corner, strict=True)]
+        within = [inside(place, size, fill_mode) for place, size in zip(seen, sizes, strict=True)]
+        part = f.to_float(elements_at(images, within))
+        if fill_mode == "constant":
+            there = reduce(f.logical_and, map(f.equal, seen, within))
+            part = f.where(f.expand_dims(there, -1), part, float(fill_value))
+        if order:
+            shares = (f.subtract(1.0, f.absolute(f.subtract(p, s))) for p, s in zip(places, seen, strict=True))
+            part = f.multiply(part, f.cast(f.expand_dims(reduce(f.multiply, shares), -1), part.dtype))
+        total = part if total is None else f.add(total, part)
+    assert total is not None
+    return f.cast(total if images.dtype.is_float or not order else f.round(total), images.dtype)

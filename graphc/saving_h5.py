@@ -1,4 +1,4 @@
-"""Whole models in one HDF5 file, `model.h5`, as Keras 3 writes them still. See graphc.saving for what is refused.
+"""Whole models in one HDF5 file, `model.h5`, as Keras 3 writes them still. See graphc.model_files for what is refused.
 
 Attributes of the file have the configuration and the compile information as JSON. The weights of each layer that has
 any are in `model_weights/NAME`, whose attribute `weight_names` says in which order; the optimizer's are in
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,16 +16,28 @@ from typing import Any
 import h5py
 import numpy as np
 
-from graphc import saving
 from graphc.configs import describe
 from graphc.layers.layer import first_values
+from graphc.model_files import (
+    KERAS_VERSION,
+    LARGEST_CONFIG,
+    FileError,
+    array_of,
+    as_json,
+    assign,
+    child,
+    compile_as,
+    compile_config,
+    model_in,
+    reading,
+    replacing,
+    room,
+    state_for,
+)
 from graphc.models import Model
-from graphc.serialization import deserialize
 from graphc.variable import Variable
 
 __all__ = ["is_h5", "load", "save"]
-
-_LARGEST_CONFIG = 1 << 25  # bytes
 
 
 def is_h5(filepath: Any) -> bool:
@@ -38,40 +49,38 @@ def is_h5(filepath: Any) -> bool:
 def save(model: Model, path: Path) -> None:
     """Write architecture, weights, compile information and the optimizer's state."""
     if not model.built:
-        raise saving.FileError(f"{path}: the model {model.name!r} has no weights yet, and an .h5 file would have none. "
-                               "Build it first, or save it as a .keras file.")
+        raise FileError(f"{path}: the model {model.name!r} has no weights yet, and an .h5 file would have none. "
+                        "Build it first, or save it as a .keras file.")
     data = io.BytesIO()
     with h5py.File(data, "w") as file:
-        file.attrs["keras_version"], file.attrs["backend"] = saving.KERAS_VERSION, "graphc"
+        file.attrs["keras_version"], file.attrs["backend"] = KERAS_VERSION, "graphc"
         described = describe(model)
-        file.attrs["model_config"] = saving.as_json(path, {k: described[k] for k in ("class_name", "config")}).decode()
+        file.attrs["model_config"] = as_json(path, {k: described[k] for k in ("class_name", "config")}).decode()
         if model.optimizer is not None:
-            chosen = saving.compile_config(model)
+            chosen = compile_config(model)
             optimizer = chosen.pop("optimizer")
             chosen["optimizer_config"] = {k: optimizer[k] for k in ("class_name", "config")}
-            file.attrs["training_config"] = saving.as_json(path, chosen).decode()
+            file.attrs["training_config"] = as_json(path, chosen).decode()
             _write(file.create_group("optimizer_weights"), model.optimizer.state(model.trainable_weights))
         group = file.create_group("model_weights")
-        group.attrs["keras_version"], group.attrs["backend"] = saving.KERAS_VERSION, "graphc"
+        group.attrs["keras_version"], group.attrs["backend"] = KERAS_VERSION, "graphc"
         layers = [(layer.name, weights) for layer in model.layers if (weights := _weights_of(layer))]
         group.attrs["layer_names"] = _texts([name for name, _ in layers])
         for name, weights in layers:
             _write(group.create_group(name), weights)
         _write(group.create_group("top_level_model_weights"), _own_weights(model))
-    with saving.replacing(path) as target:
+    with replacing(path) as target:
         target.write(data.getvalue())
 
 
 def load(path: Path, custom_objects: Mapping[str, Any] | None, compile: bool) -> Model:
     """The model in such a file."""
     data = path.read_bytes()
-    with saving.reading(path), h5py.File(io.BytesIO(data), "r") as file:
+    with reading(path), h5py.File(io.BytesIO(data), "r") as file:
         described = _json_of(file, "model_config")
-        with first_values(saving.room(len(data))):
-            model = deserialize(described, "model", custom_objects)
-            if not isinstance(model, Model):
-                raise ValueError(f"it holds the layer {model!r}, expected a model.")
-        group = saving.child(file, "model_weights")
+        with first_values(room(len(data))):
+            model = model_in(described, custom_objects)
+        group = child(file, "model_weights")
         if not isinstance(group, h5py.Group):
             raise ValueError("it has no group 'model_weights'.")
         if not model.built:
@@ -80,9 +89,9 @@ def load(path: Path, custom_objects: Mapping[str, Any] | None, compile: bool) ->
         if compile and "training_config" in file.attrs:
             given = _json_of(file, "training_config")
             chosen = {**given, "optimizer": given.get("optimizer_config")}
-            if saving.compile_as(path, model, chosen, custom_objects):
-                pairs += _state_of(path, model, saving.child(file, "optimizer_weights"))
-        saving.assign(pairs)
+            if compile_as(path, model, chosen, custom_objects):
+                pairs += _state_of(path, model, child(file, "optimizer_weights"))
+        assign(pairs)
     return model
 
 
@@ -109,7 +118,7 @@ def _write(group: h5py.Group, variables: Sequence[Variable]) -> None:
 def _json_of(file: h5py.File, name: str) -> dict[str, Any]:
     text = file.attrs.get(name)
     text = text.decode() if isinstance(text, bytes) else text
-    if not isinstance(text, str) or len(text) > _LARGEST_CONFIG:
+    if not isinstance(text, str) or len(text) > LARGEST_CONFIG:
         raise ValueError(f"it has no attribute {name!r} with a configuration. Files of weights alone are read by "
                          "model.load_weights.")
     found = json.loads(text)
@@ -146,13 +155,13 @@ def _paired(group: h5py.Group, variables: Sequence[Variable], whose: str) -> Ite
         raise ValueError(f"it has {len(names)} arrays for {whose}, expected {len(variables)}.")
     for name, variable in zip(names, variables, strict=True):
         *folders, last = name.split("/")
-        yield variable, saving.array_of(_inside(group, "/".join(folders)), last, variable)
+        yield variable, array_of(_inside(group, "/".join(folders)), last, variable)
 
 
 def _inside(group: Any, path: str) -> h5py.Group:
     """A group within another; links are refused on every step."""
     for name in filter(None, path.split("/")):
-        group = saving.child(group, name)
+        group = child(group, name)
         if not isinstance(group, h5py.Group):
             raise ValueError(f"it has no group {path!r}.")
     return group
@@ -160,12 +169,6 @@ def _inside(group: Any, path: str) -> h5py.Group:
 
 def _state_of(path: Path, model: Model, group: Any) -> list[tuple[Variable, np.ndarray]]:
     """The optimizer's state, where the file has all of it."""
-    assert model.optimizer is not None
-    names = _names(group, "weight_names") if isinstance(group, h5py.Group) else []
-    for state in (model.optimizer.state(()), model.optimizer.state(model.trainable_weights)):
-        if len(names) == len(state):
-            return list(_paired(group, state, "the optimizer"))
-    if names:
-        warnings.warn(f"{path}: the optimizer starts anew: its state has {len(names)} arrays, expected {len(state)}.",
-                      stacklevel=5)
-    return []
+    count = len(_names(group, "weight_names")) if isinstance(group, h5py.Group) else 0
+    state = state_for(path, model, count)
+    return list(_paired(group, state, "the optimizer")) if state else []

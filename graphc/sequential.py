@@ -10,10 +10,10 @@ from graphc.configs import describe
 from graphc.functional import batch_before
 from graphc.ir.graph import Value
 from graphc.ir.ops.leaf import Input
+from graphc.ir.tree import mapped
 from graphc.layers.core import InputLayer
 from graphc.layers.layer import Layer, known_shape
 from graphc.model import Model
-from graphc.nests import mapped
 from graphc.ports import Port
 
 __all__ = ["Sequential"]

@@ -12,10 +12,10 @@ import numpy as np
 from graphc.initializers import draw_seed
 from graphc.ir import functions as f
 from graphc.ir.graph import Graph, Value, origin, topological
+from graphc.ir.tree import flat, mapped
 from graphc.ir.types import dim
 from graphc.limits import Guarded, extremes, sort_out
 from graphc.metrics import Metric
-from graphc.nests import flat, mapped
 from graphc.objective import whole_loss
 from graphc.ports import Port, labels_of
 from graphc.runtime import compile as compile_graph

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from graphc.ir import functions as f
 from graphc.ir.evaluate import evaluate
@@ -10,6 +11,11 @@ from graphc.ir.graph import Graph, topological
 from graphc.ir.ops.leaf import Input, State
 from graphc.ir.types import TensorType, evaluate_dim
 from graphc.passes.differentiate import gradients
+
+
+def each(k, names):
+    """Names as parameters of a test; one in k of them, the first, is among the fast tests."""
+    return [pytest.param(name, marks=[pytest.mark.slow] if i % k else []) for i, name in enumerate(names)]
 
 
 def sample(rng, t: TensorType, sizes=None, positive=False) -> np.ndarray:

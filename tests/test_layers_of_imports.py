@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -35,3 +37,30 @@ def test_imports(path):
             assert len(parts) > 1, f"{place} imports the user's surface"
             above = parts[1] not in LAYERS[:layer + 1]
             assert not above, f"{place} imports {module}, which is in a layer above it"
+
+
+def test_no_circles():
+    """Modules import one another at their tops in one direction; `graphc` itself has everything lazily."""
+    modules = {dotted(path): path for path in FILES}
+    imports = {name: set(imported_at_the_top(path, modules)) - {name} for name, path in modules.items()}
+    TopologicalSorter(imports).prepare()  # names the modules of a circle
+
+
+def dotted(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(part for part in (parts if parts[0] == "graphc" else ("graphc", *parts)) if part != "__init__")
+
+
+def imported_at_the_top(path, modules):
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom):
+            names = (f"{node.module}.{a.name}" for a in node.names)
+            yield from (m for m in (name if name in modules else node.module for name in names) if m in modules)
+
+
+def test_every_package_is_installed():
+    """A folder of code that pyproject.toml doesn't list would be missing in a wheel only."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {p.parent.relative_to(ROOT).parts for layer in LAYERS for p in (ROOT / layer).rglob("__init__.py")}
+    assert sorted(listed) == sorted(".".join(("graphc", *parts) if parts[0] != "graphc" else parts)
+                                    for parts in folders)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphc.ir.graph import Value
+from graphc.ir.tree import flat, is_nested, mapped
 from graphc.ir.types import Dim
-from graphc.nests import flat, is_nested, mapped
 from graphc.tracing import Trace
 
 if TYPE_CHECKING:
@@ -34,11 +34,7 @@ def is_shape(thing: Any) -> bool:
 
 def map_shapes(function: Callable[[Any], Any], shapes: Any) -> Any:
     """What a function makes of each shape in a nest of shapes."""
-    if is_shape(shapes):
-        return function(tuple(shapes))
-    if isinstance(shapes, dict):
-        return {name: map_shapes(function, part) for name, part in shapes.items()}
-    return type(shapes)([map_shapes(function, part) for part in shapes])
+    return mapped(lambda shape: function(tuple(shape)), shapes, is_shape)
 
 
 class Arguments:

@@ -17,7 +17,7 @@ from graphc.layers.core import positive
 from graphc.layers.layer import Layer, is_symbolic
 from graphc.layers.spatial import Spatial
 from graphc.names import choose
-from graphc.resampling import fitted, inside, known_size, linear_weights, pixels_at
+from graphc.resampling import elements_at, fitted, inside, known_size, linear_weights, sampled
 from graphc.tracing import random_source
 
 __all__ = ["RandomBrightness", "RandomContrast", "RandomCrop", "RandomFlip", "RandomRotation", "RandomTranslation",
@@ -170,7 +170,7 @@ class RandomCrop(_RandomImage):
         down, right = (f.floor(f.multiply(part, float(spare + 1))) for part, spare in
                        zip(_apart(draw), (height - self.height, width - self.width), strict=True))
         rows, columns = (f.add(f.iota(shape, (axis,), "f32"), offset) for axis, offset in ((1, down), (2, right)))
-        return pixels_at(images, rows, columns)
+        return elements_at(images, (rows, columns))
 
 
 def _apart(draw: Value) -> tuple[Value, ...]:
@@ -219,32 +219,10 @@ class RandomRotation(_View):
                        for axis, m in zip((1, 2), middle, strict=True))
         rows = f.add(f.add(f.multiply(sine, right), f.multiply(cosine, down)), middle[0])
         columns = f.add(f.subtract(f.multiply(cosine, right), f.multiply(sine, down)), middle[1])
-        return self.seen(images, rows, columns)
-
-    def seen(self, images: Value, rows: Value, columns: Value) -> Value:
-        """What is at these places: [N, h, w]."""
         if self.interpolation == "nearest":
-            return self.pixels(images, *(f.floor(f.add(place, 0.5)) for place in (rows, columns)))
-        result: Value | None = None
-        for below in (0.0, 1.0):
-            for after in (0.0, 1.0):
-                row, column = (f.add(f.floor(place), more) for place, more in ((rows, below), (columns, after)))
-                weight = f.multiply(f.subtract(1.0, f.absolute(f.subtract(rows, row))),
-                                    f.subtract(1.0, f.absolute(f.subtract(columns, column))))
-                part = f.multiply(self.pixels(images, row, column), f.expand_dims(weight, -1))
-                result = part if result is None else f.add(result, part)
-        return result  # type: ignore[return-value]
-
-    def pixels(self, images: Value, rows: Value, columns: Value) -> Value:
-        """The pixels at whole numbers."""
-        height, width = (f.dimension(n) for n in images.shape[1:3])
-        mode = "nearest" if self.fill_mode == "constant" else self.fill_mode
-        within = (inside(rows, height, mode), inside(columns, width, mode))
-        pixels = pixels_at(images, *within)
-        if self.fill_mode != "constant":
-            return pixels
-        there = f.logical_and(f.equal(rows, within[0]), f.equal(columns, within[1]))
-        return f.where(f.expand_dims(there, -1), pixels, self.fill_value)
+            rows, columns = (f.floor(f.add(place, 0.5)) for place in (rows, columns))
+        order = int(self.interpolation == "bilinear")
+        return sampled(images, (rows, columns), order, self.fill_mode, self.fill_value)
 
 
 class _Window(_View):

@@ -17,11 +17,10 @@ from graphc.configs import describe
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
-from graphc.ir.tree import flat
+from graphc.ir.tree import flat, mapped
 from graphc.layers.core import positive
 from graphc.layers.layer import Layer
 from graphc.layers.weights import add_weight, keep_options
-from graphc.nests import mapped
 from graphc.tracing import random_source
 from graphc.variable import constant
 

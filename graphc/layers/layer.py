@@ -26,11 +26,11 @@ from graphc.functional import Call, record
 from graphc.ir import functions as f
 from graphc.ir.errors import DTypeError, ShapeError
 from graphc.ir.graph import Value, current_origin, origin
+from graphc.ir.tree import flat, mapped, parts_of
 from graphc.ir.types import DType
 from graphc.layers.arguments import Arguments, known_shape, map_shapes
 from graphc.layers.renamed import taking_name_first, taking_old_names
 from graphc.names import refuse_unknown, snake_case, unique_name
-from graphc.nests import flat, mapped, parts_of
 from graphc.tracing import Trace, current_trace, tracing
 from graphc.variable import Variable
 

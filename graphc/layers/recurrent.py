@@ -134,7 +134,7 @@ class RNN(Layer):
         if [v.type for v in found] != [v.type for v in expected]:
             raise ShapeError(f"the states {', '.join(str(v.type) for v in found)} to begin with, expected "
                              f"{', '.join(str(v.type) for v in expected)}.")
-        return structured(states, iter(found))
+        return structured(states, found)
 
     def _loop(self, x: Value, start: Any, mask: Value | None, training: bool) -> tuple[Value, Any]:
         """The output and the last states."""
@@ -146,7 +146,7 @@ class RNN(Layer):
 
         def once(carry: tuple[Value, ...], now: tuple[Value, ...]) -> tuple[tuple[Value, ...], tuple[Value, ...]]:
             before = carry[1:] if carries else carry
-            output, after = step(now[0], structured(start, iter(before)))
+            output, after = step(now[0], structured(start, before))
             new = list(flat(after))
             if mask is not None:
                 new = [_where(now[1], n, b) for n, b in zip(new, before, strict=True)]
@@ -167,7 +167,7 @@ class RNN(Layer):
             if mask is not None:  # a row without any valid step has the first state there, and gives zeros
                 counts = f.greater(f.sum(mask, 1), 0) if repeats else _at(mask, 0 if self.go_backwards else -1)
                 result = _where(counts, result, f.zeros_like(result))
-        return result, structured(start, iter(states))
+        return result, structured(start, states)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         mask = mask[0] if isinstance(mask, list | tuple) else mask

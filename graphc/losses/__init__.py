@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from graphc.configs import describe, describe_function
+from graphc.configs import describe, describe_function, identified
 from graphc.ir.graph import Value
 from graphc.losses import hinge as _hinge
 from graphc.losses import probabilistic as _probabilistic
@@ -17,7 +17,6 @@ from graphc.losses.hinge import *  # noqa: F403
 from graphc.losses.loss import Loss, LossFunctionWrapper, Reduction
 from graphc.losses.probabilistic import *  # noqa: F403
 from graphc.losses.regression import *  # noqa: F403
-from graphc.names import choose
 
 _PUBLIC: dict[str, Any] = {name: getattr(module, name) for module in (_regression, _hinge, _probabilistic)
                            for name in module.__all__}
@@ -46,16 +45,11 @@ def get(identifier: Any) -> Loss:
 
     Raises ValueError for an unknown name, TypeError for anything else.
     """
-    if isinstance(identifier, Loss):
-        return identifier
-    if isinstance(identifier, str):
-        return choose("loss", identifier, _BY_NAME)()
-    if isinstance(identifier, dict) and "class_name" in identifier:
-        return choose("loss", str(identifier["class_name"]), _BY_NAME)(**identifier.get("config", {}))
-    if isinstance(identifier, type) and issubclass(identifier, Loss):
-        return identifier()
-    if callable(identifier):
-        return _FUNCTIONS[identifier]() if identifier in _FUNCTIONS else _Wrapped(identifier)
+    found = identified("loss", identifier, _BY_NAME, Loss)
+    if isinstance(found, Loss):
+        return found
+    if callable(found):
+        return _FUNCTIONS[found]() if found in _FUNCTIONS else _Wrapped(found)
     raise TypeError(f"A loss is a name, a Loss or a function of (y_true, y_pred), received {identifier!r}.")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from graphc import losses
-from graphc.configs import describe, describe_function
+from graphc.configs import describe, describe_function, identified
 from graphc.ir.graph import Value
 from graphc.losses import (
     BCE,
@@ -105,8 +105,6 @@ def get(identifier: Any) -> Metric:
 
     A name is kept as typed.
     """
-    if isinstance(identifier, Metric):
-        return identifier
     if isinstance(identifier, str):
         if identifier in _NAMED or identifier.lower() in _BY_NAME:
             return _named(identifier, _NAMED.get(identifier) or _BY_NAME[identifier.lower()])
@@ -114,14 +112,13 @@ def get(identifier: Any) -> Metric:
             return MeanMetricWrapper(losses.get(identifier).call, identifier)
         except ValueError:
             return choose("metric", identifier, _BY_NAME)
-    if isinstance(identifier, dict) and "class_name" in identifier:
-        return choose("metric", str(identifier["class_name"]), _CLASSES)(**identifier.get("config", {}))
-    if isinstance(identifier, type) and issubclass(identifier, Metric):
-        return identifier()
-    if isinstance(identifier, losses.Loss):
-        return MeanMetricWrapper(identifier.call, identifier.name)
-    if callable(identifier):
-        return MeanMetricWrapper(identifier)
+    found = identified("metric", identifier, _CLASSES, Metric)
+    if isinstance(found, Metric):
+        return found
+    if isinstance(found, losses.Loss):
+        return MeanMetricWrapper(found.call, found.name)
+    if callable(found):
+        return MeanMetricWrapper(found)
     raise TypeError(f"A metric is a name, a Metric or a function of (y_true, y_pred), received {identifier!r}.")
 
 

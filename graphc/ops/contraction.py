@@ -11,6 +11,7 @@ from graphc.eager import Array, Arrays, op
 from graphc.ir import functions as f
 from graphc.ir.errors import ParseError, ShapeError
 from graphc.ir.graph import Value
+from graphc.ops.movement import diagonal
 
 __all__ = ["correlate", "cross", "dot", "einsum", "inner", "kron", "matmul", "outer", "tensordot", "vdot"]
 
@@ -86,8 +87,6 @@ def _alone(term: str, x: Value, others: Sequence[str]) -> tuple[str, Value]:
         while term.count(c) > 1:
             first = term.index(c)
             second = term.index(c, first + 1)
-            from graphc.ops.movement import diagonal  # which has no use for this module
-
             x = diagonal(x, 0, first, second)
             term = "".join(t for i, t in enumerate(term) if i not in (first, second)) + c
     gone = [i for i, c in enumerate(term) if not any(c in t for t in others)]

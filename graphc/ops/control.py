@@ -26,7 +26,7 @@ def _choose(condition: Any, first: Any, second: Any) -> Any:
     """The first of two structures where the condition holds, else the second."""
     pairs = zip(flat(first), flat(second), strict=True)
     scalar = functions.cast(as_value(condition), "bool")
-    return structured(first, iter([functions.where(scalar, as_value(a), as_value(b)) for a, b in pairs]))
+    return structured(first, [functions.where(scalar, as_value(a), as_value(b)) for a, b in pairs])
 
 
 def cond(pred: Any, true_fn: Callable[[], Any], false_fn: Callable[[], Any]) -> Any:
@@ -85,7 +85,7 @@ def _bounded(condition: Callable[..., Any], body: Callable[..., Any], variables:
 
 
 def _values(structure: Any) -> Any:
-    return structured(structure, iter([as_value(x) for x in flat(structure)]))
+    return structured(structure, [as_value(x) for x in flat(structure)])
 
 
 def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_val: Any) -> Any:
@@ -121,7 +121,7 @@ def scan(f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None, le
         raise ValueError(f"scan: xs of {[x.shape[0] for x in slices]} slices, and length={length}.")
     carry, ys = init, []
     for i in (reversed(range(count)) if reverse else range(count)):
-        carry, y = f(carry, structured(xs, iter([x[i] for x in slices])))
+        carry, y = f(carry, structured(xs, [x[i] for x in slices]))
         ys.append(y)
     return carry, _stacked(ys[::-1] if reverse else ys)
 
@@ -131,7 +131,7 @@ def _stacked(results: Sequence[Any]) -> Any:
     if not results:
         return None
     parts = zip(*(list(flat(r)) for r in results), strict=True)
-    return structured(results[0], iter([stack(list(p)) for p in parts]))
+    return structured(results[0], [stack(list(p)) for p in parts])
 
 
 def map(f: Callable[[Any], Any], xs: Any) -> Any:

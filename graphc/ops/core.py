@@ -14,6 +14,7 @@ from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
 from graphc.ir.types import Dim, DType, product
+from graphc.ops.math import segments
 
 __all__ = [
     "cast", "convert_to_numpy", "convert_to_tensor", "custom_gradient", "dtype", "is_tensor", "saturate_cast",
@@ -214,8 +215,6 @@ def scatter_update(inputs: Array, indices: Array, updates: Array, reduction: str
         new = f.take(updates, last, 0)
         hit = f.broadcast(f.greater_equal(last, 0), flat.shape, (0,))
         return f.reshape(f.where(hit, new, flat), x.shape)
-    from graphc.ops.math import segments  # which is no part of the core
-
     found = segments(updates, places, rows, {"mul": "prod"}.get(reduction, reduction))
     combine = {"max": f.maximum, "min": f.minimum, "mul": f.multiply}[reduction]
     return f.reshape(combine(flat, found), x.shape)

@@ -17,6 +17,7 @@ from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
 from graphc.ir.types import Dim
+from graphc.ops.movement import diagonal
 
 __all__ = [
     "arange", "array", "bartlett", "blackman", "diag", "diagflat", "empty", "empty_like", "eye", "full", "full_like",
@@ -204,8 +205,6 @@ def triu(x: Array, k: int = 0) -> Array:
 def diag(x: Array, k: int = 0) -> Array:
     """The k-th diagonal of a matrix, or the matrix with that diagonal."""
     if x.ndim == 2:
-        from graphc.ops.movement import diagonal  # of which matrices made here are no part
-
         return diagonal(x, k)
     if x.ndim != 1:
         raise ShapeError(f"diag needs one axis or two, received {x.type}.")

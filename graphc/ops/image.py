@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
 from graphc.names import choose
 from graphc.ops.convolution import in_last_format
-from graphc.resampling import INTERPOLATIONS, fitted, known_size, proportioned, resized
+from graphc.resampling import INTERPOLATIONS, fitted, known_size, proportioned, resized, sampled
 
 __all__ = ["affine_transform", "crop_images", "extract_patches", "hsv_to_rgb", "map_coordinates", "pad_images",
            "resize", "rgb_to_grayscale", "rgb_to_hsv", "sobel_edges"]
@@ -80,50 +79,6 @@ def _block(x: Value, start: Sequence[int], size: Sequence[int]) -> Value:
 _FILLS = ("constant", "nearest", "wrap", "mirror", "reflect")
 
 
-def _inside(place: Value, extent: int, mode: str) -> Value:
-    """Positions outside of an axis as the ones that stand for them."""
-    n = f.constant(extent, place.dtype)
-    if mode == "wrap":
-        return f.mod(place, n)
-    if mode == "reflect":  # the edge is repeated
-        place = f.mod(place, 2 * extent)
-        return f.minimum(place, (2 * extent - 1) - place)
-    if mode == "mirror" and extent > 1:
-        place = f.mod(place, 2 * extent - 2)
-        return f.minimum(place, (2 * extent - 2) - place)
-    return f.clip(place, 0, extent - 1)
-
-
-def _sampled(images: Value, places: Sequence[Value], order: int, mode: str, fill: float) -> Value:
-    """The elements of [N, *spatial, C] at fractional places [N, ...], one value for each spatial axis: [N, ..., C].
-
-    Order 0 takes the nearest element, 1 weighs the two beside the place along each axis.
-    """
-    rank, extents = len(places), [int(n) for n in images.shape[1:-1]]  # type: ignore[arg-type]
-    batch, channels = images.shape[0], images.shape[-1]
-    flat = f.reshape(images, (batch * math.prod(extents), channels))
-    first = f.iota(places[0].shape, (0,), "i32") * math.prod(extents)
-    lows = [f.round(p) if order == 0 else f.floor(p) for p in places]
-    total: Any = None
-    for corner in np.ndindex((1,) * rank if order == 0 else (2,) * rank):
-        index, weight, known = f.zeros_like(first), None, None
-        for p, low, step, extent in zip(places, lows, corner, extents, strict=True):
-            place = f.cast(low, "i32") + step
-            inside = f.logical_and(f.greater_equal(place, 0), f.less(place, extent))
-            known = inside if known is None else f.logical_and(known, inside)
-            index = index * extent + _inside(place, extent, mode)
-            share = (p - low) if step else 1.0 - (p - low)
-            weight = share if weight is None else weight * share
-        assert weight is not None and known is not None
-        pixels = f.to_float(f.take(flat, index + first, 0))
-        if mode == "constant":
-            pixels = f.where(f.expand_dims(known, known.ndim), pixels, float(fill))
-        part = pixels if order == 0 else pixels * f.cast(f.expand_dims(weight, weight.ndim), pixels.dtype)
-        total = part if total is None else total + part
-    dtype = images.dtype
-    return f.cast(total if dtype.is_float or order == 0 else f.round(total), dtype)
-
-
 @op
 def affine_transform(images: Array, transform: Array, interpolation: str = "bilinear", fill_mode: str = "constant",
                      fill_value: float = 0, data_format: str | None = None) -> Array:
@@ -150,7 +105,7 @@ def affine_transform(images: Array, transform: Array, interpolation: str = "bili
         depth = numbers[6] * across + numbers[7] * down + 1.0
         xs = (numbers[0] * across + numbers[1] * down + numbers[2]) / depth
         ys = (numbers[3] * across + numbers[4] * down + numbers[5]) / depth
-        result = _sampled(batched, [ys, xs], order, mode, fill_value)
+        result = sampled(batched, [ys, xs], order, mode, fill_value)
         return result if x.ndim == 4 else f.squeeze(result, 0)
 
     return in_last_format(images, data_format, transformed)
@@ -171,7 +126,7 @@ def map_coordinates(inputs: Array, coordinates: Array, order: int, fill_mode: st
                          f"{coordinates.type}.")
     places = [f.expand_dims(f.to_float(f.getitem(coordinates, i)), 0) for i in range(inputs.ndim)]
     flat = f.expand_dims(f.expand_dims(inputs, inputs.ndim), 0)
-    return f.squeeze(f.squeeze(_sampled(flat, places, order, mode, fill_value), -1), 0)
+    return f.squeeze(f.squeeze(sampled(flat, places, order, mode, fill_value), -1), 0)
 
 
 # ----------------------------------------------------------------------------------------------- cut and pad

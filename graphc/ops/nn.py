@@ -30,6 +30,7 @@ from graphc.ops.convolution import (
 )
 from graphc.ops.elementwise import tanh
 from graphc.ops.entropy import binary_crossentropy, categorical_crossentropy, sparse_categorical_crossentropy
+from graphc.ops.reductions import cumsum
 
 __all__ = [
     "adaptive_average_pool", "adaptive_max_pool", "average_pool", "batch_normalization", "binary_crossentropy",
@@ -221,8 +222,6 @@ def log_softmax(x: Array, axis: Axis = -1) -> Array:
 @op
 def sparsemax(x: Array, axis: int = -1) -> Array:
     """The probabilities nearest to x, many of which are 0: A. Martins, R. Astudillo, 2016."""
-    from graphc.ops.reductions import cumsum  # which has no use for this module
-
     x, axis = f.to_float(x), f.axes_of(x, axis)[0]
     row = f.moveaxis(x, axis, -1)
     falling = f.take_along(row, f.argsort(f.opposite(row), -1), row.ndim - 1)

@@ -14,6 +14,7 @@ from graphc.eager import Array, Number, op
 from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
+from graphc.ops.elementwise import isclose
 
 __all__ = [
     "all", "allclose", "amax", "amin", "any", "argmax", "argmin", "average", "corrcoef", "count_nonzero", "cumprod",
@@ -170,8 +171,6 @@ def logsumexp(x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
 @op
 def allclose(x1: Number, x2: Number, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Array:
     """Whether `isclose` holds everywhere."""
-    from graphc.ops.elementwise import isclose  # which has no use for this module
-
     return f.all(isclose(x1, x2, rtol, atol, equal_nan))
 
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphc.configs import describe
-from graphc.names import choose
+from graphc.configs import describe, identified
 from graphc.optimizers import schedules
 from graphc.optimizers.adaptive import Adadelta, Adagrad, Adam, Adamax, AdamW, Ftrl, Lamb, Nadam, RMSprop
 from graphc.optimizers.optimizer import Optimizer
@@ -23,14 +22,9 @@ _BY_NAME: dict[str, type[Optimizer]] = {c.__name__.lower(): c for c in (
 
 def get(identifier: Any) -> Optimizer:
     """The optimizer for a name in any case, an Optimizer, a class or a config."""
-    if isinstance(identifier, Optimizer):
-        return identifier
-    if isinstance(identifier, str):
-        return choose("optimizer", identifier, _BY_NAME)()
-    if isinstance(identifier, dict) and "class_name" in identifier:
-        return choose("optimizer", str(identifier["class_name"]), _BY_NAME)(**identifier.get("config", {}))
-    if isinstance(identifier, type) and issubclass(identifier, Optimizer):
-        return identifier()
+    found = identified("optimizer", identifier, _BY_NAME, Optimizer)
+    if isinstance(found, Optimizer):
+        return found
     raise TypeError(f"An optimizer is a name or an Optimizer, received {identifier!r}.")
 
 

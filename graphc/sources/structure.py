@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from graphc.ir.tree import mapped
+
 __all__ = ["arrays_in", "map_arrays", "plain"]
 
 
-def _is_numbers(data: list | tuple) -> bool:
+def _is_numbers(data: Any) -> bool:
     """Whether nested lists hold numbers, as their first does, and not arrays."""
     inner: Any = data
     while isinstance(inner, list | tuple) and len(inner):
@@ -20,14 +22,7 @@ def _is_numbers(data: list | tuple) -> bool:
 
 def map_arrays(function: Callable[[Any], Any], data: Any) -> Any:
     """The same structure of what a function makes of each array; None stays None."""
-    if isinstance(data, np.ndarray):
-        return function(data)
-    if isinstance(data, Mapping):
-        return {name: map_arrays(function, part) for name, part in data.items()}
-    if isinstance(data, list | tuple) and not _is_numbers(data):
-        parts = [map_arrays(function, part) for part in data]
-        return parts if isinstance(data, list) else type(data)(*parts) if hasattr(data, "_fields") else tuple(parts)
-    return None if data is None else function(data)
+    return mapped(lambda part: None if part is None else function(part), data, _is_numbers)
 
 
 def arrays_in(data: Any) -> Iterator[Any]:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
+import cases
 import numpy as np
 import pytest
+from keras_numbers import keras_numbers
 from kernels import MACHINES
 
 import graphc
 from graphc.runtime import counters
-
-FIXTURES = Path(__file__).parents[1] / "fixtures"
-_spec = importlib.util.spec_from_file_location("keras_cases", FIXTURES / "cases.py")
-cases = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(cases)
 
 
 @pytest.mark.slow
@@ -23,8 +17,7 @@ _spec.loader.exec_module(cases)
 @pytest.mark.parametrize("name", cases.training_cases())
 def test_curve(name, cpu):
     make, optimizer, loss, metrics, x, y = cases.training_cases()[name]
-    with np.load(FIXTURES / f"training_{name}.npz") as arrays:
-        expected = dict(arrays)
+    expected = keras_numbers(f"training_{name}")
     graphc.utils.clear_session()
     with graphc.config(cpu=cpu, check=True):
         model = graphc.Sequential(make(graphc.layers))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from kernels import TARGETS
-from samples import graph_of, weighted_sum
+from samples import each, graph_of, weighted_sum
 from whole_models import models, train
 
 import graphc
@@ -18,7 +18,7 @@ N = dim("N")
 
 
 @pytest.mark.parametrize("cpu", TARGETS[:2])
-@pytest.mark.parametrize("name", models())
+@pytest.mark.parametrize("name", each(2, models()))
 def test_three_training_steps(name, cpu):
     before = counters()
     found = train(name, cpu=cpu)

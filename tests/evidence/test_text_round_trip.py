@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from samples import each
 from whole_models import ROWS, models
 
 import graphc
@@ -13,7 +14,7 @@ from graphc.steps import trace_step
 
 
 @pytest.mark.parametrize("backend", ["native", "numpy"])
-@pytest.mark.parametrize("name", models())
+@pytest.mark.parametrize("name", each(3, models()))
 def test_training(name, backend):
     graphc.utils.clear_session()
     graphc.utils.set_random_seed(3)

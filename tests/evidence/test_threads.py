@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from samples import graph_of
+from samples import each, graph_of
 from whole_models import models, train
 
 import graphc
@@ -30,7 +30,7 @@ def equal(results):
             assert a.dtype == b.dtype and a.tobytes() == b.tobytes(), np.abs(a - b).max()
 
 
-@pytest.mark.parametrize("name", models())
+@pytest.mark.parametrize("name", each(3, models()))
 def test_training(name):
     equal([train(name, threads=t) for t in THREADS])
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from samples import each
 
 import graphc
 
@@ -52,7 +53,7 @@ def test_mnist(data_dir):
     assert float(re.search(r"test accuracy: ([\d.]+)", printed)[1]) > 0.96
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if "```python" in p.read_text()], ids=name)
+@pytest.mark.parametrize("page", each(2, [p for p in PAGES if "```python" in p.read_text()]), ids=name)
 def test_blocks_of_a_page(page, update):
     """What its Python blocks print is what the page says; `--update` writes it there."""
     python("-W", "error", Path(__file__).parent / "pages.py", page, *(["--update"] if update else []))

@@ -17,6 +17,7 @@ def accuracy(*arguments):
     return float(re.search(r"test accuracy: ([\d.]+)", printed)[1])
 
 
+@pytest.mark.slow
 def test_few_reviews(data_dir):
     assert 0 <= accuracy("--rows", 64, "--epochs", 1) <= 1
 

@@ -7,13 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cases_data as cases
 import numpy as np
 import pytest
-from fixtures import cases_data as cases
+from samples import each
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
-# arguments, what has to be printed, and whether the example is large: run on NumPy, and no fast test
+# arguments, what has to be printed, and whether the example is large: run on NumPy
 RUNS = {
     "digits_mlp": (["--epochs", "1"], "test accuracy: ", False),
     "cifar_cnn": (["--epochs", "1", "--rows", "16"], "16 images to learn from, 16 to test on", True),
@@ -26,6 +27,7 @@ RUNS = {
     "resnet": (["--epochs", "1", "--rows", "8", "--blocks", "1"], "8 images, 78426 parameters", True),
     "transformer": (["--epochs", "1", "--steps", "2", "--length", "8"], "2/2 - ", True),
 }
+FAST = {"digits_mlp", "custom_layer"}
 NEEDS = {"k_fold": "sklearn"}
 SHIPPED = {"compare_models", "k_fold", "custom_layer"}  # their data come with graphc
 
@@ -54,8 +56,7 @@ def example(name, arguments, home, folder, backend="native"):
                           cwd=folder, env=environment, text=True, capture_output=True, stdin=subprocess.DEVNULL)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if large else [])
-                                  for name, (_, _, large) in RUNS.items()])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in FAST else [pytest.mark.slow]) for n in RUNS])
 def test_example(name, home, tmp_path):
     if name in NEEDS:
         pytest.importorskip(NEEDS[name], reason=f"examples/{name}.py needs {NEEDS[name]}")
@@ -73,8 +74,8 @@ def test_the_plot_of_two_models(home, tmp_path):
     assert (tmp_path / "losses.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("name", [n for n in RUNS if n not in SHIPPED and n not in ("digits_mlp", "cifar_cnn",
-                                                                                    "resnet")])
+@pytest.mark.parametrize("name", each(4, [n for n in RUNS if n not in SHIPPED and n not in ("digits_mlp", "cifar_cnn",
+                                                                                            "resnet")]))
 def test_an_example_without_data_says_so(name, tmp_path):
     done = example(name, [], tmp_path, tmp_path)
     assert done.returncode == 1 and "Put it into" in done.stderr and "GRAPHC_DATA" in done.stderr

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
+import cases
 import numpy as np
+from keras_numbers import check_training_steps, in_a_row, keras_numbers, outputs_and_gradients
 
 import graphc
-from graphc.ir import functions as f
-from graphc.ir.graph import Graph, topological
-from graphc.runtime import counters
-from graphc.steps import bind, new_random_key, symbolic_input
-from graphc.tracing import Trace, tracing
-from graphc.variable import Variable
 
 
 def weights_of(arrays, prefix="w"):
@@ -18,9 +14,9 @@ def weights_of(arrays, prefix="w"):
     return [arrays[f"{prefix}{i}"].astype(np.float32) for i in range(count)]
 
 
-def test_training_curve(training_case, cases, keras_result):
+def test_training_curve(training_case):
     make, optimizer, loss, metrics, x, y = cases.training_cases()[training_case]
-    expected = keras_result(f"training_{training_case}")
+    expected = keras_numbers(f"training_{training_case}")
     steps = 8 if training_case == "cnn_tutorial" else cases.STEPS
     model = graphc.Sequential(make(graphc.layers))
     model.compile(optimizer(graphc.optimizers), loss=loss, metrics=metrics)
@@ -36,55 +32,32 @@ def test_training_curve(training_case, cases, keras_result):
         np.testing.assert_allclose(evaluated, expected["evaluated"], rtol=1e-4, atol=1e-4)
 
 
-def test_layer_output_and_gradients(layer_case, cases, keras_result):
+def test_layer_output_and_gradients(layer_case):
     make, shape = cases.layer_cases()[layer_case]
     layer, x = make(graphc.layers), cases.layer_input(layer_case, shape)
-    layer(x)
-    layer.set_weights(cases.start_weights(layer.weights))
-    got = layer(x)
-    both = [got.ravel(), *gradients(layer, x, cases.layer_input("cotangent", got.shape))]
-    np.testing.assert_allclose(np.concatenate(both), keras_result("layers")[layer_case], rtol=1e-5, atol=1e-5)
-
-
-def gradients(layer, x, cotangent):
-    """The gradients in training of the inputs and weights."""
     arrays = x if isinstance(x, list) else [x]
-    xs = [symbolic_input(a.shape, label=f"x{i}") for i, a in enumerate(arrays)]
-    with tracing(Trace(True, new_random_key())):
-        output = layer.forward(xs if isinstance(x, list) else xs[0])
-    g = symbolic_input(cotangent.shape, label="g")
-    loss = f.sum(f.multiply(output, g))
-    results = f.gradient(loss, [*xs, *layer.trainable_weights])
-    state = tuple(v for v in topological(results) if isinstance(v, Variable))
-    graph = Graph("gradients", (*xs, g), state, tuple((f"g{i}", v) for i, v in enumerate(results)))
-    return [np.ravel(a) for a in bind(graph)(*arrays, cotangent)]
+    _, gradients = outputs_and_gradients(
+        layer, arrays, lambda *values: layer(list(values) if isinstance(x, list) else values[0]), "cotangent")
+    expected = keras_numbers("layers")[layer_case]
+    np.testing.assert_allclose(in_a_row([layer(x), *gradients]), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_training_steps(step_case, cases, keras_result):
+def test_training_steps(step_case):
     make, shape = cases.step_cases()[step_case]
-    losses, weights, predictions = (keras_result("steps")[f"{step_case}.{what}"]
-                                    for what in ("losses", "weights", "predictions"))
-    before = counters()["numpy_fallbacks"]
-    x, y = cases.step_data(step_case, shape)
     model = graphc.Sequential([graphc.Input(shape), *make(graphc.layers)])
-    model.compile(graphc.optimizers.SGD(0.01), loss="mse")
-    model.set_weights(cases.start_weights(model.weights))
-    found = [model.train_on_batch(x[r:r + 8], y[r:r + 8]) for r in (0, 8, 16)]
-    np.testing.assert_allclose(found, losses, rtol=1e-5)
-    np.testing.assert_allclose(np.concatenate([w.ravel() for w in model.get_weights()]), weights, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(model.predict(x, verbose=0), predictions, rtol=1e-5, atol=1e-5)
-    assert counters()["numpy_fallbacks"] == before
+    check_training_steps(model, 0.01, cases.step_data(step_case, shape), step_case, "steps")
 
 
-def test_loss_value(loss_case, cases, keras_result):
+def test_loss_value(loss_case):
     make, y, p = cases.loss_cases()[loss_case]
     loss = make(graphc.losses)
     model = graphc.Sequential([graphc.Input(p.shape[1:])])
     model.compile("sgd", loss=loss)
-    np.testing.assert_allclose(model.evaluate(p, y, verbose=0), keras_result("losses")[loss_case], rtol=1e-5, atol=1e-6)
+    expected = keras_numbers("losses")[loss_case]
+    np.testing.assert_allclose(model.evaluate(p, y, verbose=0), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_optimizer_steps(optimizer_case, cases, keras_result):
+def test_optimizer_steps(optimizer_case):
     make = cases.optimizer_cases()[optimizer_case]
     *_, x, y = cases.training_cases()["regression"]
     model = graphc.Sequential([graphc.layers.Dense(3, activation="tanh", input_shape=(8,)), graphc.layers.Dense(1)])
@@ -93,7 +66,7 @@ def test_optimizer_steps(optimizer_case, cases, keras_result):
                        for w in model.get_weights()])
     for step in range(5):
         model.train_on_batch(x[step * 16:step * 16 + 16], y[step * 16:step * 16 + 16])
-    expected = weights_of(keras_result("optimizers"), f"{optimizer_case}.w")
+    expected = weights_of(keras_numbers("optimizers"), f"{optimizer_case}.w")
     for got, want in zip(model.get_weights(), expected, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
     assert int(model.optimizer.iterations) == 5

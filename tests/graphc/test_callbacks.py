@@ -17,12 +17,7 @@ from graphc.runtime import counters
 
 X = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
 Y = X @ np.array([1.0, -2.0, 0.5], np.float32) + 3
-
-
-@pytest.fixture(autouse=True)
-def reference_backend():
-    with graphc.config(backend="numpy"):
-        yield
+pytestmark = pytest.mark.usefixtures("reference_backend")
 
 
 def regression(**options):

@@ -9,9 +9,10 @@ import sys
 import warnings
 from pathlib import Path
 
+import cases_data as cases
 import numpy as np
 import pytest
-from fixtures import cases_data as cases
+from keras_numbers import keras_numbers
 
 import graphc
 from graphc import datasets, preprocessing
@@ -43,9 +44,9 @@ def same(found, expected, name):
 
 
 @pytest.mark.parametrize("name", cases.LOADS)
-def test_load_data_gives_what_keras_gives(name, cache, keras_result):
+def test_load_data_gives_what_keras_gives(name, cache):
     module, options = cases.LOADS[name]
-    expected = keras_result("data")
+    expected = keras_numbers("data")
     for part, array in cases.loaded(getattr(datasets, module), name, options):
         same(array, expected[part], part)
 
@@ -139,6 +140,7 @@ def test_wrong_arguments(cache):
         datasets.imdb.load_data(num_word=3)
 
 
+@pytest.mark.slow
 def test_stand_ins(data_dir, tmp_path, monkeypatch):
     """What GRAPHC_DATA has in other files than Keras's is read with a warning."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
@@ -155,8 +157,8 @@ def test_stand_ins(data_dir, tmp_path, monkeypatch):
         assert datasets.cifar10.load_data()[0][1].shape == (10000, 1)
 
 
-def test_preprocessing_gives_what_keras_gives(keras_result):
-    expected = keras_result("data")
+def test_preprocessing_gives_what_keras_gives():
+    expected = keras_numbers("data")
     pytest.importorskip("PIL", reason="the fixture's resizing goes through utils.images")
     found = dict(cases.prepared(preprocessing.sequence, preprocessing.text, preprocessing.image, graphc.utils))
     assert len(found) > 50

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from samples import each
 
 import graphc
 from graphc import layers
@@ -70,8 +71,8 @@ def test_a_sound_model_agrees_and_stays_as_it_is(data):
     assert len(sound._programs) == before[2]
 
 
-@pytest.mark.parametrize("options", [{}, {"kind": "evaluate"}, {"kind": "predict"}, {"sample_weight": np.ones(6)}],
-                         ids=str)
+@pytest.mark.parametrize("options", each(2, [{}, {"kind": "evaluate"}, {"kind": "predict"},
+                                             {"sample_weight": np.ones(6)}]), ids=str)
 def test_every_kind_of_step(options, data):
     assert graphc.diagnose(model(), *data, **options).ok
 

@@ -10,11 +10,7 @@ import pytest
 import graphc
 from graphc import layers, ops
 
-
-@pytest.fixture(autouse=True)
-def by_reference():
-    with graphc.config(backend="numpy"):
-        yield
+pytestmark = pytest.mark.usefixtures("reference_backend")
 
 
 def model_of(*inside):

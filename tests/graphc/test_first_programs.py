@@ -13,12 +13,7 @@ from graphc import layers, ops
 
 X = np.random.default_rng(0).standard_normal((48, 4))
 Y = (X.sum(1) > 0).astype(int)
-
-
-@pytest.fixture(autouse=True)
-def on_numpy():
-    with keras.config(backend="numpy"):
-        yield
+pytestmark = pytest.mark.usefixtures("reference_backend")
 
 
 def small(outputs=1, activation="sigmoid", loss="binary_crossentropy", metrics=None, optimizer="adam"):

@@ -173,7 +173,7 @@ def test_one_row_is_one_native_call_and_no_batches(monkeypatch):
     model = regression()
     model.predict(X, verbose=0)
     before = counters()["native_calls"]
-    monkeypatch.setattr("graphc.training.open_source", None)
+    monkeypatch.setattr("graphc.epochs.open_source", None)
     row = model.predict_on_batch(X[:1])
     assert counters()["native_calls"] == before + 1 and row.shape == (1, 1)
     assert model.predict_on_batch(X[:0]).shape == (0, 1)

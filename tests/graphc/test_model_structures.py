@@ -16,11 +16,7 @@ RNG = np.random.default_rng(3)
 A, B = RNG.random((12, 3), np.float32), RNG.random((12, 2), np.float32)
 Y, Z = A.sum(1, keepdims=True), np.arange(12) % 3
 
-
-@pytest.fixture(autouse=True)
-def numpy_backend():
-    with graphc.config(backend="numpy"):
-        yield
+pytestmark = pytest.mark.usefixtures("reference_backend")
 
 
 def two(outputs=lambda one, two: [one, two]):
@@ -53,7 +49,7 @@ def test_predictions_have_the_structure_of_the_outputs(outputs):
 
 
 def ops_flat(nest):
-    from graphc.nests import flat
+    from graphc.ir.tree import flat
 
     return list(flat(nest))
 

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
+import cases_models
 import numpy as np
 import pytest
+from keras_numbers import keras_numbers
 
 import graphc
 from graphc.runtime import counters
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
-sys.path.insert(0, str(FIXTURES))
-import cases_models  # noqa: E402
-
 NATIVE = ("two_ends", "frozen", "penalties")
 
 
-@pytest.fixture(scope="module")
-def keras_results():
-    with np.load(FIXTURES / "models.npz") as file:
-        return dict(file)
-
-
 @pytest.mark.parametrize("name", cases_models.CASES)
-def test_case(name, keras_results):
+def test_case(name):
     before = counters()["numpy_fallbacks"]
     with graphc.config(backend="native" if name in NATIVE else "numpy"):
         found = cases_models.run(graphc, cases_models.CASES[name](graphc))
-    expected = {key.partition(".")[2]: value for key, value in keras_results.items() if key.startswith(f"{name}.")}
+    numbers = keras_numbers("models")
+    expected = {key.partition(".")[2]: value for key, value in numbers.items() if key.startswith(f"{name}.")}
     assert found.keys() == expected.keys()
     for key, value in expected.items():
         np.testing.assert_allclose(found[key], value, rtol=1e-5, atol=1e-5, err_msg=key)

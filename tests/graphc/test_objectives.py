@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from pathlib import Path
 
+import cases_objectives as cases
 import numpy as np
 import pytest
+from keras_numbers import FIXTURES, in_a_row, keras_numbers
 
 import graphc
 from graphc.ir import functions as f
@@ -16,24 +16,15 @@ from graphc.runtime import compile as compile_graph
 from graphc.serialization import deserialize
 from graphc.variable import Variable
 
-_PATH = Path(__file__).parents[1] / "fixtures" / "cases_objectives.py"
-_spec = importlib.util.spec_from_file_location("cases_objectives", _PATH)
-cases = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(cases)
-
-
-@pytest.fixture(scope="module")
-def expected():
-    with np.load(_PATH.with_name("objectives.npz")) as arrays:
-        return dict(arrays)
+EXPECTED = keras_numbers("objectives")
 
 
 def close(parts, want, rtol=1e-5, atol=1e-6):
-    np.testing.assert_allclose(np.concatenate([np.ravel(p) for p in parts]), want, rtol=rtol, atol=atol)
+    np.testing.assert_allclose(in_a_row(parts), want, rtol=rtol, atol=atol)
 
 
 @pytest.mark.parametrize("name", cases.loss_cases())
-def test_loss(name, expected):
+def test_loss(name):
     make, kind = cases.loss_cases()[name]
     y, p, weights, mask = cases.sequence_data(kind)
     parts = []
@@ -42,13 +33,13 @@ def test_loss(name, expected):
         for w, m in ((None, None), (weights, None), (None, mask), (weights, mask)):
             if name not in cases.SCALAR_LOSSES or (w is None and m is None):
                 parts.append(loss(y, p, sample_weight=w, mask=m))
-    close(parts, expected[f"loss.{name}"])
+    close(parts, EXPECTED[f"loss.{name}"])
     again = type(loss).from_config(loss.get_config())
     np.testing.assert_array_equal(again(y, p), loss(y, p))
 
 
 @pytest.mark.parametrize("name", cases.loss_cases())
-def test_gradient(name, expected):
+def test_gradient(name):
     make, kind = cases.loss_cases()[name]
     y, p, weights, mask = cases.sequence_data(kind)
     arrays = [y, p] if name in cases.SCALAR_LOSSES else [y, p, weights, mask]
@@ -56,11 +47,11 @@ def test_gradient(name, expected):
     (gradient,) = f.gradient(make(graphc.losses)(*inputs), [inputs[1]])
     with graphc.config(backend="numpy"):
         (found,) = compile_graph(Graph("gradient", inputs, (), (("g", gradient),)), {})(*arrays)
-    np.testing.assert_allclose(found, expected[f"gradient.{name}"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found, EXPECTED[f"gradient.{name}"], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", cases.metric_cases())
-def test_metric(name, expected):
+def test_metric(name):
     make, kind = cases.metric_cases()[name]
     metric, parts = make(graphc.metrics), []
     for y, p, _ in cases.metric_batches(kind):
@@ -71,7 +62,7 @@ def test_metric(name, expected):
         if name not in cases.UNWEIGHTED:
             metric.update_state(y, p, sample_weight=w)
     parts.append(metric.result())
-    want = expected[f"metric.{name}"]
+    want = EXPECTED[f"metric.{name}"]
     close(parts, want)
     again = type(metric).from_config(metric.get_config())
     for y, p, _ in cases.metric_batches(kind):
@@ -81,7 +72,7 @@ def test_metric(name, expected):
 
 
 @pytest.mark.parametrize("name", cases.optimizer_cases())
-def test_optimizer(name, expected):
+def test_optimizer(name):
     variables = [Variable(a, n) for a, n in zip(cases.optimizer_start(), ("kernel", "bias"), strict=True)]
     if name == "constraint":
         variables[0] = Variable(variables[0].array, "kernel", constraint=graphc.constraints.NonNeg())
@@ -94,27 +85,27 @@ def test_optimizer(name, expected):
     parts += [v.numpy() for v in optimizer.variables]
     optimizer.finalize_variable_values(variables)
     parts += [v.numpy() for v in variables]
-    close(parts, expected[f"optimizer.{name}"], rtol=2e-5)
+    close(parts, EXPECTED[f"optimizer.{name}"], rtol=2e-5)
     assert int(optimizer.iterations) == cases.STEPS // (optimizer.gradient_accumulation_steps or 1)
 
 
 @pytest.mark.parametrize("name", cases.schedule_cases())
-def test_schedule(name, expected):
+def test_schedule(name):
     schedule = cases.schedule_cases()[name](graphc.optimizers.schedules)
-    close([schedule(step) for step in cases.SCHEDULE_STEPS], expected[f"schedule.{name}"], atol=1e-7)
+    close([schedule(step) for step in cases.SCHEDULE_STEPS], EXPECTED[f"schedule.{name}"], atol=1e-7)
     again = type(schedule).from_config(schedule.get_config())
     assert again(7) == schedule(7)
 
 
 @pytest.mark.parametrize("name", cases.activation_cases())
-def test_activation(name, expected):
+def test_activation(name):
     function, options = cases.activation_cases()[name]
     found = getattr(graphc.activations, function)(cases.ACTIVATED, **options)
-    np.testing.assert_allclose(found, expected[f"activation.{name}"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found, EXPECTED[f"activation.{name}"], rtol=1e-5, atol=1e-6)
     assert graphc.activations.get(function) is getattr(graphc.activations, function)
 
 
-_DESCRIBED = json.loads(_PATH.with_name("objectives.json").read_text())
+_DESCRIBED = json.loads((FIXTURES / "objectives.json").read_text())
 _FORGOTTEN = ("huber_delta", "dice_axis", "tversky_axis")  # Keras 3.15 writes no delta; of axes it makes lists
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-from samples import check_gradients, graph_of
+from cases_ops import CASES
+from keras_numbers import keras_numbers
+from samples import check_gradients, each, graph_of
 
 from graphc import ops
 from graphc.eager import now
@@ -15,13 +14,9 @@ from graphc.ir import functions as f
 from graphc.ir.graph import Value
 from graphc.ir.tree import flat
 
-FIXTURES = Path(__file__).parent.parent / "fixtures"
-sys.path.insert(0, str(FIXTURES))
-from cases_ops import CASES  # noqa: E402
-
-KNOWN = np.load(FIXTURES / "ops.npz")
+KNOWN = keras_numbers("ops")
 EXPECTED: dict[int, list[np.ndarray]] = {}
-for key in sorted(KNOWN.files, key=lambda k: tuple(map(int, k.split(".")))):
+for key in sorted(KNOWN, key=lambda k: tuple(map(int, k.split(".")))):
     EXPECTED.setdefault(int(key.split(".")[0]), []).append(KNOWN[key])
 
 
@@ -107,7 +102,7 @@ def of_arrays(i):
 WITHIN = [i for i in range(len(CASES)) if not of_arrays(i)]
 
 
-@pytest.mark.parametrize("i", WITHIN, ids=described)
+@pytest.mark.parametrize("i", each(3, WITHIN), ids=described)
 def test_within_a_graph(i):
     name, args, kwargs = CASES[i]
     result, arrays = symbolic(i)
@@ -126,7 +121,7 @@ def differentiable(i):
             and name not in ("stop_gradient", "round", "divide_no_nan", "image.map_coordinates"))  # or at a corner
 
 
-@pytest.mark.parametrize("i", [i for i in WITHIN if differentiable(i)], ids=described)
+@pytest.mark.parametrize("i", each(3, [i for i in WITHIN if differentiable(i)]), ids=described)
 def test_gradients(i, rng):
     result, arrays = symbolic(i, wide=True)
     values = [v for v in flat(result) if isinstance(v, Value) and v.dtype.name == "f64"]

@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 import warnings
 
+import cases
+import cases_sequences
 import numpy as np
 import pytest
-from test_sequences import FIXTURES, in_a_row, results, sequence_cases
+from keras_numbers import FIXTURES, in_a_row, keras_numbers
 
 import graphc
 from graphc import layers, ops
 from graphc.ir.errors import ShapeError
 from graphc.runtime import counters
 
-
-@pytest.fixture(autouse=True)
-def by_reference():
-    """Numbers are compared with Keras's natively elsewhere; here they need no compiler."""
-    with graphc.config(backend="numpy"):
-        yield
+pytestmark = pytest.mark.usefixtures("reference_backend")
 
 
 @pytest.fixture
@@ -27,11 +24,11 @@ def x(rng):
     return rng.standard_normal((4, 5, 3)).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", sequence_cases.config_cases())
+@pytest.mark.parametrize("name", cases_sequences.config_cases())
 def test_config(name):
     """All that Keras's config says, ours says too, and it makes the same layer again."""
-    layer = sequence_cases.config_cases()[name](layers)
-    expected, got = json.loads(str(results()[f"config.{name}"])), layer.get_config()
+    layer = cases_sequences.config_cases()[name](layers)
+    expected, got = json.loads(str(keras_numbers("sequences")[f"config.{name}"])), layer.get_config()
     for option, value in expected.items():
         if option in got:
             assert compared(got[option]) == compared(value), option
@@ -98,16 +95,16 @@ def test_sequences_of_any_length_share_a_program(rng):
 
 # ------------------------------------------------------------------------------------------------------------- states
 
-def test_stateful_model_as_keras(cases):
+def test_stateful_model_as_keras():
     model = graphc.Sequential([graphc.Input(batch_shape=(8, 6, 3)), layers.LSTM(4, stateful=True), layers.Dense(3)])
     model.compile(graphc.optimizers.SGD(0.1), "mse")
     model.set_weights(cases.start_weights(model.weights))
-    x, y = sequence_cases.step_data("stateful", (6, 3), False)
+    x, y = cases_sequences.step_data("stateful", (6, 3), False)
     found = [model.predict(x, batch_size=8, verbose=0), model.train_on_batch(x[:8], y[:8]),
              model.predict(x[8:16], batch_size=8, verbose=0)]
     model.layers[0].reset_state()
     found += [model.predict(x[:8], batch_size=8, verbose=0), *model.layers[0].states]
-    np.testing.assert_allclose(in_a_row(found), results()["stateful"], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(in_a_row(found), keras_numbers("sequences")["stateful"], rtol=1e-5, atol=1e-5)
 
 
 def test_states_survive_until_they_are_reset(x):
@@ -246,7 +243,7 @@ def test_time_distributed_and_bidirectional_of_any_layers(x):
     other = layers.Bidirectional(layers.GRU(2), weights=weights[:3] * 2)
     other(x)
     assert all((w == 1).all() for w in other.get_weights())
-    custom = layers.Bidirectional(layers.RNN(sequence_cases.minimal(layers)))
+    custom = layers.Bidirectional(layers.RNN(cases_sequences.minimal(layers)))
     assert custom(x).shape == (4, 4)
 
 
@@ -261,8 +258,8 @@ def test_files_keep_recurrent_models(x, tmp_path):
 
 def test_a_file_of_keras():
     model = graphc.models.load_model(FIXTURES / "sequences.keras")
-    ids, _ = sequence_cases.step_data("file", (6,), True)
-    np.testing.assert_allclose(model.predict(ids, verbose=0), results()["saved"], rtol=1e-5, atol=1e-5)
+    ids, _ = cases_sequences.step_data("file", (6,), True)
+    np.testing.assert_allclose(model.predict(ids, verbose=0), keras_numbers("sequences")["saved"], rtol=1e-5, atol=1e-5)
 
 
 # ------------------------------------------------------------------------------------------------------------- errors

@@ -13,6 +13,7 @@ import pickle
 import zipfile
 from pathlib import Path
 
+import cases
 import h5py
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ FILES = Path(__file__).parents[1] / "fixtures" / "files"
 NAMES = sorted(p.stem for p in FILES.glob("*.keras"))
 X = np.random.default_rng(0).standard_normal((20, 3)).astype(np.float32)
 Y = X.sum(1)
+pytestmark = pytest.mark.usefixtures("reference_backend")
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +136,7 @@ def test_writes_what_keras_wrote(name, tmp_path):
     assert [d for d in differences(mine, keras) if "/name: 'input_layer' instead" not in d] == []
 
 
-def test_layer_round_trip(layer_case, cases, tmp_path):
+def test_layer_round_trip(layer_case, tmp_path):
     make, shape = cases.layer_cases()[layer_case]
     if not isinstance(shape[0], int):
         pytest.skip("takes several inputs, as no layer of a Sequential model does")
@@ -337,7 +339,8 @@ def test_names_of_functions(path):
 @pytest.mark.parametrize("command", ["summary", "explain", "bench"])
 def test_command_line(command, path, tmp_path, capsys):
     options = {"explain": ["--out", str(tmp_path / "page.html")], "bench": ["--seconds", "0.001"]}.get(command, [])
-    assert main([command, str(path), *options]) == 0
+    with graphc.config(backend="native"):  # profiles need it
+        assert main([command, str(path), *options]) == 0
     shown = capsys.readouterr().out
     assert {"summary": "last (Dense)", "explain": "dense", "bench": "predict"}[command] in shown
 
@@ -431,7 +434,7 @@ def change_class(**changes):
      r"no initializer, layer or schedule class 'Spiral'.*\(in the layer 'dense' \(Dense\)\)"),
     (change_layer(dtype={"class_name": "DTypePolicy", "config": {"name": "mixed_float16"}}), "mixed_float16"),
     (change_layer(name=["dense"]), "expected an object, and a text as its name"),
-    (change_layer(units=10**12), r"asks for a weight of shape \[3, 1000000000000\], more than model.weights.h5 holds"),
+    (change_layer(units=10**12), r"asks for a weight of shape \[3, 1000000000000\], more than its"),
     (change_layer(units=5), r"\[3, 4\] and type float32, expected f32\[3,5\]"),
     (change_layer(use_bias=False), r"2 arrays at 'layers/dense' for the layer 'dense' \(Dense\), expected 1"),
     (change_class(class_name="__lambda__"), "bytecode of a lambda, which is never run"),

@@ -9,23 +9,19 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from keras_numbers import keras_numbers
 
 import graphc
 from graphc import layers
 from graphc.saving import FileError
 
 FILES = Path(__file__).parents[1] / "fixtures" / "files"
-
-
-@pytest.fixture(autouse=True)
-def on_numpy():
-    with graphc.config(backend="numpy"):
-        yield
+pytestmark = pytest.mark.usefixtures("reference_backend")
 
 
 @pytest.mark.parametrize("name", ["dense", "functional"])
-def test_a_file_of_keras(name, keras_result, tmp_path):
-    known = keras_result("h5")
+def test_a_file_of_keras(name, tmp_path):
+    known = keras_numbers("h5")
     read = graphc.models.load_model(FILES / f"{name}.h5")
     for model in (read, _again(read, tmp_path)):
         np.testing.assert_allclose(model.predict(known["x"], verbose=0), known[f"{name}.predictions"], atol=1e-6)

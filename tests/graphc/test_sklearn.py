@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from samples import each
 
 import graphc
 from graphc.layers import Dense
@@ -23,6 +24,8 @@ from sklearn.utils.estimator_checks import check_estimator  # noqa: E402
 
 from graphc.wrappers import SKLearnClassifier, SKLearnRegressor, SKLearnTransformer  # noqa: E402
 from graphc.wrappers.scikit_learn import KerasClassifier, KerasRegressor  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("reference_backend")
 
 
 def network(X, y, loss, activation=None, units=(10,)):
@@ -45,13 +48,12 @@ FAILING = {"classifier": {"check_classifiers_one_label_sample_weights":
                           "rows of weight 0 still take part in a batch, so weights change what little training does"}}
 
 
-@pytest.mark.parametrize("random_state", [None, 0])
-@pytest.mark.parametrize("kind", ESTIMATORS)
+@pytest.mark.parametrize("random_state", [pytest.param(None, marks=pytest.mark.slow), 0])
+@pytest.mark.parametrize("kind", each(3, ESTIMATORS))
 def test_checks_of_scikit_learn(kind, random_state):
     estimator = clone(ESTIMATORS[kind]).set_params(random_state=random_state)
     expected = FAILING.get(kind, {}) if random_state is None else {}
-    with graphc.config(backend="numpy"):
-        results = check_estimator(estimator, on_fail=None, on_skip=None, expected_failed_checks=expected)
+    results = check_estimator(estimator, on_fail=None, on_skip=None, expected_failed_checks=expected)
     failed = {r["check_name"]: str(r["exception"]) for r in results if r["status"] == "failed"}
     assert not failed
     assert sum(r["status"] == "passed" for r in results) > 35

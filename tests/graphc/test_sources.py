@@ -20,12 +20,12 @@ from graphc.sources.background import background
 
 X = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
 Y = X @ np.array([1.0, -2.0, 0.5], np.float32) + 3
+pytestmark = pytest.mark.usefixtures("reference_backend")
 
 
 @pytest.fixture(autouse=True)
-def reference_backend_and_no_threads():
-    with graphc.config(backend="numpy"):
-        yield
+def no_threads():
+    yield
     assert not [t for t in threading.enumerate() if t.name.startswith("graphc-data")]
 
 

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from pathlib import Path
 
+import cases_loops as cases
 import pytest
+from keras_numbers import FIXTURES
 
 import graphc
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
-
-
-@pytest.fixture(scope="module")
-def cases():
-    spec = importlib.util.spec_from_file_location("cases_loops", FIXTURES / "cases_loops.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def keras_did():
-    return json.loads((FIXTURES / "loops.json").read_text())
-
-
-@pytest.fixture(autouse=True)
-def reference_backend():
-    with graphc.config(backend="numpy"):
-        yield
+KERAS_DID = json.loads((FIXTURES / "loops.json").read_text())
+pytestmark = pytest.mark.usefixtures("reference_backend")
 
 
 def alike(got, expected, where=""):
@@ -50,17 +32,17 @@ def alike(got, expected, where=""):
 
 @pytest.mark.parametrize("name", ["hooks", "stopping", "frequencies", "early_stopping", "reduce_on_plateau",
                                   "schedules", "averages"])
-def test_as_keras(name, cases, keras_did):
-    alike(getattr(cases, name)(graphc), keras_did[name], name)
+def test_as_keras(name):
+    alike(getattr(cases, name)(graphc), KERAS_DID[name], name)
 
 
 @pytest.mark.parametrize("name", ["checkpoints", "csv_files"])
-def test_files_as_keras(name, cases, keras_did, tmp_path):
-    alike(getattr(cases, name)(graphc, tmp_path), keras_did[name], name)
+def test_files_as_keras(name, tmp_path):
+    alike(getattr(cases, name)(graphc, tmp_path), KERAS_DID[name], name)
 
 
-def test_sources_as_keras(cases, keras_did):
-    got, expected = cases.sources(graphc), keras_did["sources"]
+def test_sources_as_keras():
+    got, expected = cases.sources(graphc), KERAS_DID["sources"]
     # Keras warns of every generator that ends, even where nothing more was asked of it.
     for name in ("one pass", "a shorter one"):
         assert expected[name]["ran_out"] and not got[name]["ran_out"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -51,11 +52,18 @@ def native():
         pytest.skip("nothing is compiled with GRAPHC_BACKEND=numpy")
 
 
-@pytest.fixture
-def folder(tmp_path):
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
     """A folder that one process has filled, and what it found."""
-    made = tmp_path / "cache"
+    made = tmp_path_factory.mktemp("filled") / "cache"
     return made, train(made)
+
+
+@pytest.fixture
+def folder(filled, tmp_path):
+    """A copy of that folder, for a test to change."""
+    made, found = filled
+    return shutil.copytree(made, tmp_path / "cache"), found
 
 
 def test_a_second_process_compiles_nothing(folder):
@@ -69,6 +77,7 @@ def test_a_second_process_compiles_nothing(folder):
     assert path.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.slow
 def test_another_model_finds_the_kernels_that_it_shares(folder):
     path, first = folder
     other = train(path, outputs=3)
@@ -92,6 +101,7 @@ def test_damaged_files_are_compiled_again(folder, damage):
     assert train(path)["kernels_compiled"] == 0
 
 
+@pytest.mark.slow
 def test_a_file_under_another_name_is_no_entry(folder):
     path, first = folder
     files = sorted(path.iterdir())
@@ -101,6 +111,7 @@ def test_a_file_under_another_name_is_no_entry(folder):
     assert train(path)["kernels_compiled"] == first["kernels_compiled"]
 
 
+@pytest.mark.slow
 def test_a_lost_kernel_is_compiled_again_and_no_other(folder):
     path, first = folder
     kernels = [p for p in path.iterdir() if b"einsum" in p.read_bytes()[:64]]
@@ -119,6 +130,7 @@ def test_two_processes_at_once(tmp_path):
     assert not [p for p in (tmp_path / "cache").iterdir() if p.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_code_is_not_shared_between_cpus(folder):
     path, _ = folder
     other = "x86-64-v2"
@@ -127,6 +139,7 @@ def test_code_is_not_shared_between_cpus(folder):
     assert train(path, GRAPHC_CPU=other)["cache_hits"] == 0
 
 
+@pytest.mark.slow
 def test_the_switch_turns_it_off(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for _ in range(2):
@@ -202,6 +215,7 @@ def test_values_are_kept_as_they_are(tmp_path):
     assert time.time() - (tmp_path / "new" / "key").stat().st_mtime < 60
 
 
+@pytest.mark.slow
 def test_perf_finds_the_names(tmp_path):
     code = TRAIN + """
 import os

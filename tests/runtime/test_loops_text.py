@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from kernels import TARGETS
 from models import cnn
+from samples import each
 from test_fuzz import Shapes, random_graphs
 
 import graphc
@@ -70,7 +71,7 @@ def stores(value, dtype=None):
 # ---------------------------------------------------------------------------------------------------- round trips
 
 @pytest.mark.parametrize("machine", TARGETS)
-@pytest.mark.parametrize("name", whole_models.models())
+@pytest.mark.parametrize("name", each(3, whole_models.models()))
 def test_kernels_of_models(name, machine):
     graphc.utils.clear_session()
     make, optimizer, loss, *_ = whole_models.models()[name]

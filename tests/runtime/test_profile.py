@@ -96,10 +96,10 @@ def test_a_recorder_keeps_the_latest_steps_of_each_size(rng):
 
 
 def test_a_kernel_that_numpy_runs_is_timed_too(rng, monkeypatch):
-    def refuse(loops, *target):
+    def refuse(loops, *machine):
         if "exp" in loops.name:
             raise LoweringError("not today")
-        return schedule(loops, *target)
+        return schedule(loops, *machine)
 
     monkeypatch.setattr("graphc.runtime.listing.schedule", refuse)
     x = f.input("x", (N, 53))

@@ -1,0 +1,182 @@
+"""What `.keras` and `.h5` files have in common: how files are replaced and refused, arrays, and compile information.
+
+Files are taken for what anyone may have written. Nothing in them runs or is imported, links and references to other
+files are refused, nothing larger than the file can back up is allocated, and all is checked before a weight changes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import h5py
+import numpy as np
+
+from graphc import losses, metrics
+from graphc.configs import describe
+from graphc.ir.errors import GraphcError
+from graphc.ir.tree import mapped
+from graphc.models import Model
+from graphc.serialization import deserialize
+from graphc.variable import Variable
+
+__all__ = ["KERAS_VERSION", "LARGEST_CONFIG", "FileError", "Pairs", "array_of", "as_json", "assign", "child",
+           "compile_as", "compile_config", "model_in", "reading", "replacing", "room", "state_for"]
+
+KERAS_VERSION = "3.15.1"  # whose files these are
+LARGEST_CONFIG = 1 << 25  # bytes
+
+Pairs = list[tuple[Variable, np.ndarray]]
+
+
+class FileError(GraphcError, ValueError):
+    """A file isn't what it should be; the message names the file and what is wrong in it."""
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Say of every error inside that it is about the contents of this file."""
+    try:
+        yield
+    except FileError:
+        raise
+    except Exception as error:  # zipfile, json and h5py raise a dozen kinds over damaged bytes
+        raise FileError(f"{path} can't be read: {_text(error)}") from error
+
+
+def _text(error: Exception) -> str:
+    kind = "" if isinstance(error, ValueError | GraphcError) else f"{type(error).__name__}: "
+    return " ".join([f"{kind}{error}", *(f"({note})" for note in getattr(error, "__notes__", ()))])
+
+
+def as_json(path: Path, value: Any) -> bytes:
+    """A configuration as text."""
+    def plain(number: Any) -> Any:
+        if isinstance(number, np.generic):
+            return number.item()
+        raise TypeError(f"{number!r} is no number, text, list or object")
+
+    try:
+        return json.dumps(value, default=plain).encode()
+    except (TypeError, ValueError) as error:
+        raise FileError(f"{path}: the configuration can't be written: {error}.") from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A new file beside this one that takes its place at the end, at once and for good, if nothing goes wrong."""
+    target = path.resolve()  # of a link, the file that it leads to
+    new = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        with open(new, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, target)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+
+
+def model_in(described: Any, custom_objects: Mapping[str, Any] | None) -> Model:
+    """The model that a file describes."""
+    model = deserialize(described, "model", custom_objects)
+    if not isinstance(model, Model):
+        raise ValueError(f"it holds the layer {model!r}, expected a model.")
+    return model
+
+
+# ---------------------------------------------------------------------------------------------------------- arrays
+
+def child(group: Any, name: str) -> Any:
+    """A member of a group; links, which may lead to other files, are refused."""
+    link = group.get(name, getlink=True)
+    if link is not None and not isinstance(link, h5py.HardLink):
+        raise ValueError(f"{group.name}/{name} is a link, expected the thing itself.")
+    return None if link is None else group[name]
+
+
+def array_of(group: Any, name: str, variable: Variable) -> np.ndarray:
+    """The array of a weight; it lies in the file as it is, with the shape and kind of numbers of the weight."""
+    found = child(group, name)
+    place = f"{group.name}/{name}, for the weight {variable.path},"
+    if not isinstance(found, h5py.Dataset):
+        raise ValueError(f"{place} is missing.")
+    if found.shape != variable.shape or found.dtype.kind not in ("f" if variable.array.dtype.kind == "f" else "iu"):
+        raise ValueError(f"{place} is an array of shape {list(found.shape or ())} and type {found.dtype}, expected "
+                         f"{variable.type}.")
+    if found.external or found.is_virtual or found.chunks is not None:
+        raise ValueError(f"{place} lies in other files or in pieces, expected an array that is stored as it is.")
+    return np.asarray(found[()], variable.array.dtype)
+
+
+def room(size: int) -> Any:
+    """First values for weights: zeros, as many as a weights file of that size can replace."""
+    left = size
+
+    def zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        nonlocal left
+        left -= math.prod(shape)
+        if left < 0:
+            raise ValueError(f"its configuration asks for a weight of shape {list(shape)}, more than its {size:,} "
+                             "bytes of weights hold.")
+        return np.zeros(shape, dtype)
+
+    return zeros
+
+
+def state_for(path: Path, model: Model, count: int) -> Sequence[Variable]:
+    """The optimizer's variables for so many arrays; none, with a warning, where it has another number of them."""
+    assert model.optimizer is not None
+    for state in (model.optimizer.state(()), model.optimizer.state(model.trainable_weights)):
+        if len(state) == count:
+            return state
+    if count:
+        warnings.warn(f"{path}: the optimizer starts anew: its state has {count} arrays, expected {len(state)}.",
+                      stacklevel=5)
+    return []
+
+
+def assign(pairs: Pairs) -> None:
+    """Give all weights their arrays."""
+    for variable, array in pairs:
+        variable.assign(array)
+
+
+# ----------------------------------------------------------------------------------------------- compile information
+
+def compile_config(model: Model) -> dict[str, Any]:
+    """What `compile` was told, as Keras writes it."""
+    def written(serialize: Callable[[Any], Any], nest: Any) -> Any:
+        return None if nest is None else mapped(lambda part: None if part is None else serialize(part), nest)
+
+    chosen = model.objective
+    return {"optimizer": describe(model.optimizer), "loss": written(losses.serialize, chosen.loss),
+            "loss_weights": chosen.loss_weights, "metrics": written(metrics.serialize, chosen.metrics) or None,
+            "weighted_metrics": written(metrics.serialize, chosen.weighted_metrics) or None,
+            "run_eagerly": False, "steps_per_execution": 1, "jit_compile": "auto"}
+
+
+def compile_as(path: Path, model: Model, config: Any, custom_objects: Mapping[str, Any] | None) -> bool:
+    """Compile as the file says; whether that could be done."""
+    if not config:  # of a model that was never compiled
+        return False
+    try:
+        def read(name: str, kind: str) -> Any:
+            return mapped(lambda part: None if part is None else deserialize(part, kind, custom_objects),
+                          config.get(name), lambda part: isinstance(part, dict) and "class_name" in part)
+
+        model.compile(deserialize(config.get("optimizer"), "optimizer", custom_objects), read("loss", "loss"),
+                      config.get("loss_weights"), read("metrics", "metric"), read("weighted_metrics", "metric"))
+    except Exception as error:  # whatever is wrong with it, the model is good for predictions
+        warnings.warn(f"{path}: the model is not compiled, because graphc can't use the file's compile information: "
+                      f"{_text(error)} Call compile before training.", stacklevel=4)
+        return False
+    return True
