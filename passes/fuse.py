@@ -93,7 +93,8 @@ class _Fusion:
         self.order = {v: i for i, v in enumerate(graph.values())}
         self.leaves = set(graph.inputs + graph.state)
         self.of = {v: structure(v) for v in self.order if v not in self.leaves and not _is_loop(v)}
-        self.needed = set(graph.roots)  # values that must be in memory
+        self.wanted = frozenset(graph.roots)
+        self.needed = set(self.wanted)  # values that must be in memory
         self.constant = {v for v in graph.constants() if not _is_loop(v)}
         self.cheap: set[Value] = set()  # computed from a few elements: again in every kernel, never kept
         self.chain: dict[Value, float] = {}  # operations for one element of those, with those that they are made of
@@ -295,8 +296,8 @@ class _Fusion:
 
     def read_outside(self, v: Value, g: Group) -> bool:
         """Whether a value of a group must be in memory for others."""
-        return v in self.graph.roots or any(self.is_view(u) or any(h is not g for h in self.groups[u])
-                                            for u in self.users[v])
+        return v in self.wanted or any(self.is_view(u) or any(h is not g for h in self.groups[u])
+                                       for u in self.users[v])
 
     # ----------------------------------------------------------------------------------------------- the result
 

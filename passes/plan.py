@@ -250,7 +250,7 @@ def _updates_in_place(graph: Graph, readers: Readers, flow: nx.DiGraph, state: V
 def _reads_aligned(body: Graph, param: Value, domain: Shape) -> bool:
     """Whether a kernel reads a param only at the index that it writes."""
     users = body.users()
-    results = [v for _, v in body.outputs]
+    results = {v for _, v in body.outputs}
     aligned: dict[Value, bool] = {}
     for v in reversed(body.values()):
         reads = [structure(u).same[k] and aligned[u] for u in users[v] for k, o in enumerate(u.operands) if o is v]

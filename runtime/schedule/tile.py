@@ -69,10 +69,8 @@ def _columns(body: Body, a: Axis, lanes: int, kind: str) -> Body:
     body, outer, inner, rest = split(body, a, lanes)
     for part in (inner, rest):
         if part is not None and part.extent != 1:
-            if isinstance(part.extent, int):
-                body = mark(sink(body, part), part, "vector")
-            else:
-                body = _masked(body, part)
+            known = isinstance(part.extent, int)
+            body = mark(sink(body, part), part, "vector") if known else _masked(body, part)
     if isinstance(outer.extent, int) and inner is not None and kind == "unroll" and outer.extent > 1:
         body = mark(sink(body, outer), outer, "unroll")
     return body
