@@ -15,14 +15,14 @@ class Comparison:
     """`x == y` or `x != y`: ops and operators take it for a bool value, made by `function` when one asks for it.
 
     Lists and tuples of values are compared and searched by `==` too. They ask for its truth: whether the two are one
-    and the same. A value and a number have none.
+    and the same; where it `differs`, whether they are two. A value and a number have none.
     """
 
-    __slots__ = ("function", "x", "y")
+    __slots__ = ("differs", "function", "x", "y")
     __array_priority__ = 100
 
-    def __init__(self, function: Callable[[Any, Any], Value], x: Any, y: Any):
-        self.function, self.x, self.y = function, x, y
+    def __init__(self, function: Callable[[Any, Any], Value], x: Any, y: Any, differs: bool):
+        self.function, self.x, self.y, self.differs = function, x, y, differs
 
     @property
     def value(self) -> Value:
@@ -43,7 +43,7 @@ class Comparison:
 
     def __bool__(self) -> bool:
         if isinstance(self.x, Value) and isinstance(self.y, Value):
-            return (self.x is self.y) == (self.function.__name__ == "equal")
+            return (self.x is not self.y) is self.differs
         raise TypeError(f"{self!r} is symbolic: it has no numbers yet, so it is neither true nor false. Choose between "
                         "values with ops.where.")
 

@@ -131,7 +131,7 @@ def evaluate_values(values: Sequence[Value], known: dict[Value, Any], sizes: Map
                 evaluate_values(body.values(), inner, sizes, interpreter)
                 return [inner[v] for _, v in body.outputs]
 
-            known[value] = scan_steps(value.op, operands, evaluate_dim(value.op.length, sizes), step)
+            known[value] = scan_steps(value.op, operands, sizes, step)
         elif isinstance(value.type, TensorType):
             shape = tuple(evaluate_dim(d, sizes) for d in value.shape)
             known[value] = interpreter(value.op.bound(sizes), operands, TensorType(value.dtype, shape))
@@ -139,21 +139,24 @@ def evaluate_values(values: Sequence[Value], known: dict[Value, Any], sizes: Map
             raise NotImplementedError(f"{value.op} gives {value.type} and must be expanded before evaluation")
 
 
-def scan_steps(op: Scan, operands: Sequence[Any], length: int,
+def scan_steps(op: Scan, operands: Sequence[Any], sizes: Mapping[str, int],
                step: Callable[[Sequence[np.ndarray]], Sequence[Any]]) -> tuple[np.ndarray, ...]:
     """The results of a scan, where `step` gives the outputs of its body for the arrays of its inputs."""
     scanned, first, constants = op.parts(operands)
     carried = [np.asarray(a) for a in first]
-    results: list[list[np.ndarray]] = [[a] for a in carried]
+    types = [v.type for _, v in op.body.outputs]
+    results: list[list[np.ndarray]] = [[a] for a in carried] + [[] for _ in types[op.carries:]]
+    length = evaluate_dim(op.length, sizes)
     order = range(length)[::-1] if op.reverse else range(length)
     for t in order:
         slices = (x[t + shift] for x, shift in zip(scanned, op.shifts, strict=True))
         outputs = [np.asarray(a) for a in step([np.asarray(a) for a in (*slices, *carried, *constants)])]
         carried = outputs[:op.carries]
-        results += [[] for _ in range(len(outputs) - len(results))]
         for k, array in enumerate(outputs):
             results[k].append(array)
-    stacks = [np.stack(arrays[::-1] if op.reverse else arrays) for arrays in results]
+    stacks = [np.stack(arrays[::-1] if op.reverse else arrays) if arrays else
+              np.empty((0, *(evaluate_dim(d, sizes) for d in t.shape)), t.dtype.numpy)
+              for t, arrays in zip(types, results, strict=True)]
     return tuple(carried[k] if k < op.carries and not op.kept[k] else stack for k, stack in enumerate(stacks))
 
 

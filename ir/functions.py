@@ -886,10 +886,10 @@ def _iterated(x: Value) -> Any:
     return (getitem(x, i) for i in range(x.shape[0]))
 
 
-def _compared(function: Any) -> Any:
+def _compared(function: Any, differs: bool) -> Any:
     """`==` or `!=`: nothing with what has no numbers, such as None."""
     def compare(x: Any, y: Any) -> Any:
-        return Comparison(function, x, y) if isinstance(y, _COMPARABLE) else NotImplemented
+        return Comparison(function, x, y, differs) if isinstance(y, _COMPARABLE) else NotImplemented
 
     return compare
 
@@ -914,7 +914,7 @@ for _name, _function in {
     "__gt__": greater, "__ge__": greater_equal, "__getitem__": getitem, "__iter__": _iterated,
 }.items():
     setattr(Value, _name, _function)
-for _name, _function in {"__eq__": _compared(equal), "__ne__": _compared(not_equal)}.items():
+for _name, _function in {"__eq__": _compared(equal, False), "__ne__": _compared(not_equal, True)}.items():
     setattr(Value, _name, _function)
     setattr(Comparison, _name, _function)
 for _name in ("__abs__", "__neg__", "__invert__", "__lt__", "__le__", "__gt__", "__ge__", "__getitem__"):

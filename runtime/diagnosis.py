@@ -26,7 +26,6 @@ from graphc.ir.op import Structural
 from graphc.ir.ops.leaf import Input, State
 from graphc.ir.ops.structure import Gradient, Kernel, Scan
 from graphc.ir.printer import line_of
-from graphc.ir.types import evaluate_dim
 from graphc.passes.fuse import fuse
 from graphc.passes.infer import infer
 from graphc.passes.pipeline import GRAPH_PASSES, PIPELINE, Pass, run
@@ -410,7 +409,7 @@ def _last_step(scan: Value, known: Mapping[Value, Any], sizes: Mapping[str, int]
         evaluate_values(op.body.values(), inner, sizes)
         return [inner[v] for _, v in op.body.outputs]
 
-    scan_steps(op, [known[o] for o in scan.operands], evaluate_dim(op.length, sizes), step)
+    scan_steps(op, [known[o] for o in scan.operands], sizes, step)
     return {v.op.label: a for v, a in zip(op.body.inputs, read, strict=True)}
 
 

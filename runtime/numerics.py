@@ -101,7 +101,7 @@ def _in_loop(scan: Value, known: Mapping[Value, Any], sizes: Mapping[str, int]) 
         return [inner[v] for _, v in op.body.outputs]
 
     try:
-        scan_steps(op, [known[o] for o in scan.operands], length, step)
+        scan_steps(op, [known[o] for o in scan.operands], sizes, step)
     except _Found as found:
         return str(found)
     return None

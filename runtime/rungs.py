@@ -108,7 +108,7 @@ def _run_kernels(graph: Graph, known: dict[Value, Any], sizes: Mapping[str, int]
                 return [inner[out] for _, out in body.outputs]
 
             operands = [known[o] for o in v.operands]
-            known[v] = scan_steps(v.op, operands, evaluate_dim(v.op.length, sizes), step)
+            known[v] = scan_steps(v.op, operands, sizes, step)
         elif v not in known:
             evaluate_values([v], known, sizes)
 

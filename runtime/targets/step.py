@@ -167,7 +167,8 @@ class _Emitter:
         ends = [length, "0"] if loop.reverse else ["0", length]
         self.copied(loop.level, ends[0], loop.before)
         known, at = dict(self.made), f"%at{n}"
-        self.lines += [f"br label %enter{n}", f"enter{n}:", f"br label %loop{n}", f"loop{n}:",
+        self.lines += [f"%any{n} = icmp ne i64 {length}, 0", f"br i1 %any{n}, label %enter{n}, label %leave{n}",
+                       f"enter{n}:", f"br label %loop{n}", f"loop{n}:",
                        f"{at} = phi i64 [0, %enter{n}], [%next{n}, %again{n}]"]
         if loop.reverse:
             last = self.put(("last", n), f"sub i64 {length}, 1")

@@ -61,6 +61,22 @@ def test_other_machines(rng, cpu):
     same(found, run_rung(graph, given, "reference")[0])
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_no_steps(rng, reverse):
+    x, first = f.input("x", (T, N, 64)), f.input("first", (N, 64))
+
+    def step(state, xt):
+        return f.tanh(state) + xt, state
+
+    last, states = f.scan(step, first, f.slice(x, (1, 0, 0), (T - 1, N, 64)), reverse=reverse)
+    loss = f.sum(f.square(last)) + f.sum(states)
+    gx, g = f.gradient(loss, [x, first])
+    graph = graph_of({"last": last, "states": states, "loss": loss, "gx": gx, "g": g})
+    for steps in (1, 2):
+        given = arrays(rng, graph, T=steps, N=9)
+        same(run_rung(graph, given, "native")[0], run_rung(graph, given, "reference")[0])
+
+
 def test_one_native_call_and_no_difference_between_threads(rng):
     graph = cell(False, False, units=16)
     given = arrays(rng, graph, T=20, N=33)
