@@ -18,6 +18,7 @@ from graphc.ir.errors import ShapeError
 from graphc.ir.evaluate import evaluate
 from graphc.ir.graph import Graph, Value, current_origin, topological
 from graphc.ir.tree import flat, structured
+from graphc.ir.types import at_least_zero
 from graphc.layers.cells import (
     Cell,
     GRUCell,
@@ -198,10 +199,12 @@ def _rows(x: Value, count: Any) -> Value:
 
 
 def _at(x: Value, time: int) -> Value:
-    """One time step of [N, T, ...]: the first, or the last for -1."""
-    shape = (x.shape[0], 1, *x.shape[2:])
+    """One time step of [N, T, ...]: the first, or the last for -1. Where there may be none, zeros stand for it."""
+    if not at_least_zero(x.shape[1] - 1):
+        before, after = (1, 0) if time < 0 else (0, 1)
+        x = f.pad(x, [(0, 0), (before, after), *((0, 0),) * (x.ndim - 2)])
     start = (0, x.shape[1] - 1 if time < 0 else time, *(0,) * (x.ndim - 2))
-    return f.reshape(f.slice(x, start, shape), (x.shape[0], *x.shape[2:]))
+    return f.reshape(f.slice(x, start, (x.shape[0], 1, *x.shape[2:])), (x.shape[0], *x.shape[2:]))
 
 
 def _where(valid: Value, new: Value, old: Value) -> Value:

@@ -286,3 +286,14 @@ def test_errors(make, message):
     with pytest.raises((ValueError, TypeError, AttributeError)) as caught:
         make()
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["SimpleRNN", "GRU"])
+def test_a_length_that_may_be_none(rng, kind):
+    """What is left of a sequence of unknown length may be nothing: its states are those to begin with."""
+    layer = getattr(layers, kind)(3)
+    sequence = graphc.Input((None, 4))
+    model = graphc.Model(sequence, layer(layers.Lambda(lambda x: x[:, 1:])(sequence)))
+    x = rng.standard_normal((2, 6, 4)).astype("float32")
+    np.testing.assert_allclose(model.predict(x, verbose=0), layer(x[:, 1:]), rtol=1e-5, atol=1e-6)
+    assert not model.predict(x[:, :1], verbose=0).any()
