@@ -16,7 +16,7 @@ from graphc.ir.graph import Value, apply, current_origin, topological
 from graphc.ir.ops.leaf import Input as InputOp
 from graphc.ir.traverse import postorder
 from graphc.ir.tree import flat, mapped, structured
-from graphc.ir.types import Dim, TensorType, dim
+from graphc.ir.types import Dim, TensorType
 from graphc.tracing import Trace, tracing
 from graphc.variable import Variable
 
@@ -106,7 +106,7 @@ def _sizes(placed: Value, value: Value) -> dict[str, Any]:
     if not isinstance(placed.type, TensorType):
         return {}
     return {str(old): new for old, new in zip(placed.shape, value.shape, strict=True)
-            if isinstance(old, Dim) and old == dim(str(old))}
+            if isinstance(old, Dim) and old.name}
 
 
 def _resized(value: Value, sizes: dict[str, Any], known: Mapping[Value, Value], given: Mapping[Value, Value]) -> Value:

@@ -210,8 +210,8 @@ class Trainer(Epochs):
     def graph(self, kind: str = "train", stage: str = "traced") -> Any:
         """The graph of a step: 'train', 'evaluate' or 'predict'.
 
-        `stage` says when: 'traced', before any pass, or the name of the pass that made it, 'infer', 'stabilize',
-        'differentiate', 'hoist', 'simplify' or 'fuse'. 'plan' gives the Plan.
+        `stage` says when: 'traced', before any pass, or the name of the pass that made it, 'offset', 'infer',
+        'stabilize', 'differentiate', 'hoist', 'simplify' or 'fuse'. 'plan' gives the Plan.
         """
         passes = [p.__name__ for p in PIPELINE]
         if stage != "traced" and stage not in passes:

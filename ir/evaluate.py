@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.ir.errors import GraphcError
 from graphc.ir.expr import REDUCTIONS, SCALARS, Axis, Expr, axis, load
 from graphc.ir.graph import Graph, Value
 from graphc.ir.op import Op, Operand
@@ -134,7 +135,11 @@ def evaluate_values(values: Sequence[Value], known: dict[Value, Any], sizes: Map
             known[value] = scan_steps(value.op, operands, sizes, step)
         elif isinstance(value.type, TensorType):
             shape = tuple(evaluate_dim(d, sizes) for d in value.shape)
-            known[value] = interpreter(value.op.bound(sizes), operands, TensorType(value.dtype, shape))
+            try:
+                known[value] = interpreter(value.op.bound(sizes), operands, TensorType(value.dtype, shape))
+            except GraphcError as error:
+                error.args = (f"{value.origin or value.op.name}: {error}",)
+                raise
         else:
             raise NotImplementedError(f"{value.op} gives {value.type} and must be expanded before evaluation")
 

@@ -183,7 +183,8 @@ INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "//", "mod"
 def text(e: Expr, names: Mapping[Expr, str] | None = None) -> str:
     """An expression as text, operands being written by the names that some have.
 
-    Names of sizes are capitals; a size of another name is written `size(name)`, as a loop might have that name.
+    Names of sizes are capitals; a size of another name is written `size(name)`, as a loop might have that name, and
+    so is a quotient.
     """
     args = [names[a] if names and a in names else text(a, names) if names else str(a) for a in e.args]
     if e.op == "const":
@@ -194,7 +195,7 @@ def text(e: Expr, names: Mapping[Expr, str] | None = None) -> str:
         return f"{e.attr}"
     if e.op == "size":
         dimension = str(e.attr)
-        return dimension if dimension.isupper() else f"size({dimension})"
+        return dimension if dimension.isupper() and "(" not in dimension else f"size({dimension})"
     if e.op == "reduce":
         return f"{e.attr[0]}({', '.join(f'{a.name}<{a.extent}' for a in e.attr[1])}: {args[0]})"
     if e.op in INFIX:

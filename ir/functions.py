@@ -367,7 +367,7 @@ def _range(k: Any, n: int | Dim, x: Value) -> tuple[Any, Any, int]:
         return default if i is None else n + int(i) if isinstance(i, int | np.integer) and i < 0 else i
 
     begin, end = place(k.start, 0), place(k.stop, n)
-    if not (at_least_zero(begin) and at_least_zero(end - begin) and at_least_zero(n - end)):
+    if not (at_least_zero(begin) and at_least_zero(n - end)) or at_least_zero(begin - end - 1):
         raise ShapeError(f"The slice {k.start}:{k.stop} may reach outside the axis of unknown size {n} of {x.type}. "
                          "Slice from the end (-n:) or fix the size.")
     return begin, end - begin, step
@@ -747,15 +747,15 @@ def pad_windows(x: Value, size: Sequence[int], strides: Sequence[int], dilation:
         return x
     if padding != "same":
         raise ShapeError(f"padding must be 'valid' or 'same', received {padding!r}.")
-    widths = [(0, 0)]
+    widths: list[tuple[Any, Any]] = [(0, 0)]
     for n, k, s, d in zip(x.shape[1:-1], size, strides, dilation, strict=True):
-        if isinstance(n, Dim) and s > 1:
-            raise ShapeError(f"padding 'same' with stride {s} needs known extents, received {x.type}.")
         covered = (k - 1) * d + 1
-        total = covered - 1
-        if s > 1:
-            assert isinstance(n, int)
-            total = builtins.max((-(-n // s) - 1) * s + covered - n, 0)
+        total = (n - 1) // s * s + covered - n
+        if covered == 1 or at_least_zero(-1 * total):
+            total = 0
+        elif not at_least_zero(total):
+            raise ShapeError(f"padding 'same' with stride {s} beyond a window of {covered} needs known extents, "
+                             f"received {x.type}.")
         widths.append((total // 2, total - total // 2))
     return pad(x, [*widths, (0, 0)], value)
 

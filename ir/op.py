@@ -114,9 +114,9 @@ class Op:
     def __reduce__(self) -> Any:
         return type(self), tuple(getattr(self, f.name) for f in fields(self))  # type: ignore[arg-type]
 
-    def bound(self, sizes: Mapping[str, int]) -> Op:
-        """This op with the given symbolic sizes in its fields replaced by numbers."""
-        return _bound(self, tuple(sorted(sizes.items())))
+    def bound(self, sizes: Mapping[str, int | Dim]) -> Op:
+        """This op with the given symbolic sizes in its fields replaced by numbers or other sizes."""
+        return _bound(self, frozenset(sizes.items()))
 
     def __str__(self) -> str:
         shown = (f.name for f in fields(self) if f.name != "body")  # type: ignore[arg-type]
@@ -125,7 +125,7 @@ class Op:
 
 
 @lru_cache(maxsize=4096)
-def _bound(op: Op, sizes: tuple[tuple[str, int], ...]) -> Op:
+def _bound(op: Op, sizes: frozenset[tuple[str, int | Dim]]) -> Op:
     known = dict(sizes)
 
     def number(value: Any) -> Any:

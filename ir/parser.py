@@ -14,13 +14,12 @@ from graphc.ir.graph import Graph, Value, apply
 from graphc.ir.op import OPS, Op
 from graphc.ir.ops.leaf import Input, State
 from graphc.ir.reader import FLOAT, TYPE, Reader, hint
-from graphc.ir.types import DTYPES, TensorType, TupleType, parse_dim
+from graphc.ir.types import DIM, DTYPES, TensorType, TupleType, parse_dim
 
 __all__ = ["WORD", "parse", "parse_call"]
 
 WORD = r"[^\s%:,()=#{}<>]+"
 _STRING = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
-_DIM = r"-?\w+(?:[*+-]\w+)*"
 _NAMED = {"True": True, "False": False, "None": None, **DTYPES}
 
 
@@ -140,7 +139,7 @@ def _field(r: Reader) -> tuple[str, Any]:
 
 
 def _literal(r: Reader) -> Any:
-    if r.sees(r"\("):
+    if r.sees(r"\(") and not r.sees(DIM):
         return r.listed("(", ")", lambda: _literal(r))
     if text := r.accept(_STRING):
         return ast.literal_eval(text)
@@ -148,7 +147,7 @@ def _literal(r: Reader) -> Any:
         return r.tensor_type()
     if text := r.accept(FLOAT):
         return float(text)
-    text = r.expect(_DIM, "a number, a string, a tuple, a dtype, a type or a dim")
+    text = r.expect(DIM, "a number, a string, a tuple, a dtype, a type or a dim")
     return _NAMED[text] if text in _NAMED else parse_dim(text)
 
 

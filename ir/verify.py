@@ -115,7 +115,7 @@ def _value(graph: Graph, value: Value, symbols: set[str]) -> None:
     if inferred != value.type:
         raise _error(graph, 9, value, f"the op gives {inferred}, its value says {value.type}")
     for d in _dims(value.type, *(getattr(value.op, f.name) for f in fields(value.op))):  # type: ignore[arg-type]
-        unknown = {name for monomial, _ in d.terms for name in monomial} - symbols
+        unknown = d.names - symbols
         if unknown:
             raise _error(graph, 10, value, f"the size {min(unknown)} is in no leaf's type")
 

@@ -12,6 +12,7 @@ from graphc.passes.differentiate import differentiate
 from graphc.passes.fuse import fuse
 from graphc.passes.hoist import hoist
 from graphc.passes.infer import infer
+from graphc.passes.offset import offset
 from graphc.passes.plan import plan
 from graphc.passes.simplify import simplify
 from graphc.passes.stabilize import stabilize
@@ -20,9 +21,9 @@ __all__ = ["GRAPH_PASSES", "PIPELINE", "Pass", "run"]
 
 Pass = Callable[[Graph], Any]
 
-# from a traced graph to kernels, their order and the place of every value
-PIPELINE: tuple[Pass, ...] = (infer, stabilize, differentiate, hoist, simplify, fuse, plan)
-GRAPH_PASSES = PIPELINE[:PIPELINE.index(fuse)]
+# what can be evaluated with arrays of any size; all, from a traced graph to kernels and the place of every value
+GRAPH_PASSES: tuple[Pass, ...] = (infer, stabilize, differentiate, hoist, simplify)
+PIPELINE: tuple[Pass, ...] = (offset, *GRAPH_PASSES, fuse, plan)
 
 
 def run(graph: Graph, passes: Sequence[Pass] = GRAPH_PASSES,

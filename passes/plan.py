@@ -10,15 +10,21 @@ its life. The verifier proves that no two live buffers overlap.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+import math
+import operator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import reduce
 
 import networkx as nx
 
 from graphc.ir.errors import InvalidGraph, LoweringError
 from graphc.ir.graph import Graph, Value
 from graphc.ir.ops.structure import Item, Kernel, Scan
-from graphc.ir.types import Dim, Shape, TensorType, product
+from graphc.ir.types import Dim, Quotient, Shape, TensorType, product
 from graphc.passes.structure import elements, structure
 
 __all__ = ["ALIGNMENT", "Place", "Plan", "Room", "extent_in_bytes", "plan", "verify_plan"]
@@ -116,9 +122,22 @@ def bytes_of(shape: Shape, item: int) -> tuple[Monomial, int]:
     size = product(shape) * item
     if not isinstance(size, Dim):
         return (), -(-max(size, 1) // ALIGNMENT) * ALIGNMENT
-    region = max((m for m, _ in size.terms), key=lambda m: (len(m), m))
-    total = sum(max(c, 0) for _, c in size.terms)  # every named size is at least 1, so one term can bound all
+    terms = [*_above(size)] or [((), Fraction(1))]
+    counted: Counter[str] = reduce(operator.or_, (Counter(m) for m, _ in terms))
+    region = tuple(sorted(counted.elements()))
+    total = math.ceil(sum(c for _, c in terms))  # every named size is at least 1, so this product bounds each term
     return region, -(-total // ALIGNMENT) * ALIGNMENT
+
+
+def _above(size: Dim) -> Iterator[tuple[Monomial, Fraction]]:
+    """Positive terms whose sum is at least the size, without quotients: p // s is at most p / s."""
+    for monomial, c in size.terms:
+        if c > 0:
+            factors = [[*_above(f.numerator)] if isinstance(f, Quotient) else [((f,), Fraction(1))] for f in monomial]
+            divisor = math.prod(f.divisor for f in monomial if isinstance(f, Quotient))
+            for parts in itertools.product(*factors):
+                names = tuple(sorted(n for m, _ in parts for n in m))
+                yield names, Fraction(c, divisor) * math.prod(k for _, k in parts)
 
 
 def source(v: Value) -> Value:

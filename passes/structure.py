@@ -13,7 +13,7 @@ from graphc.ir.errors import LoweringError, place
 from graphc.ir.expr import SCALARS, Axis, Expr, axis, cast, const, load, position, postorder, select
 from graphc.ir.graph import Value
 from graphc.ir.op import Op, Operand, Structural
-from graphc.ir.types import DTYPES, Dim, Shape, TensorType, product
+from graphc.ir.types import DTYPES, Dim, Shape, TensorType, evaluate_dim, product
 
 __all__ = ["NOMINAL", "Scattered", "Structure", "elements", "scattered", "structure"]
 
@@ -49,7 +49,7 @@ class Structure:
 def elements(shape: Sequence[int | Dim], nominal: int = NOMINAL) -> int:
     """The number of elements of a shape, symbolic sizes counted as `nominal`."""
     total = product(shape)
-    return sum(c * nominal ** len(m) for m, c in total.terms) if isinstance(total, Dim) else total
+    return evaluate_dim(total, dict.fromkeys(total.names, nominal)) if isinstance(total, Dim) else total
 
 
 def structure(value: Value) -> Structure:

@@ -82,8 +82,8 @@ class Case:
         missing: dict[str, None] = {}
         for v in self.graph.inputs + self.graph.state:
             for d in v.shape:
-                names = {n for m, _ in d.terms for n in m} - known if isinstance(d, Dim) else set()
-                missing |= dict.fromkeys(sorted(names) if d != dim(next(iter(names), "")) else ())
+                names = d.names - known if isinstance(d, Dim) else set()
+                missing |= dict.fromkeys(sorted(names) if isinstance(d, Dim) and d.name is None else ())
                 known |= names
         extra = {f"size_{n}": n for n in missing}
         inputs = tuple(apply(Input(label, TensorType(DTYPES["bool"], (dim(n),))), origin="")

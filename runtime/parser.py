@@ -7,7 +7,7 @@ import re
 from graphc.ir.expr import INFIX, REDUCTIONS, SCALARS, Axis, Expr, const, load, make, size
 from graphc.ir.parser import WORD
 from graphc.ir.reader import FLOAT, Reader, hint
-from graphc.ir.types import DTYPES, DType, parse_dim
+from graphc.ir.types import DIM, DTYPES, DType, parse_dim
 from graphc.runtime.loops import AXIS, Barrier, Buffer, For, Loops, Statement, Store, Update, number, register
 
 __all__ = ["parse_loops"]
@@ -16,7 +16,6 @@ BOOL, F32, I64 = DTYPES["bool"], DTYPES["f32"], DTYPES["i64"]
 
 _NAME = r"[^\s()\[\]{},:=<>%#]+"  # a buffer, an axis, a dim, a number, ...
 _NUMBER = rf"(?:{FLOAT}|-?\d+|True|False)(?=[\s)\],]|$)"
-_DIM = r"-?\w+(?:[*+-]\w+)*"
 _SYMBOLS = {symbol: op for op, symbol in INFIX.items()}
 _INFIX = "|".join(sorted(map(re.escape, _SYMBOLS), key=len, reverse=True))
 _FUNCTIONS = sorted({*SCALARS.keys() - INFIX.keys(), "select", "size", *DTYPES, *(f"bits_{d}" for d in DTYPES)})
@@ -172,7 +171,7 @@ class _Parser:
         known = self.axes | self.lets
         if name in known:
             return known[name]
-        if name.isupper() and re.fullmatch(_DIM, name):
+        if name.isupper() and re.fullmatch(DIM, name):
             return size(parse_dim(name))
         raise r.error(f"expected the axis of a loop around or a size: {name} is neither{hint(name, known)}", begin)
 
@@ -181,7 +180,7 @@ class _Parser:
         if name in DTYPES:
             return self.converted(DTYPES[name], begin)
         if name == "size":
-            (dimension,) = r.listed("(", ")", lambda: r.expect(_DIM, "a size such as N"))
+            (dimension,) = r.listed("(", ")", lambda: r.expect(DIM, "a size such as N"))
             return size(parse_dim(dimension))
         args = r.listed("(", ")", self.expression)
         if name in SCALARS:

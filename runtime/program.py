@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
@@ -19,6 +20,7 @@ from graphc.ir.errors import DTypeError, ShapeError
 from graphc.ir.evaluate import evaluate, evaluate_values
 from graphc.ir.graph import Graph, Value
 from graphc.ir.types import TensorType, bind_shape, evaluate_dim
+from graphc.passes.offset import least_sizes
 from graphc.passes.pipeline import GRAPH_PASSES
 from graphc.passes.plan import results, source
 from graphc.passes.structure import NOMINAL
@@ -178,6 +180,7 @@ class Frame:
     words: Any
     address: int  # of the words
     buffers: list[np.ndarray]  # for gathered inputs, made when they are needed
+    small: bool  # arrays are empty
     ring: Ring | None = None  # where a program that is profiled writes the stamps of its kernels
 
 
@@ -204,11 +207,27 @@ class NativeProgram(Program):
         self.memory = np.zeros(0, np.uint8)
         self.base = 0
         self.lock = threading.Lock()  # the arena is one: calls from several threads take turns
+        self.least = least_sizes(graph)
         self.frames: dict[tuple, Frame] = {}
+
+    @cached_property
+    def small(self) -> NumpyProgram:
+        """What runs the steps with sizes below `least`, where arrays are empty: native code takes none for that."""
+        return NumpyProgram(self.graph, {v.op.label: a for v, a in zip(  # type: ignore[attr-defined]
+            self.graph.state, self.state, strict=True)})
+
+    def is_small(self, inputs: tuple[np.ndarray, ...]) -> bool:
+        """Whether some size is below `least`."""
+        return bool(self.least) and self.below(self.bind(inputs))
+
+    def below(self, sizes: Mapping[str, int]) -> bool:
+        return any(sizes[name] < least for name, least in self.least.items())
 
     def __call__(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         with self.lock:
             frame = self.frame(inputs)
+            if frame.small:
+                return self.small(*inputs)
             outputs = tuple([np.empty(shape, dtype) for shape, dtype in frame.outputs])
             self.place(frame, inputs, outputs)
             choice = frame.choice
@@ -228,7 +247,7 @@ class NativeProgram(Program):
 
     def steps(self, arrays: Sequence[np.ndarray], rows: int, times: int, first: int = 0,
               order: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
-        if len(self.segments) != 1 or self.segments[0][1] is None:
+        if len(self.segments) != 1 or self.segments[0][1] is None or self.is_small(tuple(arrays)):
             return super().steps(arrays, rows, times, first, order)
         numbers = self.batches(arrays, rows, times, first, order)
         with self.lock:
@@ -291,8 +310,9 @@ class NativeProgram(Program):
 
     def new_frame(self, sizes: dict[str, int]) -> Frame:
         """A frame for these values of the symbolic sizes."""
-        code = self.code
+        code, small = self.code, self.below(sizes)
         outputs = [(tuple(evaluate_dim(d, sizes) for d in v.shape), v.dtype.numpy) for _, v in self.graph.outputs]
+        sizes = {name: max(1, size - self.least.get(name, 1) + 1) for name, size in sizes.items()}  # passes/offset.py
         ring = None if self.recorder is None else self.recorder.ring(sizes, self.threads)
         needed = _bytes(code.regions.items(), sizes) + _bytes(code.scratch.items(), sizes)
         scale = max(sizes.values(), default=NOMINAL) / NOMINAL
@@ -301,7 +321,7 @@ class NativeProgram(Program):
         values = [0, 0, *(0 for _ in self.dtypes), *map(_address, self.state), *(0 for _ in outputs),
                   *([0] if ring is not None else []), *(sizes[name] for name in code.sizes)]
         words = (ctypes.c_int64 * len(values))(*values)
-        return Frame(sizes, outputs, needed, choice, words, _addressof(words), [], ring)
+        return Frame(sizes, outputs, needed, choice, words, _addressof(words), [], small, ring)
 
     def place(self, frame: Frame, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> None:
         """Write down where everything lies, in memory that is large enough."""

@@ -21,7 +21,7 @@ from graphc.ir.errors import GraphcError
 from graphc.ir.evaluate import bind_arguments, by_definition, evaluate, evaluate_values, scan_steps
 from graphc.ir.graph import Graph, Value
 from graphc.ir.ops.structure import Gradient, Kernel, Scan
-from graphc.ir.types import evaluate_dim
+from graphc.ir.types import evaluate_dim, size_of
 from graphc.passes.differentiate import differentiate
 from graphc.passes.fuse import fuse
 from graphc.passes.pipeline import GRAPH_PASSES, run
@@ -174,7 +174,7 @@ class NativeKernel:
         scratch = {b.name: _poison(b, sizes) for b in self.loops.scratch}
         memory = [_Guarded(a, k) for k, a in enumerate([*inputs.values(), *results.values(), *scratch.values()])]
         pointers = (ctypes.c_void_p * max(1, len(memory)))(*(m.array.ctypes.data for m in memory))
-        numbers = (ctypes.c_int64 * max(1, len(self.symbols)))(*(sizes[n] for n in self.symbols))
+        numbers = (ctypes.c_int64 * max(1, len(self.symbols)))(*(size_of(n, sizes) for n in self.symbols))
         function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64, ctypes.c_int64)
         function(self.code.address)(pointers, numbers, None, 0, 1)
         for name, m in zip([*inputs, *results, *scratch], memory, strict=True):

@@ -120,7 +120,7 @@ class Conv2D(_Conv):
     Conv2D(8, 3, groups=2, kernel_regularizer="l2")(f32[N,7,6,4]) -> f32[N,5,4,8]
     Conv2D(8, 3, data_format="channels_first")(f32[N,3,7,6]) -> f32[N,8,5,4]
     Conv2D(8, 3)(f32[N,28,28]) -> ShapeError: Conv2D needs 4 axes
-    Conv2D(8, 5)(f32[N,4,4,1]) -> ShapeError: windows
+    Conv2D(8, 5)(f32[N,4,4,1]) -> ShapeError: a window
     Conv2D(8, 3, groups=2)(f32[N,7,6,3]) -> ShapeError: 3 channels don't divide into groups=2
     """
 

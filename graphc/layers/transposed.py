@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphc import ops
-from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
-from graphc.ir.types import Dim
 from graphc.layers.convolution import WindowedWeights
 from graphc.layers.core import positive
 from graphc.layers.weights import add_weight, keep_options
@@ -44,8 +42,6 @@ class _ConvTranspose(WindowedWeights):
         return self.filters
 
     def convolve(self, inputs: Value) -> Value:
-        if any(isinstance(n, Dim) for n in inputs.shape[1:-1]):
-            raise ShapeError(f"{type(self).__name__} needs known extents of its images.")
         return ops.conv_transpose(inputs, self.kernel, self.strides, self.padding, self.output_padding,
                                   dilation_rate=self.dilation_rate)
 
@@ -68,7 +64,7 @@ class Conv2DTranspose(_ConvTranspose):
     Conv2DTranspose(8, 3)(f32[N,4,5,3]) -> f32[N,6,7,8]
     Conv2DTranspose(8, 3, strides=2, padding="same")(f32[N,4,5,3]) -> f32[N,8,10,8]
     Conv2DTranspose(8, 3, strides=2, padding="same", output_padding=0)(f32[N,4,5,3]) -> f32[N,7,9,8]
-    Conv2DTranspose(8, 3, strides=2)(f32[N,D1,5,3]) -> ShapeError: Conv2DTranspose needs known
+    Conv2DTranspose(8, 3, strides=2, padding="same")(f32[N,D1,5,3]) -> f32[N,2*D1,10,8]
     """
 
     rank = 2

@@ -107,8 +107,8 @@ def conv_transpose(inputs: Array, kernel: Array, strides: Size = 1, padding: str
     more = (output_padding,) * rank if isinstance(output_padding, int | None) else tuple(output_padding)
 
     def transposed(x: Value) -> Value:
-        if x.shape[-1] != kernel.shape[-1] or not all(isinstance(n, int) for n in x.shape[1:-1]):
-            raise ShapeError(f"conv_transpose needs known extents and {kernel.shape[-1]} channels, received {x.type}.")
+        if x.shape[-1] != kernel.shape[-1]:
+            raise ShapeError(f"conv_transpose needs {kernel.shape[-1]} channels, received {x.type}.")
         position, tap = _letters(rank)
         taps = f.einsum(f"n{position}c,{tap}oc->n{position}{tap}o", x, kernel)
         reach = [(k - 1) * d + 1 for k, d in zip(size, dilation, strict=True)]

@@ -141,14 +141,17 @@ class Slice(Op):
     shape: Shape
 
     def infer(self, x):
-        inside = len(self.start) == len(self.shape) == x.ndim and all(
-            at_least_zero(s) and at_least_zero(whole - part - s)
+        outside = not len(self.start) == len(self.shape) == x.ndim or any(
+            at_least_zero(-1 - s) or at_least_zero(s + part - whole - 1)  # of symbolic ones the arrays tell
             for s, part, whole in zip(self.start, self.shape, x.shape, strict=True))
-        if not inside:
+        if outside:
             raise ShapeError(f"slice reaches outside {x}: start {self.start}, shape {self.shape}.")
         return TensorType(x.dtype, self.shape)
 
     def reference(self, x):
+        if any(s < 0 or s + n > whole for s, n, whole in zip(self.start, self.shape, x.shape, strict=True)):
+            raise ShapeError(f"slice reaches outside an array of shape {x.shape}: start {self.start}, shape "
+                             f"{self.shape}.")
         return x[tuple(slice(s, s + n) for s, n in zip(self.start, self.shape, strict=True))].copy()
 
     def define(self, index, x):
@@ -174,7 +177,8 @@ class Pad(Op):
     value: float
 
     def infer(self, x):
-        if not len(self.before) == len(self.after) == x.ndim or not all(map(at_least_zero, self.before + self.after)):
+        if not len(self.before) == len(self.after) == x.ndim or any(
+                at_least_zero(-1 - width) for width in self.before + self.after):
             raise ShapeError(f"pad needs one width for each of {x.ndim} axes, none negative, received {self.before} "
                              f"and {self.after} for {x}.")
         return TensorType(x.dtype, tuple(b + n + a for b, n, a in zip(self.before, x.shape, self.after, strict=True)))

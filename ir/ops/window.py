@@ -19,12 +19,15 @@ __all__ = ["Fold", "Windows"]
 
 def _positions(extent, k, s, d):
     """How many windows fit: (extent - (k-1)*d - 1) // s + 1."""
-    free = extent - (k - 1) * d - 1
-    if s == 1:
-        return free + 1
-    if not isinstance(free, int):
-        raise ShapeError(f"windows with stride {s} need a known extent, received {extent}.")
-    return free // s + 1
+    return (extent - (k - 1) * d - 1) // s + 1
+
+
+def _check(extents, size, dilation, what):
+    """Refuse what no window fits into. Of a symbolic extent only the array that comes can tell."""
+    for extent, k, d in zip(extents, size, dilation, strict=True):
+        if at_least_zero((k - 1) * d - extent):
+            raise ShapeError(f"a window of size {k} and dilation {d} does not fit into {extent} positions of "
+                             f"{what}.")
 
 
 class Windows(Op):
@@ -45,15 +48,13 @@ class Windows(Op):
         rank = len(self.size)
         if x.ndim != rank + 2 or not len(self.strides) == len(self.dilation) == rank:
             raise ShapeError(f"windows of size {self.size} need an operand of {rank + 2} axes, received {x}.")
-        for extent, k, d in zip(x.shape[1:-1], self.size, self.dilation, strict=True):
-            if not at_least_zero(extent - (k - 1) * d - 1):
-                raise ShapeError(f"windows: a window of size {k} and dilation {d} does not fit into {extent} "
-                                 f"positions of {x}.")
+        _check(x.shape[1:-1], self.size, self.dilation, x)
         positions = tuple(map(_positions, x.shape[1:-1], self.size, self.strides, self.dilation))
         return TensorType(x.dtype, (x.shape[0], *positions, *self.size, x.shape[-1]))
 
     def reference(self, x):
         rank = len(self.size)
+        _check(x.shape[1:-1], self.size, self.dilation, f"an array of shape {x.shape}")
         spread = [(k - 1) * d + 1 for k, d in zip(self.size, self.dilation, strict=True)]
         view = np.lib.stride_tricks.sliding_window_view(x, spread, axis=tuple(range(1, rank + 1)))
         steps = tuple(slice(None, None, s) for s in self.strides)

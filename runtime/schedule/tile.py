@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from graphc.ir.expr import Axis, Expr, bounds, linear, position, postorder
-from graphc.ir.types import Dim
+from graphc.ir.types import Dim, least_value
 from graphc.runtime.loops import For, Statement, Store, Update, expressions, walk
 from graphc.runtime.targets.machine import Machine
 from graphc.runtime.transform import Body, chain_of, collapse, mark, reorder, sink, split, volume
@@ -123,8 +123,8 @@ def _joins(loop: For) -> bool:
     if len(loop.body) > 1 or not isinstance(inner, For) or not isinstance(inner.axis.extent, int):
         return False
     extent = loop.axis.extent
-    # every named size is at least 1; a loop joined more often than it must be divides in its innermost iterations
-    least = sum(c for _, c in extent.terms) if isinstance(extent, Dim) else extent if isinstance(extent, int) else 1
+    # a loop joined more often than it must be divides in its innermost iterations
+    least = 1 if isinstance(extent, Expr) else least_value(extent) or 1
     return least < MANY and loop.kind == inner.kind == "serial" and _independent(loop) and _independent(inner)
 
 

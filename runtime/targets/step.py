@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from graphc.ir.types import Quotient
 from graphc.runtime.targets.llvm import BARRIER
 
 __all__ = ["Call", "Copy", "Instruction", "Location", "Move", "Repeat", "Terms", "emit_step", "stamps"]
@@ -126,7 +127,7 @@ class _Emitter:
 
     def module(self, instructions: Sequence[Instruction], name: str) -> str:
         calls = list(_calls(instructions))
-        most, numbers = max([1, *(len(c.buffers) for c in calls)]), max(1, len(self.sizes))
+        most, numbers = (max([1, *map(len, taken)]) for taken in ([c.buffers for c in calls], [c.sizes for c in calls]))
         self.lines += [f"%buffers = alloca [{most} x ptr]", f"%sizes = alloca [{numbers} x i64]"]
         self.sequence(instructions)
         self.stamp(2 * self.entries)
@@ -235,7 +236,14 @@ class _Emitter:
         return self.put(("word", i), f"load {type_}, ptr {at}, align 8")
 
     def size(self, name: str) -> str:
-        return self.word(self.blocks + self.sizes.index(name), "i64")
+        """A size of the call, or a quotient of such, rounded down."""
+        if not isinstance(name, Quotient):
+            return self.word(self.blocks + self.sizes.index(name), "i64")
+        whole = self.total(name.numerator.terms)
+        rest = self.put((name, "rest"), f"srem i64 {whole}, {name.divisor}")
+        below = self.put((name, "sign"), f"ashr i64 {rest}, 63")  # -1 where the truncated quotient is one too many
+        towards_zero = self.put((name, "truncated"), f"sdiv i64 {whole}, {name.divisor}")
+        return self.put(name, f"add i64 {towards_zero}, {below}")
 
     def total(self, terms: Terms) -> str:
         """The sum of numbers times products of sizes."""

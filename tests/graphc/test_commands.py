@@ -69,7 +69,7 @@ def test_help_lists_the_commands(capsys):
     (["summary", "nothing"], "Expected FILE.py, FILE.py:NAME or MODULE:NAME"),
     (["summary", "graphc.no_such:model"], "No module named"),
     (["explain", "graphc.layers:Dense"], "no model named 'Dense'"),
-    (["passes", "simplfy", "x.graph"], "There is no pass 'simplfy'. Expected some of infer,"),
+    (["passes", "simplfy", "x.graph"], "There is no pass 'simplfy'. Expected some of offset,infer,"),
     (["passes", "simplify", "nowhere.graph"], "No such file"),
     (["bench", "x.py", "--batch-size", "0"], "0 is not at least 1"),
     (["cache", "sweep"], "invalid choice: 'sweep'"),

@@ -52,7 +52,7 @@ def test_the_page_holds_the_data(report):
 @pytest.mark.parametrize("kind", ["train", "evaluate", "predict"])
 def test_stages_and_kernels_are_the_compilers(report, kind):
     step, model = steps(report)[kind], network()
-    assert [s["name"] for s in step["stages"]] == ["traced", "infer", "stabilize", "differentiate", "hoist",
+    assert [s["name"] for s in step["stages"]] == ["traced", "offset", "infer", "stabilize", "differentiate", "hoist",
                                                  "simplify"]
     for stage in step["stages"]:
         graph = model.graph(kind, stage=stage["name"])

@@ -18,13 +18,15 @@ from graphc.ir.types import (
     bind_shape,
     dim,
     evaluate_dim,
+    least_value,
     parse_dim,
     parse_type,
     product,
 )
 
 N, T = dim("N"), dim("T")
-DIMS = [N, T, 2 * N, N * T + 1, 3 * N * N - T, N - 4, -1 * N + 7, N * T - N]
+DIMS = [N, T, 2 * N, N * T + 1, 3 * N * N - T, N - 4, -1 * N + 7, N * T - N, N // 2, (N - 7) // 3 + 1,
+        2 * ((N - T) // 4) * T - 1]
 
 
 @pytest.mark.parametrize("d", DIMS, ids=str)
@@ -41,6 +43,36 @@ def test_arithmetic_of_dims_is_that_of_numbers(a, b):
             assert evaluate_dim(got, sizes) == expected
         if at_least_zero(a):
             assert x >= 0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_quotients_are_those_of_numbers_and_their_bounds_hold(seed):
+    rng = np.random.default_rng(seed)
+    known = [N, T]
+    for _ in range(12):
+        a, b = (known[i] for i in rng.integers(len(known), size=2))
+        made = [a + int(rng.integers(-9, 9)), a * int(rng.integers(1, 4)) - b, a // int(rng.integers(1, 7)),
+                (a - 3 * b) // 2, a - (a // 3) * 3][rng.integers(5)]
+        if isinstance(made, Dim) and len(str(made)) < 60:
+            known.append(made)
+            assert parse_dim(str(made)) == made
+    for d, divisor in itertools.product(known, (1, 2, 5)):
+        for n, t in itertools.product((1, 2, 3, 8, 31), (1, 4, 17)):
+            sizes = {"N": n, "T": t}
+            value, least = evaluate_dim(d, sizes), least_value(d)
+            assert evaluate_dim(d // divisor, sizes) == value // divisor
+            assert evaluate_dim(bind_dim(d, {"N": N + n - 1, "T": 2 * T}), {"N": 1, "T": t}) == evaluate_dim(
+                d, {"N": n, "T": 2 * t})
+            assert least is None or least <= value, (d, sizes)
+
+
+def test_the_last_window_lies_within_what_it_reads():
+    for size, stride in itertools.product((1, 3, 7), (1, 2, 5)):
+        positions = (T - 1) // stride + 1  # of T + size - 1
+        assert at_least_zero(T + size - 1 - ((positions - 1) * stride + size))
+    assert least_value((T + 6 - 7) // 3 + 1) == 1 and at_least_zero(T - T // 2) and not at_least_zero(T // 2 - 1)
+    assert (T * 6 + 5) // 3 == 2 * T + 1 and (T // 2 + 5) // 3 == (T + 10) // 6
+    assert (3 * T + T // 2) - 3 * T == T // 2 and (T - T // 4 * 4) // 4 == 0
 
 
 def test_dims_that_vanish_are_numbers():
@@ -112,7 +144,8 @@ def test_bind_shape_learns_sizes():
 @pytest.mark.parametrize(("shape", "actual", "words"), [
     ((N, 3), (5,), "2 dimensions"),
     ((N, 3), (5, 4), r"received an array of shape \(5, 4\), expected \[N,3\]"),
-    ((N, N), (5, 4), "where N=5"), ((N,), (0,), "N of at least 1"), ((N + 1,), (4,), "not known yet")])
+    ((N, N), (5, 4), "where N=5"), ((N,), (0,), "N of at least 1"),
+    ((N + T,), (4,), "not known yet"), ((N + 3,), (3,), "N of at least 1")])
 def test_bind_shape_refuses(shape, actual, words):
     with pytest.raises(ShapeError, match=words):
         bind_shape(shape, actual, {}, "x")

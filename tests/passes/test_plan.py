@@ -202,7 +202,8 @@ def test_places_are_aligned_and_inside_the_arena():
 @pytest.mark.parametrize(("shape", "region", "size"), [
     ((10,), (), 64), ((16,), (), 64), ((17,), (), 128), ((), (), 64), ((N,), ("N",), 64), ((N, 16), ("N",), 64),
     ((N, 17), ("N",), 128), ((N, T), ("N", "T"), 64), ((N + 3, 16), ("N",), 256), ((N, T + 1), ("N", "T"), 64),
-    ((N - 1, 16), ("N",), 64),
+    ((N - 1, 16), ("N",), 64), ((N + T, 16), ("N", "T"), 128),
+    ((T // 3, 48), ("T",), 64), ((N + T // 2, 32), ("N", "T"), 192),
 ])
 def test_extent_in_bytes_is_an_upper_bound(shape, region, size):
     t = TensorType(DTYPES["f32"], shape)

@@ -14,8 +14,10 @@ from samples import each
 from test_fuzz import Shapes, random_graphs
 
 import graphc
+from graphc.ir import functions as f
 from graphc.ir.errors import InvalidGraph, ParseError
 from graphc.ir.expr import INFIX, SCALARS, Axis, axis, bitcast, cast, const, load, scalar, select, size
+from graphc.ir.graph import Graph
 from graphc.ir.types import DTYPES, dim
 from graphc.passes.pipeline import PIPELINE, run
 from graphc.runtime.loops import Barrier, Buffer, For, Loops, Store, Update, shared, verify_loops, walk
@@ -55,6 +57,13 @@ def kernels(graph, machine):
         naive = lower(step.op.body, step.op.body.name)
         yield naive
         yield schedule(naive, machine)
+
+
+def test_loops_over_quotients_read_back():
+    x = f.input("x", (N, dim("T"), 4))
+    pooled = f.max_pool(f.conv(x, f.input("w", (5, 4, 8)), 3), 2)
+    for loops in kernels(Graph("t", (x, f.input("w", (5, 4, 8))), (), (("y", pooled),)), Machine.host()):
+        assert "//" in reads_back(loops)
 
 
 def nest(*body, params=(X, Y), scratch=()):

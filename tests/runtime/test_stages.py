@@ -55,7 +55,7 @@ def test_a_dump_has_every_stage_that_changed_and_every_form_of_each_kernel(dumpe
     changed = [s for i, s in enumerate(stages) if not i or str(s.result) != str(stages[i - 1].result)]
     names = [f"{stages.index(s):02}-{s.name}.{'plan' if s.name == 'plan' else 'graph'}" for s in changed]
     assert [n for n in files_of(folder) if "/" not in n] == sorted(names)
-    assert "01-infer.graph" not in names and {"00-traced.graph", "05-simplify.graph", "07-plan.plan"} <= set(names)
+    assert "02-infer.graph" not in names and {"00-traced.graph", "06-simplify.graph", "08-plan.plan"} <= set(names)
     for name, stage in zip(names, changed, strict=True):
         assert (folder / name).read_text() == f"{stage.result}\n"
     forms = ["1-lowered.loops", "2-scheduled.loops", "3-emitted.ll", "4-optimised.ll", "5-assembly.s"]
@@ -177,7 +177,7 @@ def test_the_passes_command_takes_up_a_dump(dumped, capsys, name):
 
 def test_the_passes_command_prints_a_diff_or_a_plan(dumped, capsys, tmp_path):
     folder, graph = dumped
-    path = folder / "03-differentiate.graph"
+    path = folder / "04-differentiate.graph"
     assert main(["passes", "simplify,fuse,plan", str(path)]) == 0
     assert capsys.readouterr().out == f"{run(graph, PIPELINE)}\n"
     assert main(["passes", "simplify", str(path), "--diff"]) == 0
