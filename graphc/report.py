@@ -24,6 +24,7 @@ from graphc.layers.core import positive
 from graphc.models import Model
 from graphc.passes.cost import cost, lead
 from graphc.passes.fuse import members
+from graphc.passes.offset import counted, least_sizes
 from graphc.passes.plan import Place, Plan, Room, source
 from graphc.runtime.config import current
 from graphc.runtime.profile import Profile, profile, scaled
@@ -150,15 +151,15 @@ def _layer(of: Any, shape: Any) -> dict[str, Any]:
 def _step(listing: Listing, sizes: Mapping[str, int], times: Profile | None) -> dict[str, Any]:
     *stages, fused, plan = listing.stages
     ids = _Ids()
-    inside = members(listing.fused)
+    inside, known = members(listing.fused), counted(sizes, least_sizes(listing.graph))
     return {
         "kind": listing.graph.name, "sizes": dict(sizes), "seconds": times and times.seconds,
         "stages": [
             {"name": s.name, "seconds": s.seconds, "changed": not i or str(s.result) != str(stages[i - 1].result),
              "rules": dict(s.rules or {}), **_graph(s.result, ids)} for i, s in enumerate(stages)],
         "fusing": fused.seconds + plan.seconds,
-        "kernels": list(_kernels(listing, sizes, inside, ids, times)),
-        "plan": _plan(plan.result, sizes),
+        "kernels": list(_kernels(listing, known, inside, ids, times)),
+        "plan": _plan(plan.result, known),
     }
 
 

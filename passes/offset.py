@@ -5,13 +5,13 @@ A window of 3 elements over T positions is read at T-2 of them. With T+2 in the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from graphc.ir.graph import Graph
 from graphc.ir.types import Dim, TensorType, at_least_zero, bind_dim, dim
 from graphc.passes.infer import infer
 
-__all__ = ["least_sizes", "offset"]
+__all__ = ["counted", "least_sizes", "offset"]
 
 _MOST = 1 << 20  # sizes beyond are not looked for
 
@@ -46,16 +46,21 @@ def _extents(graph: Graph) -> Iterator[Dim]:
             yield from _extents(body)
 
 
-def _filled(extent: Dim, least: dict[str, int]) -> bool:
+def _filled(extent: Dim, least: Mapping[str, int]) -> bool:
     """Whether an extent is at least 1 where sizes are no less than these."""
-    return at_least_zero(bind_dim(extent, _counted(least)) - 1)
+    return at_least_zero(bind_dim(extent, _symbols(least)) - 1)
 
 
-def _counted(least: dict[str, int]) -> dict[str, int | Dim]:
+def _symbols(least: Mapping[str, int]) -> dict[str, int | Dim]:
     return {name: dim(name) + size - 1 for name, size in least.items()}
+
+
+def counted(sizes: Mapping[str, int], least: Mapping[str, int]) -> dict[str, int]:
+    """Sizes of arrays as a graph after `offset` counts them: 1 for the least, or less."""
+    return {name: size - least.get(name, 1) + 1 for name, size in sizes.items()}
 
 
 def offset(graph: Graph) -> Graph:
     """The same graph, its sizes counted so that 1 stands for the least of them."""
     least = least_sizes(graph)
-    return infer(graph, _counted(least)) if least else graph
+    return infer(graph, _symbols(least)) if least else graph

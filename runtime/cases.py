@@ -15,8 +15,9 @@ from graphc.ir.ops.leaf import Input
 from graphc.ir.ops.structure import Gradient, Item, Kernel
 from graphc.ir.parser import parse
 from graphc.ir.types import DTYPES, Dim, TensorType, dim, evaluate_dim
+from graphc.passes.offset import least_sizes
 
-__all__ = ["Case", "random_case", "read_case", "shrink"]
+__all__ = ["Case", "random_case", "read_case", "shrink", "small_sizes"]
 
 _SEEDS = 4  # that are tried for random arrays
 _SMALL = 512  # numbers that are written into the text of a case
@@ -122,17 +123,22 @@ def random_case(graph: Graph, sizes: Mapping[str, int], seed: int) -> Case:
     return Case(graph, sizes, arrays, seed)
 
 
+def small_sizes(graph: Graph) -> dict[str, int]:
+    """2 for each symbolic size, or the least that fill all arrays."""
+    return dict.fromkeys(graph.symbols(), 2) | least_sizes(graph)
+
+
 def read_case(text: str) -> Case:
     """The case that a text describes; random arrays of seed 0 where it names neither a seed nor arrays.
 
-    Sizes that it doesn't name are 2.
+    Sizes that it doesn't name are small ones.
     """
     graph = parse(text)
     said = re.findall(r"^# (sizes|seed|array [^:]*): (.*)$", text, re.M)
     words = dict(said)
     try:
         given = {n: int(size) for n, size in re.findall(r"(\w+)=(\d+)", words.get("sizes", ""))}
-        case = random_case(graph, dict.fromkeys(graph.symbols(), 2) | given, int(words.get("seed", 0)))
+        case = random_case(graph, small_sizes(graph) | given, int(words.get("seed", 0)))
         arrays = dict(case.arrays)
         for what, numbers in said:
             label = what.removeprefix("array ")

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.ir.errors import InvalidGraph, LoweringError
+from graphc.ir.errors import InvalidGraph, LoweringError, ShapeError
 from graphc.ir.evaluate import bind_arguments, by_definition, evaluate, evaluate_values, scan_steps
 from graphc.ir.graph import Graph, Value, apply, layer_of, topological
 from graphc.ir.op import Structural
@@ -28,6 +28,7 @@ from graphc.ir.ops.structure import Gradient, Kernel, Scan
 from graphc.ir.printer import line_of
 from graphc.passes.fuse import fuse
 from graphc.passes.infer import infer
+from graphc.passes.offset import offset
 from graphc.passes.pipeline import GRAPH_PASSES, PIPELINE, Pass, run
 from graphc.passes.rewrite import Rule, watching_rules
 from graphc.passes.structure import structure
@@ -165,6 +166,7 @@ class _Walk:
         except Exception as error:
             yield Diagnosis("reference", error=error, case=case)
             return
+        case = _counted(case)
         graph = case.graph
         for step in PIPELINE[:PIPELINE.index(fuse) + 1]:
             before = replace(case, graph=graph)
@@ -369,6 +371,15 @@ def _persists(test: Test, case: Case) -> bool:
 def _smallest(case: Case, test: Test, failure: Failure, attempts: int = 200) -> Case:
     """A small case on which a test fails in the same way."""
     return shrink(case, lambda smaller: type(test(smaller)) is type(failure), attempts)
+
+
+def _counted(case: Case) -> Case:
+    """The case with its sizes counted as the compiler counts them, unless they are too small for native code."""
+    graph = offset(case.graph)
+    try:
+        return replace(case, graph=graph, sizes=bind_arguments(graph, case.arrays))
+    except ShapeError:
+        return case
 
 
 def _work(case: Case) -> int:

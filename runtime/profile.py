@@ -20,6 +20,7 @@ from graphc.ir.graph import Graph, Value, layer_of, phase_of
 from graphc.ir.ops.structure import Kernel, Scan
 from graphc.ir.types import evaluate_dim
 from graphc.passes.cost import cost, lead
+from graphc.passes.offset import counted
 from graphc.runtime.targets.step import stamps
 
 if TYPE_CHECKING:
@@ -81,10 +82,11 @@ class Recorder:
         self.name = ""
         self.kernels: tuple[Value, ...] = ()
         self.clock: Clock | None = None
+        self.least: Mapping[str, int] = {}
 
-    def begin(self, name: str, kernels: Sequence[Value], clock: Clock) -> None:
-        """Take the times of these kernels, in ticks of the clock."""
-        self.name, self.kernels, self.clock = name, tuple(kernels), clock
+    def begin(self, name: str, kernels: Sequence[Value], clock: Clock, least: Mapping[str, int]) -> None:
+        """Take the times of these kernels, in ticks of the clock, which count sizes from the least."""
+        self.name, self.kernels, self.clock, self.least = name, tuple(kernels), clock, least
 
     def ring(self, sizes: Mapping[str, int], threads: int) -> Ring:
         """A place for the stamps of steps with these sizes, by at most so many threads."""
@@ -111,7 +113,8 @@ class Recorder:
             for times in r.steps():
                 groups.setdefault((tuple(r.sizes.items()), len(times)), []).append(times)
         end = 2 * len(self.kernels) + 1
-        return [Profile(self.name, self.kernels, dict(sizes), self.clock.nanoseconds(np.stack(times)[:, :, :end]))
+        return [Profile(self.name, self.kernels, dict(sizes), self.clock.nanoseconds(np.stack(times)[:, :, :end]),
+                        self.least)
                 for (sizes, _), times in groups.items() if self.clock is not None]
 
 
@@ -141,12 +144,15 @@ class KernelTime:
 class Profile:
     """The times of one program at one set of sizes. `str()` is a table; `save_trace` writes a file for Perfetto.
 
-    `stamps`: i64[steps, threads, 2 * kernels + 1], nanoseconds (targets/step.py).
+    `stamps`: i64[steps, threads, 2 * kernels + 1], nanoseconds (targets/step.py). The kernels' own sizes are counted
+    from the `least` (passes/offset.py).
     """
 
-    def __init__(self, name: str, kernels: Sequence[Value], sizes: Mapping[str, int], stamps: np.ndarray):
+    def __init__(self, name: str, kernels: Sequence[Value], sizes: Mapping[str, int], stamps: np.ndarray,
+                 least: Mapping[str, int]):
         self.name, self.sizes, self.stamps = name, dict(sizes), stamps
-        self.kernels = [self._kernel(i, *entry) for i, entry in enumerate(_nested(kernels, self.sizes))]
+        self.counted = counted(sizes, least)
+        self.kernels = [self._kernel(i, *entry) for i, entry in enumerate(_nested(kernels, self.counted))]
 
     @property
     def steps(self) -> int:
@@ -165,7 +171,7 @@ class Profile:
         begin, after = (self.stamps[:, :, 2 * k] for k in (i, i + 1 + inside))
         end = after if inside else self.stamps[:, :, 2 * i + 1]
         waiting = (end.max(1, keepdims=True) - end).mean(1) / np.maximum(after.max(1) - begin.min(1), 1)
-        heavy, needed = lead(kernel), cost(kernel, self.sizes)
+        heavy, needed = lead(kernel), cost(kernel, self.counted)
         name = kernel.op.body.name  # type: ignore[attr-defined]
         return KernelTime(i, name, layer_of(heavy.origin), phase_of(heavy.origin), kernel.origin, times * needed.flops,
                           times * needed.bytes, times * float(np.median(after[:, 0] - begin[:, 0])) * 1e-9,

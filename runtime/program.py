@@ -20,7 +20,7 @@ from graphc.ir.errors import DTypeError, ShapeError
 from graphc.ir.evaluate import evaluate, evaluate_values
 from graphc.ir.graph import Graph, Value
 from graphc.ir.types import TensorType, bind_shape, evaluate_dim
-from graphc.passes.offset import least_sizes
+from graphc.passes.offset import counted, least_sizes
 from graphc.passes.pipeline import GRAPH_PASSES
 from graphc.passes.plan import results, source
 from graphc.passes.structure import NOMINAL
@@ -173,7 +173,7 @@ class Frame:
     memory block, of the inputs, the states and the outputs, and the symbolic sizes.
     """
 
-    sizes: dict[str, int]
+    sizes: dict[str, int]  # as the code counts them (passes/offset.py)
     outputs: list[tuple[tuple[int, ...], np.dtype]]
     memory: int  # bytes of the memory block, from a multiple of 64 on
     choice: Choice
@@ -198,16 +198,16 @@ class NativeProgram(Program):
         self.threads = threads or machine.cores
         self.team = team(self.threads)
         self.recorder = recorder
+        self.least = least_sizes(graph)
         self.code = compile_graph(graph, machine, check, recorder is not None)
         if recorder is not None:
             from graphc.runtime.targets.clock import Clock
 
-            recorder.begin(graph.name, self.code.plan.entries(), Clock(machine))  # type: ignore[union-attr]
+            recorder.begin(graph.name, self.code.plan.entries(), Clock(machine), self.least)  # type: ignore[union-attr]
         self.segments = [(s, s.code.address if isinstance(s, Native) else None) for s in self.code.segments]
         self.memory = np.zeros(0, np.uint8)
         self.base = 0
         self.lock = threading.Lock()  # the arena is one: calls from several threads take turns
-        self.least = least_sizes(graph)
         self.frames: dict[tuple, Frame] = {}
 
     @cached_property
@@ -310,18 +310,17 @@ class NativeProgram(Program):
 
     def new_frame(self, sizes: dict[str, int]) -> Frame:
         """A frame for these values of the symbolic sizes."""
-        code, small = self.code, self.below(sizes)
+        code, known = self.code, counted(sizes, self.least)
         outputs = [(tuple(evaluate_dim(d, sizes) for d in v.shape), v.dtype.numpy) for _, v in self.graph.outputs]
-        sizes = {name: max(1, size - self.least.get(name, 1) + 1) for name, size in sizes.items()}  # passes/offset.py
         ring = None if self.recorder is None else self.recorder.ring(sizes, self.threads)
-        needed = _bytes(code.regions.items(), sizes) + _bytes(code.scratch.items(), sizes)
+        needed = _bytes(code.regions.items(), known) + _bytes(code.scratch.items(), known)
         scale = max(sizes.values(), default=NOMINAL) / NOMINAL
         work = code.work * scale
         choice = Choice(1 if work < ALONE else self.threads, measured=work < SHARED)
         values = [0, 0, *(0 for _ in self.dtypes), *map(_address, self.state), *(0 for _ in outputs),
-                  *([0] if ring is not None else []), *(sizes[name] for name in code.sizes)]
+                  *([0] if ring is not None else []), *(known[name] for name in code.sizes)]
         words = (ctypes.c_int64 * len(values))(*values)
-        return Frame(sizes, outputs, needed, choice, words, _addressof(words), [], small, ring)
+        return Frame(known, outputs, needed, choice, words, _addressof(words), [], self.below(sizes), ring)
 
     def place(self, frame: Frame, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> None:
         """Write down where everything lies, in memory that is large enough."""

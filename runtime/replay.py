@@ -11,7 +11,7 @@ import numpy as np
 from graphc.ir import functions as f
 from graphc.ir.errors import ParseError
 from graphc.ir.graph import Graph
-from graphc.runtime.cases import Case, random_case, read_case
+from graphc.runtime.cases import Case, random_case, read_case, small_sizes
 from graphc.runtime.loops import Loops, verify_loops
 from graphc.runtime.parser import parse_loops
 from graphc.runtime.rounding import Expectation
@@ -98,7 +98,7 @@ def _of_loops(loops: Loops, text: str | None, rungs: Sequence[str], sizes: Mappi
         verify_loops(loops)
     inputs = tuple(f.input(p.name, p.shape, p.dtype) for p in loops.params[:-loops.outputs])
     graph = Graph(loops.name, inputs, (), ())
-    case = _given(random_case(graph, dict.fromkeys(graph.symbols(), 2), 0), sizes, seed, arrays)
+    case = _given(random_case(graph, small_sizes(graph), 0), sizes, seed, arrays)
     first: dict[str, np.ndarray] | None = None
     for rung in rungs:
         try:

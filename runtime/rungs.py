@@ -24,7 +24,7 @@ from graphc.ir.ops.structure import Gradient, Kernel, Scan
 from graphc.ir.types import evaluate_dim, size_of
 from graphc.passes.differentiate import differentiate
 from graphc.passes.fuse import fuse
-from graphc.passes.pipeline import GRAPH_PASSES, run
+from graphc.passes.pipeline import PIPELINE, run
 from graphc.runtime.config import config, current
 from graphc.runtime.loops import Buffer, Loops, verify_loops
 from graphc.runtime.lower import lower
@@ -76,7 +76,7 @@ def expanded(graph: Graph) -> Graph:
 
 def fused(graph: Graph) -> Graph:
     """A graph of the kernels that the compiler makes; one that has kernels keeps them."""
-    return graph if _has(graph, Kernel) else fuse(run(graph, GRAPH_PASSES))
+    return graph if _has(graph, Kernel) else run(graph, PIPELINE[:PIPELINE.index(fuse) + 1])
 
 
 def _has(graph: Graph, op: type) -> bool:

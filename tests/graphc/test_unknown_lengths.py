@@ -7,6 +7,7 @@ import pytest
 
 import graphc
 from graphc import layers as L
+from graphc.__main__ import main
 from graphc.ir.errors import ShapeError
 from graphc.runtime import counters, reset_counters
 
@@ -86,6 +87,19 @@ def test_lengths_that_no_window_fits_into_are_refused(backend):
                 model.train_on_batch(np.zeros((2, n, 4)), np.zeros((2, 8)))
             assert all(map(np.array_equal, before, model.get_weights()))
         assert model.predict(np.zeros((2, 25, 4)), verbose=0).shape == (2, 8)
+
+
+def test_what_is_shown_has_the_lengths_of_the_arrays(tmp_path):
+    shape, layers, _ = STACKS["strides"]
+    model = graphc.Sequential([graphc.Input(shape), *layers()])
+    x = np.ones((2, 40, 4), np.float32)
+    assert model.profile(x, seconds=0.01).sizes == {"N": 2, "D1": 40}
+    found = graphc.diagnose(model, x)
+    assert found.ok and not any("no native code" in line for line in found.checked)
+    path = tmp_path / "predict.graph"
+    path.write_text(str(model.graph("predict")))
+    assert main(["replay", str(path)]) == 0
+    graphc.explain(model, x, path=tmp_path / "page.html", measure=False)
 
 
 @pytest.mark.filterwarnings("error")
