@@ -4,7 +4,7 @@
     block  := '{' stmt* '}'
     stmt   := 'for' axis 'in' expr ['parallel' | 'vector' | 'unroll'] ['grain' count] block
             | ('let' name '=' expr)* place [':' ['stack'] type] ['sum' | 'product' | 'max' | 'min'] '=' expr
-            | 'barrier'
+            | 'prefetch' place | 'barrier'
     place  := buffer '[' [expr, ...] ']'
     expr   := place | axis | name | dim | 'size' '(' dim ')' | number | dtype '(' number ')'
             | '(' expr infix expr ')' | scalar '(' expr, ... ')' | 'select' '(' expr ',' expr ',' expr ')'
@@ -19,7 +19,8 @@ Params and scratch live in memory, the stack's arrays in the memory of a thread;
 declared by their first store. Its type is written where it is not the plain one: a local of the value's dtype whose
 sizes are the extents of the index's axes (1 where the index is 0). A name that is declared again, with a type, means
 another buffer from there on. A register's index is constant but for the lanes of a vector. A statement at the top
-that is not in a parallel loop and writes memory is run by one thread; barriers stand only at the top.
+that is not in a parallel loop and writes memory is run by one thread; barriers stand only at the top. A prefetch has
+the cache fetch what is read later, and computes nothing.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ __all__ = [
     "Buffer",
     "For",
     "Loops",
+    "Prefetch",
     "Statement",
     "Store",
     "Update",
@@ -113,7 +115,14 @@ class Barrier:
     """All threads wait for one another."""
 
 
-Statement = For | Store | Update | Barrier
+@dataclass(frozen=True)
+class Prefetch:
+    """The cache line of an element of memory is asked for."""
+
+    place: Expr
+
+
+Statement = For | Store | Update | Prefetch | Barrier
 
 
 @dataclass(frozen=True)
@@ -151,6 +160,8 @@ def _lines(body: Iterable[Statement], indent: str, known: dict[str, Buffer]) -> 
             yield indent + "}"
         elif isinstance(s, Barrier):
             yield indent + "barrier"
+        elif isinstance(s, Prefetch):
+            yield f"{indent}prefetch {s.place}"
         else:
             op = f"{s.op} " if isinstance(s, Update) else ""
             names: dict[Expr, str] = {}
@@ -198,6 +209,8 @@ def expressions(s: Statement) -> tuple[Expr, ...]:
     """The expressions that a statement itself evaluates."""
     if isinstance(s, For):
         return (s.extent,)
+    if isinstance(s, Prefetch):
+        return (s.place,)
     return () if isinstance(s, Barrier) else (*s.index, s.value)
 
 
@@ -224,6 +237,8 @@ def map_expressions(body: Iterable[Statement], change: Callable[[Expr], Expr]) -
             return replace(s, axis=axis, body=map_expressions(s.body, change))
         if isinstance(s, Barrier):
             return s
+        if isinstance(s, Prefetch):
+            return Prefetch(change(s.place))
         return replace(s, index=tuple(map(change, s.index)), value=change(s.value))
 
     return tuple(map(one, body))
@@ -292,7 +307,7 @@ def verify_loops(loops: Loops) -> None:
             elif isinstance(s, Barrier):
                 if axes:
                     fail("L4", s, "a barrier can't stand in a loop")
-            else:
+            elif not isinstance(s, Prefetch):
                 access(s, s.buffer, s.index)
                 if s.buffer.space in ("param", "scratch") and s.buffer not in writable:
                     fail("L5", s, f"{s.buffer} is not writable")
@@ -306,7 +321,7 @@ def verify_loops(loops: Loops) -> None:
                 if s.axis.name in axes or not re.fullmatch(AXIS, s.axis.name):
                     fail("L6", s, f"a loop can't be named {s.axis} here")
                 names(s.body, axes | {s.axis.name})
-            elif not isinstance(s, Barrier):
+            elif isinstance(s, Store | Update):
                 if s.buffer != memory.get(s.buffer.name, s.buffer):
                     fail("L6", s, f"the register {s.buffer} has the name of a param or of scratch")
                 known[s.buffer.name] = s.buffer

@@ -8,7 +8,7 @@ from graphc.ir.expr import INFIX, REDUCTIONS, SCALARS, Axis, Expr, const, load, 
 from graphc.ir.parser import WORD
 from graphc.ir.reader import FLOAT, Reader, hint
 from graphc.ir.types import DIM, DTYPES, DType, parse_dim
-from graphc.runtime.loops import AXIS, Barrier, Buffer, For, Loops, Statement, Store, Update, number, register
+from graphc.runtime.loops import AXIS, Barrier, Buffer, For, Loops, Prefetch, Statement, Store, Update, number, register
 
 __all__ = ["parse_loops"]
 
@@ -80,6 +80,11 @@ class _Parser:
             return Barrier()
         if r.accept(r"for\s"):
             return self.loop()
+        if r.accept(r"prefetch\s"):
+            place = self.expression()
+            if place.op != "load":
+                raise r.error(f"expected an element of memory, received {place}")
+            return Prefetch(place)
         while r.accept(r"let\s"):
             name = r.expect(r"t\d+\b", "a name such as t0")
             r.expect("=", "'='")

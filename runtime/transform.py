@@ -134,7 +134,7 @@ def prune(body: Body) -> Body:
             if isinstance(s, For):
                 inner = kept(s.body)
                 result += (replaced(s, body=inner),) if inner else ()
-            elif isinstance(s, Barrier) or s.buffer.space != "local" or s.buffer in read:
+            elif not isinstance(s, Store | Update) or s.buffer.space != "local" or s.buffer in read:
                 result += (s,)
         return result
 
@@ -358,7 +358,7 @@ def _distribute(loop: For) -> Body:
     def registers(s: Statement) -> Statement:
         if isinstance(s, For):
             return replaced(s, body=tuple(map(registers, s.body)))
-        if isinstance(s, Barrier):
+        if not isinstance(s, Store | Update):
             return s
         index = (*s.index, axis(a)) if s.buffer in arrays else s.index
         return replaced(s, buffer=arrays.get(s.buffer, s.buffer), index=index)
@@ -805,7 +805,7 @@ def hoist(body: Body) -> Body:
                 result.append(s)
                 continue
             if s.kind not in ("vector", "unroll"):
-                written = {t.buffer for t in walk(s.body) if not isinstance(t, For | Barrier)}
+                written = {t.buffer for t in walk(s.body) if isinstance(t, Store | Update)}
                 fixed = _invariant(s, axes, written)
                 stored: dict[Expr, Expr] = {}
                 for e in fixed:

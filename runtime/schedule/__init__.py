@@ -8,6 +8,7 @@ from graphc.ir.expr import postorder, rewrite
 from graphc.runtime.loops import Loops, expressions, map_expressions, walk
 from graphc.runtime.mathlib import expand
 from graphc.runtime.schedule import contraction, general, scatter
+from graphc.runtime.schedule.prefetch import prefetched
 from graphc.runtime.schedule.tile import single_reduction
 from graphc.runtime.targets.machine import Machine
 from graphc.runtime.transform import Body, chain_of, hoist, prune, residues, spill, tighten
@@ -28,7 +29,7 @@ def schedule(loops: Loops, machine: Machine, repeated: bool = False) -> Loops:
         one = template.apply(replace(shaped, body=nest), machine, repeated)
         shaped = replace(one, body=(*shaped.body, *one.body))
     body = map_expressions(hoist(shaped.body), lambda e: rewrite(e, expand))
-    return replace(shaped, body=spill(body, UNROLLED))
+    return replace(shaped, body=prefetched(spill(body, UNROLLED)))
 
 
 def separate(body: Body) -> list[Body]:

@@ -21,7 +21,7 @@ import numpy as np
 
 from graphc.ir.expr import INFIX, REDUCTIONS, SCALARS, Axis, Expr, postorder
 from graphc.ir.types import DTYPES, evaluate_dim
-from graphc.runtime.loops import Barrier, Buffer, For, Loops, Statement, Update, expressions
+from graphc.runtime.loops import Buffer, For, Loops, Prefetch, Statement, Store, Update, expressions
 
 __all__ = ["interpret"]
 
@@ -71,7 +71,7 @@ class _Code:
             self.statement(s, depth + 1)
 
     def statement(self, s: Statement, depth: int) -> None:
-        done = self.values(expressions(s), depth)
+        done = {} if isinstance(s, Prefetch) else self.values(expressions(s), depth)
         if isinstance(s, For):
             self.axes[s.axis], extent = f"i{depth}", done[s.extent]
             if depth % _NESTED:
@@ -80,7 +80,7 @@ class _Code:
                 self.put(depth, "def inner(extent):")
                 self.block(f"for i{depth} in range(extent):", s.body, depth + 1)
                 self.put(depth, f"inner({extent})")
-        elif not isinstance(s, Barrier):
+        elif isinstance(s, Store | Update):
             place, value = self.place(s.buffer, [done[i] for i in s.index], depth), done[s.value]
             new = _apply(REDUCTIONS[s.op][0], [place, value], "np_") if isinstance(s, Update) else value
             self.put(depth, f"{place} = {new}")

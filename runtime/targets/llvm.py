@@ -24,7 +24,7 @@ import numpy as np
 from graphc.ir.errors import LoweringError
 from graphc.ir.expr import REDUCTIONS, Axis, Expr, bounds, linear, load, position, postorder, sort_key
 from graphc.ir.types import DTYPES, Dim, DType, at_least_zero
-from graphc.runtime.loops import Barrier, Buffer, For, Loops, Statement, Store, Update, expressions, walk
+from graphc.runtime.loops import Barrier, Buffer, For, Loops, Prefetch, Statement, Store, Update, expressions, walk
 
 __all__ = ["BARRIER", "LIBM", "Value", "emit", "symbols"]
 
@@ -243,6 +243,9 @@ class _Emitter:
         self.memo = {}
         if isinstance(s, For):
             {"serial": self.serial, "parallel": self.serial, "vector": self.vector, "unroll": self.unroll}[s.kind](s)
+            return
+        if isinstance(s, Prefetch):
+            self.call("void", "llvm.prefetch.p0", [self.address(s.place)[0], *(Value("i32", k) for k in "031")])
             return
         assert not isinstance(s, Barrier)
         value = self.chosen(s.value)

@@ -14,7 +14,7 @@ from graphc.ir.evaluate import evaluate
 from graphc.ir.expr import SCALARS, const, postorder, substitute
 from graphc.ir.types import dim, evaluate_dim
 from graphc.passes.pipeline import GRAPH_PASSES, run
-from graphc.runtime.loops import Barrier, For, Store, Update, expressions, verify_loops, walk
+from graphc.runtime.loops import Barrier, For, Prefetch, Store, Update, expressions, verify_loops, walk
 from graphc.runtime.lower import lower
 from graphc.runtime.schedule import schedule
 from graphc.runtime.schedule.tile import stride
@@ -216,3 +216,42 @@ def test_schedules_equal_the_reference(case, name, cache, rng):
             np.testing.assert_allclose(found[key], array, rtol=1e-4, atol=1e-5)
         if not any("N" in str(v.type) for v in graph.inputs):
             break
+
+
+# -------------------------------------------------------------------------------------------------------- prefetches
+
+def asked_for(loops, sizes):
+    """What the loops prefetch: for each name the places, by their numbers."""
+    found: dict[str, list[tuple[int, ...]]] = {}
+
+    def visit(body, at):
+        for s in body:
+            if isinstance(s, For) and any(isinstance(t, Prefetch) for t in walk([s])):
+                for i in range(number(s.extent, at, sizes)):
+                    visit(s.body, {**at, s.axis: const(i)})
+            elif isinstance(s, Prefetch):
+                index = tuple(number(i, at, sizes) for i in s.place.args)
+                found.setdefault(s.place.attr.name, []).append(index)
+
+    visit(loops.body, {})
+    return found
+
+
+def test_what_is_added_to_a_long_product_is_asked_for_before_it():
+    x, w, before = f.input("x", (N, 64)), f.input("w", (64, 96)), f.input("z", (N, 96))
+    loops = scheduled(f.einsum("nk,kj->nj", x, w) + before, on="x86-64-v4")
+    (name,) = [p.name for p in loops.params if p.shape == (N, 96)][:1]
+    lines = asked_for(loops, {"N": 24})
+    assert lines.keys() == {name} and sorted(lines[name]) == [(i, j) for i in range(24) for j in range(0, 96, 16)]
+    short = f.einsum("nk,kj->nj", f.input("x", (N, 8)), f.input("w", (8, 96))) + before
+    assert not asked_for(scheduled(short, on="x86-64-v4"), {"N": 24})
+
+
+@pytest.mark.parametrize("rows", [5, 64, 100])
+def test_the_next_block_is_asked_for_while_one_is_multiplied(rows):
+    g, x = f.input("g", (40, N, 512)), f.input("x", (40, N, 128))
+    loops = scheduled(f.sum(f.einsum("tng,tnf->tfg", g, x), 0), on="x86-64-v4")
+    (lines,) = asked_for(loops, {"N": rows}).values()
+    blocks = {t for t, *_ in lines}  # all but the first of each part
+    assert len(blocks) >= 30 and max(blocks) == 39
+    assert {line for line in lines if line[0] == 39} == {(39, n, j) for n in range(rows) for j in range(0, 512, 16)}

@@ -20,7 +20,7 @@ from graphc.ir.expr import INFIX, SCALARS, Axis, axis, bitcast, cast, const, loa
 from graphc.ir.graph import Graph
 from graphc.ir.types import DTYPES, dim
 from graphc.passes.pipeline import PIPELINE, run
-from graphc.runtime.loops import Barrier, Buffer, For, Loops, Store, Update, shared, verify_loops, walk
+from graphc.runtime.loops import Barrier, Buffer, For, Loops, Prefetch, Store, Update, shared, verify_loops, walk
 from graphc.runtime.lower import lower
 from graphc.runtime.parser import parse_loops
 from graphc.runtime.schedule import schedule
@@ -245,6 +245,17 @@ kernel einsum+max/2(x: f32[N,4], y: f32[N,4]) writes 2 scratch(part: f32[16,2*N]
   }
   part[0, 0] = 1.0
 }"""
+
+
+def test_prefetches():
+    body = (For(ROW, (For(COLUMN, (Prefetch(AT),), "unroll"),)),)
+    assert "    for j in 4 unroll {\n      prefetch x[i, j]\n" in reads_back(Loops("k", (X, Y), 1, body))
+    verify_loops(Loops("k", (X, Y), 1, body))
+    beyond = (For(ROW, (Prefetch(load(X, (HERE[0] + 1, const(0)), F32)),)),)
+    with pytest.raises(InvalidGraph, match=r"L1: the index .* of x can't be proved within N"):
+        verify_loops(Loops("k", (X, Y), 1, beyond))
+    with pytest.raises(ParseError, match="expected an element of memory"):
+        parse_loops(line("prefetch (x[j] + 1.0)"))
 
 
 def test_comments_and_free_spacing():

@@ -1,0 +1,103 @@
+"""Ask for what a tile needs when its sums are done before they are computed: by then it lies in the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from graphc.ir.expr import Axis, Expr, axis, const, position, postorder, scalar, size, substitute
+from graphc.runtime.loops import For, Prefetch, Statement, Store, Update, map_loops, number, walk
+from graphc.runtime.transform import Body, chain_of, replaced, volume
+
+__all__ = ["prefetched"]
+
+LEAST = 32  # iterations of a reduction that take longer than memory
+MOST = 32  # lines asked for at once, as many as a core waits for
+FEW = 8  # lines that a tile asks for of the next block
+
+
+def prefetched(body: Body) -> Body:
+    """The loops with a prefetch, before each long reduction into registers, of what is read behind it.
+
+    for k in 128 { a[i] sum= ... } y[i] = p[i] + a[i]    ->    prefetch p[i] for k in 128 { ... } y[i] = p[i] + a[i]
+    """
+    return map_loops(body, lambda loop: (_ahead(replaced(loop, body=_before_sums(loop.body))),))
+
+
+def _before_sums(body: Body) -> Body:
+    at = next((k for k, s in enumerate(body) if isinstance(s, For) and s.kind == "serial" and _sums(s)), None)
+    if at is None:
+        return body
+    asked = tuple(dict.fromkeys(p for s in body[at + 1:] for p in _reads(s)))
+    lines = sum(volume([s.axis for s in walk([p]) if isinstance(s, For)]) for p in asked)
+    return (*body[:at], *asked, *body[at:]) if lines <= MOST else body
+
+
+def _sums(loop: For) -> bool:
+    """Whether a loop is a long reduction and no more."""
+    loops = [s for s in walk([loop]) if isinstance(s, For) and s.kind == "serial"]
+    extents = [s.axis.extent for s in loops]
+    inside = all(isinstance(s, For) or (isinstance(s, Update) and s.buffer.space == "local") for s in walk([loop]))
+    return inside and (not all(isinstance(n, int) for n in extents) or volume([s.axis for s in loops]) >= LEAST)
+
+
+def _reads(s: Statement) -> Iterator[Statement]:
+    """The prefetches of what unrolled loops read of memory, an element of its own each time."""
+    chain, inner = chain_of((s,))
+    unrolled = [c for c in chain if c.kind == "unroll"]
+    if not unrolled or any(c.kind not in ("unroll", "vector") for c in chain):
+        return
+    lanes: dict[Axis, Expr] = {c.axis: const(0) for c in chain if c.kind == "vector"}
+    for place in _loads(inner):
+        if all(c.axis in place.axes for c in unrolled):
+            nest: Body = (Prefetch(substitute(place, lanes)),)
+            for c in reversed(unrolled):
+                nest = (replaced(c, body=nest),)
+            yield from nest
+
+
+def _loads(body: Sequence[Statement]) -> Iterator[Expr]:
+    for e in postorder([s.value for s in body if isinstance(s, Store)]):
+        if e.op == "load" and e.attr.space == "param":
+            yield e
+
+
+def _ahead(loop: For) -> For:
+    """A loop that copies a block and computes with it: each of its tiles asks for a part of the next block.
+
+    for t in T { c[..] = p[t, ..]  for q in tiles { .. } }    ->    .. for q in tiles { prefetch p[t + 1, ..]  .. }
+    """
+    if len(loop.body) != 2 or loop.kind != "serial":
+        return loop
+    copied, inner = chain_of(loop.body[:1])
+    tiles, work = chain_of(loop.body[1:])
+    store = inner[0] if len(inner) == 1 else None
+    if not isinstance(store, Store) or store.value.op != "load" or store.value.attr.space != "param" or (
+            loop.axis not in store.value.axes or not any(isinstance(s, For) and _sums(s) for s in work)):
+        return loop
+    first, *others = [c.axis for c in copied if c.kind != "vector"]
+    if not all(isinstance(a.extent, int) for a in (*others, *(c.axis for c in tiles))):
+        return loop
+    lines, count = volume(others), volume([c.axis for c in tiles])
+    parts = max(1, lines // FEW)  # of a row, one for each tile
+    if count < LEAST or count % parts or lines % parts:
+        return loop
+    tile = position([axis(c.axis) for c in tiles], [c.axis.extent for c in tiles])  # type: ignore[misc]
+    rows = count // parts
+    again, part = Axis(f"{first}g", number((_size(first) + (rows - 1)) // rows)), Axis(f"{first}h", lines // parts)
+    line = tile % parts * (lines // parts) + axis(part)
+    places: dict[Axis, Expr] = {c.axis: const(0) for c in copied if c.kind == "vector"}
+    for a in reversed(others):
+        places[a], line = line % _size(a), line // _size(a)
+    places[first] = scalar("min", tile // parts + axis(again) * rows, _size(first) - 1)
+    places[loop.axis] = scalar("min", axis(loop.axis) + 1, loop.extent - 1)
+    asked: Body = (Prefetch(substitute(store.value, places)),)
+    for a, kind in ((part, "unroll"), (again, "serial")):
+        asked = (For(a, asked, kind),) if a.extent != 1 else asked
+    body: Body = (*asked, *work)
+    for c in reversed(tiles):
+        body = (replaced(c, body=body),)
+    return replaced(loop, body=(*loop.body[:1], *body))
+
+
+def _size(a: Axis) -> Expr:
+    return a.extent if isinstance(a.extent, Expr) else size(a.extent)
