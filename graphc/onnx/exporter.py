@@ -19,7 +19,6 @@ from graphc.passes.infer import infer
 from graphc.passes.pipeline import run
 from graphc.ports import ports
 from graphc.steps import trace_step
-from graphc.variable import Variable
 
 __all__ = ["export"]
 
@@ -39,7 +38,7 @@ def export(model: Any, filepath: Any, input_signature: Any = None, opset_version
 
 def as_onnx(model: Any, input_signature: Any = None, opset_version: int | None = None) -> Any:
     """The ModelProto of a model's predictions."""
-    onnx = package()
+    package()
     opset = OPSETS[0] if opset_version is None else opset_version
     if opset not in OPSETS:
         raise ExportError(f"opset_version={opset_version!r}: expected one of {OPSETS[0]} to {OPSETS[-1]}.")
@@ -51,21 +50,25 @@ def as_onnx(model: Any, input_signature: Any = None, opset_version: int | None =
         changed = ", ".join(s.op.label for s, _ in step.graph.updates)  # type: ignore[attr-defined]
         raise ExportError(f"The model {model.name!r} changes its state in predictions ({changed}), and ONNX has none.")
     traced = Graph(model.name, step.graph.inputs, step.graph.state, step.outputs)
-    graph = run(infer(traced, _known_sizes(model, traced.inputs, input_signature)))
-    writer = Writer(RULES)
-    own = ports(model.takes)
-    inputs = [(writer.unique(port.name), value) for port, value in zip(own, graph.inputs, strict=True)]
+    graph = infer(traced, _known_sizes(model, traced.inputs, input_signature))
     names = model.output_names if len(model.output_names) == len(graph.outputs) else [n for n, _ in graph.outputs]
-    outputs = [(writer.unique(name), value) for name, (_, value) in zip(names, graph.outputs, strict=True)]
-    writer.know_sizes(inputs)
-    writer.forms.update((value, Form(name, value.shape)) for name, value in inputs)
-    for variable, value in zip(step.graph.state, graph.state, strict=True):
-        assert isinstance(variable, Variable)
+    return graph_as_onnx(graph, [p.name for p in ports(model.takes)], names, step.graph.state, opset)
+
+
+def graph_as_onnx(graph: Graph, inputs: Sequence[str], outputs: Sequence[str], state: Sequence[Any],
+                  opset: int = OPSETS[0]) -> Any:
+    """The ModelProto of a graph; `state` are the variables of its states, the names are those of inputs and outputs."""
+    onnx, graph, writer = package(), run(graph), Writer(RULES)
+    given = [(writer.unique(name), value) for name, value in zip(inputs, graph.inputs, strict=True)]
+    results = [(writer.unique(name), value) for name, (_, value) in zip(outputs, graph.outputs, strict=True)]
+    writer.know_sizes(given)
+    writer.forms.update((value, Form(name, value.shape)) for name, value in given)
+    for variable, value in zip(state, graph.state, strict=True):
         writer.forms[value] = writer.weight(variable)
     writer.write(graph)
-    for name, value in outputs:
+    for name, value in results:
         writer.nodes.append(onnx.helper.make_node("Identity", [writer.full(value)], [name], name=writer.unique("out")))
-    body = writer.finish(model.name, [writer.info(*i) for i in inputs], [writer.info(*o) for o in outputs])
+    body = writer.finish(graph.name, [writer.info(*i) for i in given], [writer.info(*o) for o in results])
     made = onnx.helper.make_model(body, producer_name="graphc", producer_version=graphc.__version__,
                                   opset_imports=[onnx.helper.make_opsetid("", opset)],
                                   ir_version=_IR_VERSIONS[opset])
