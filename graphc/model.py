@@ -35,7 +35,8 @@ class Model(Trainer, Layer):
     keras_module = "keras"
     scopeless = True
     absent: ClassVar[Mapping[str, str]] = {
-        "evaluate_generator": "evaluate takes generators", "fit_generator": "fit takes generators", "predict_classes": "predict(x).argmax(-1) gives them",
+        "evaluate_generator": "evaluate takes generators", "fit_generator": "fit takes generators",
+        "predict_classes": "predict(x).argmax(-1) gives them",
         "predict_generator": "predict takes generators", "predict_proba": "predict gives probabilities",
         "quantize": "graphc computes in float32",
     }

@@ -19,9 +19,9 @@ from graphc.ir.errors import GraphcError, ShapeError
 from graphc.ir.graph import origin
 from graphc.ir.tree import flat
 from graphc.ir.types import dim
-from graphc.model_files import FileError, reading
+from graphc.model_files import reading
 from graphc.models import Model
-from graphc.onnx.operators import OPERATORS, Node, Thing, to_value
+from graphc.onnx.operators import OPERATORS, Node, OperatorError, Thing, to_value
 from graphc.onnx.package import UNTRAINED, dtype_of, package
 from graphc.ports import Port
 from graphc.variable import Variable
@@ -29,6 +29,9 @@ from graphc.variable import Variable
 __all__ = ["OnnxModel", "load"]
 
 _OLDEST, _NEWEST = 7, 26  # opsets
+_LARGEST = 1 << 36  # elements of a result for one row
+_WRONG = (GraphcError, ValueError, TypeError, KeyError, IndexError, ZeroDivisionError, OverflowError, AttributeError,
+          RuntimeError)  # that operators raise over what a file asks for
 _STATISTICS = {"BatchNormalization": (3, 4)}  # inputs that training leaves alone
 _STORED = {"raw_data": 0, "float_data": 4, "int32_data": 4, "int64_data": 8, "double_data": 8, "uint64_data": 8}
 
@@ -104,23 +107,43 @@ class OnnxModel(Model):
 def run(nodes: Sequence[Any], values: dict[str, Thing], opset: int) -> None:
     """Compute the results of all nodes, adding them to the values by their names."""
     for proto in nodes:
-        where = f"{proto.op_type} (opset {opset}{f', node {proto.name!r}' if proto.name else ''})"
+        name = f"{proto.domain}.{proto.op_type}" if proto.domain else proto.op_type
+        where = f"{name} (opset {opset}{f', node {proto.name!r}' if proto.name else ''})"
         operator = OPERATORS.get(proto.op_type) if proto.domain in ("", "ai.onnx") else None
         if operator is None:
-            raise FileError(f"graphc has nothing for the ONNX op {proto.domain and proto.domain + '.'}{where}.")
+            raise OperatorError(f"graphc has nothing for the ONNX op {where}.")
         inputs = [values[name] if name else None for name in proto.input]
-        node = Node(proto, opset, values, run)
         try:
+            _check_node(proto, opset)
             with origin(proto.name.replace("(", "_") or proto.op_type):
-                made = operator(node, *inputs)
-        except FileError:
+                made = operator(Node(proto, opset, values, run), *inputs)
+            made = made if isinstance(made, tuple) else (made,)
+            _check_results(proto, made)
+        except OperatorError:
             raise
-        except (GraphcError, ValueError, TypeError, KeyError, IndexError, ZeroDivisionError, OverflowError,
-                AttributeError) as error:
-            raise FileError(f"{where}: {error}") from error
-        values.update(zip(proto.output, made if isinstance(made, tuple) else (made,), strict=False))
-        if missing := [name for name in proto.output if name and name not in values]:
-            raise FileError(f"{where}: graphc doesn't compute its result {missing[0]!r}.")
+        except _WRONG as error:
+            raise OperatorError(f"{where}: {error}") from error
+        values.update(zip(proto.output, made, strict=False))
+
+
+def _check_node(proto: Any, opset: int) -> None:
+    """A node has the inputs and attributes that its op can't do without."""
+    schema = package().defs.get_schema(proto.op_type, opset)
+    if not schema.min_input <= len(proto.input) <= schema.max_input:
+        raise ValueError(f"it has {len(proto.input)} inputs, expected {schema.min_input} to {schema.max_input}")
+    given = {a.name for a in proto.attribute}
+    if missing := [a.name for a in schema.attributes.values() if a.required and a.name not in given]:
+        raise ValueError(f"it lacks the attribute {missing[0]!r}")
+
+
+def _check_results(proto: Any, made: Sequence[Thing]) -> None:
+    """A node has no more results than its operator gives, none of them larger than memory."""
+    if any(proto.output[len(made):]):
+        raise ValueError(f"graphc doesn't compute its result {proto.output[-1]!r}")
+    for result in made:
+        known = math.prod(max(d, 1) for d in result.shape if isinstance(d, int))
+        if known > _LARGEST:
+            raise ValueError(f"a result of the shape {list(result.shape)} is larger than memory")
 
 
 # ------------------------------------------------------------------------------------------------------------ checks

@@ -16,21 +16,27 @@ from typing import Any
 import numpy as np
 
 from graphc.ir import functions as f
-from graphc.ir.errors import ShapeError
+from graphc.ir.errors import GraphcError, ShapeError
 from graphc.ir.graph import Value, apply
 from graphc.ir.ops.elementwise import Modulo
 from graphc.ir.ops.reduction import Max
 from graphc.ir.scan import scan
-from graphc.ir.types import Dim, DType, Shape, product
+from graphc.ir.types import Dim, DType, product
 from graphc.onnx.package import dtype_of, package
 
-__all__ = ["OPERATORS", "Node", "Thing", "to_value"]
+__all__ = ["OPERATORS", "Node", "OperatorError", "Thing", "to_value"]
 
 Thing = Any  # a Value, or an array of numbers or sizes
 Operator = Callable[..., Any]
 OPERATORS: dict[str, Operator] = {}
 _SMALL = 4096  # elements of an array that is computed beforehand
 _FAR = 1 << 40  # beyond every axis: an end of Slice that means the end
+_LARGEST = 1 << 62  # of numbers in sizes
+_TERMS = 64  # of a size, and factors of one
+
+
+class OperatorError(GraphcError, ValueError):
+    """A node of a file that graphc can't compute."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +102,14 @@ def _shape_array(sizes: Sequence[int | Dim]) -> np.ndarray:
 def _tidy(x: Any) -> np.ndarray:
     """A computed array; of whole numbers again where nothing in it is symbolic."""
     array = np.asarray(x)
-    if array.dtype == object and not any(isinstance(d, Dim) for d in array.ravel().tolist()):
-        return array.astype(np.int64)
-    return array
+    if array.dtype != object:
+        return array
+    each = array.ravel().tolist()
+    for d in each:
+        terms = d.terms if isinstance(d, Dim) else [((), d)]
+        if len(terms) > _TERMS or any(len(m) > _TERMS or abs(c) > _LARGEST for m, c in terms):
+            raise OverflowError("a size grows beyond all bounds")
+    return array if any(isinstance(d, Dim) for d in each) else array.astype(np.int64)
 
 
 def _known(x: Thing, what: str) -> list[Any]:
@@ -184,11 +195,16 @@ for _name, _function, _beforehand in (
         ("PRelu", lambda x, slope: f.where(f.less(x, 0.0), f.multiply(x, slope), x), None)):
     OPERATORS[_name] = _elementwise(_function, _beforehand)
 
-for _name, _function, _beforehand in (("Max", f.maximum, np.maximum), ("Min", f.minimum, np.minimum),
-                                      ("Sum", f.add, operator.add)):
-    def _fold_all(node: Node, *things: Thing, one: Operator = _elementwise(_function, _beforehand)) -> Thing:
-        return reduce(lambda x, y: one(node, x, y), things)
-    OPERATORS[_name] = _fold_all
+
+def _of_all(function: Callable[..., Any], beforehand: Callable[..., Any]) -> Operator:
+    """An operator on any number of things, by one on two."""
+    two = _elementwise(function, beforehand)
+    return lambda node, *things: reduce(lambda x, y: two(node, x, y), things)
+
+
+for _name, _function, _beforehand in (("Max", f.maximum, _of_sizes(np.maximum)),
+                                      ("Min", f.minimum, _of_sizes(np.minimum)), ("Sum", f.add, operator.add)):
+    OPERATORS[_name] = _of_all(_function, _beforehand)
 
 for _name, _kind in (("BitwiseAnd", "and"), ("BitwiseOr", "or"), ("BitwiseXor", "xor")):
     OPERATORS[_name] = _elementwise(lambda x, y, kind=_kind: f.bitwise(kind, x, y))
@@ -477,6 +493,8 @@ def _range(node: Node, start: Thing, limit: Thing, delta: Thing) -> Thing:
     if isinstance(step, Dim) or not step or (step < 0 and any(isinstance(d, Dim) for d in (first, last))):
         raise ValueError("a step of 0 or of unknown size is not supported")
     if isinstance(first, float):
+        if not 0 <= (last - first) / step < _SMALL:
+            raise ValueError(f"{(last - first) / step} fractions in a row are not supported")
         return np.arange(first, last, step, dtype=np.float32)
     count = (last - first + step - 1) // step if step > 0 else (first - last - step - 1) // -step
     if not isinstance(count, Dim) and not isinstance(first, Dim) and count <= _SMALL:

@@ -6,7 +6,7 @@ AveragePool; a product of matrices becomes MatMul. Other windows and contraction
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -112,15 +112,15 @@ def _named(op: str) -> Callable[..., str]:
     return lambda w, dtype, *names: w.node(op, *names)
 
 
-for _op, _name in ((Add, "Add"), (Subtract, "Sub"), (Multiply, "Mul"), (Divide, "Div"), (Maximum, "Max"),
-                   (Minimum, "Min"), (Relu, "Relu"), (Power, "Pow"), (Negative, "Neg"), (Absolute, "Abs"),
-                   (Sign, "Sign"), (Floor, "Floor"), (Round, "Round"), (Exp, "Exp"), (Log, "Log"), (Sqrt, "Sqrt"),
-                   (Tanh, "Tanh"), (Sigmoid, "Sigmoid"), (Softplus, "Softplus"), (Erf, "Erf"), (Sin, "Sin"),
-                   (Cos, "Cos"), (Arctan, "Atan"), (Less, "Less"), (LessEqual, "LessOrEqual"), (Modulo, "Mod")):
-    RULES[_op] = _elementwise(_named(_name))
-for _op, _name in ((LogicalAnd, "And"), (LogicalOr, "Or"), (LogicalNot, "Not")):
-    RULES[_op] = _elementwise(_named(_name), as_is=True)
-RULES[Equal] = _elementwise(_named("Equal"))
+_NAMES: dict[type[Op], str] = {
+    Add: "Add", Subtract: "Sub", Multiply: "Mul", Divide: "Div", Maximum: "Max", Minimum: "Min", Relu: "Relu",
+    Power: "Pow", Negative: "Neg", Absolute: "Abs", Sign: "Sign", Floor: "Floor", Round: "Round", Exp: "Exp",
+    Log: "Log", Sqrt: "Sqrt", Tanh: "Tanh", Sigmoid: "Sigmoid", Softplus: "Softplus", Erf: "Erf", Sin: "Sin",
+    Cos: "Cos", Arctan: "Atan", Less: "Less", LessEqual: "LessOrEqual", Equal: "Equal",
+}
+_BOOLS: dict[type[Op], str] = {LogicalAnd: "And", LogicalOr: "Or", LogicalNot: "Not"}
+RULES |= {op: _elementwise(_named(name)) for op, name in _NAMES.items()}
+RULES |= {op: _elementwise(_named(name), as_is=True) for op, name in _BOOLS.items()}
 RULES[NotEqual] = _elementwise(lambda w, dtype, x, y: w.node("Not", w.node("Equal", x, y)))
 
 
@@ -520,7 +520,8 @@ def _fold(w: Writer, v: Value) -> str:
     rest = [whole - part for whole, part in zip(op.extent, reached, strict=True)]
     found = _spread(w, x, rank)
     if found is None:
-        channels, taps = x.shape[-1], prod(size)
+        channels: Any = x.shape[-1]
+        taps = prod(size)
         last = w.transpose(w.full(x), (0, x.ndim - 1, *range(1 + rank, x.ndim - 1), *range(1, 1 + rank)))
         old = (x.shape[0], channels, *size, *x.shape[1:1 + rank])
         name = w.reshape(last, old, (x.shape[0], channels * taps, *x.shape[1:1 + rank]))
@@ -586,7 +587,7 @@ def _scan(w: Writer, v: Value) -> str:
                            **directions))
     last = [next(names) for _ in first]
     results = []
-    for i, (value, kept) in enumerate(zip(given, op.kept, strict=False)):
+    for i, kept in enumerate(op.kept):
         name = last[i]
         if kept:
             pair = [w.node("Unsqueeze", starts[i], w.array([0])), next(names)]

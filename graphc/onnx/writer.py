@@ -190,7 +190,7 @@ class Writer:
         if old == new:
             return name
         if name in self.root.weights:
-            return self._of_weight(name, self.root.weights[name].reshape(new))
+            return self._of_weight(name, self.root.weights[name].reshape(new))  # type: ignore[arg-type]
         unknown = [a for a, d in enumerate(new) if isinstance(d, Dim) and (a >= len(old) or old[a] != d)]
         if len(unknown) > 1 or 0 in new:
             return self.node("Reshape", name, self.sizes(new), allowzero=1)
@@ -246,7 +246,8 @@ class Writer:
 
     def _initialisers(self, nodes: Sequence[Any], wanted: set[str]) -> list[Any]:
         """The weights that nodes read; one that is read in one other layout only goes under its own name."""
-        used = [n for n in self.weights if n in wanted]
+        order = {n: i for i, n in enumerate(self.weights)}
+        used = sorted((n for n in self.weights if n in wanted), key=lambda n: order[self._derived.get(n) or n])
         names = {n: self._derived[n] for n in reversed(used) if n in self._derived and self._derived[n] not in wanted}
         shown = {base: n for n, base in names.items()}  # the first of several layouts
         names = {n: base for base, n in shown.items()}

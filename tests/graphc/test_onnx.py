@@ -25,6 +25,7 @@ from graphc.ir.ops import leaf
 from graphc.ir.parser import parse_call
 from graphc.ir.tree import flat
 from graphc.model_files import FileError
+from graphc.ports import ports
 
 onnx = pytest.importorskip("onnx", reason="ONNX files need the package onnx: pip install graphc[onnx]")
 runtime = pytest.importorskip("onnxruntime", reason="files are run in ONNX Runtime: pip install onnxruntime")
@@ -196,8 +197,8 @@ def test_structures(name, tmp_path):
     case = cases_models.CASES[name](graphc)
     if case.model.takes is None:
         case.model.predict(case.x, verbose=0)
-    arrays = [np.asarray(a) for a in ([case.x[n] for n in case.model.input_names] if isinstance(case.x, dict)
-                                      else list(flat(case.x)))]
+    x = case.x if isinstance(case.x, dict) else dict(zip(case.model.input_names, flat(case.x), strict=True))
+    arrays = [x[p.name].astype(np.int32 if p.dtype == "i32" else np.float32) for p in ports(case.model.takes)]
     path = tmp_path / "m.onnx"
     case.model.export(path, verbose=False)
     back = graphc.onnx.load(path)
@@ -229,3 +230,228 @@ def test_unknown_lengths(make, tmp_path):
         expected = model.predict(x, verbose=0)
         for found in (in_runtime(proto, [x])[0], back.predict(x, verbose=0)):
             np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_files_of_pytorch(name, tmp_path):
+    """tests/fixtures/make_onnx_files.py wrote them; they are trained on, and written again."""
+    path, rng = FILES / f"torch_{name}.onnx", np.random.default_rng(3)
+    shape = {"pictures": (7, 2, 8, 8), "recurrent": (7, 5, 4), "block": (7, 9)}[name]
+    x = rng.integers(0, 11, shape) if name == "block" else rng.standard_normal(shape).astype(np.float32)
+    model = graphc.onnx.load(path)
+    for rows in (x[:1], x):
+        expected = in_runtime(path.read_bytes(), [rows])[0]
+        np.testing.assert_allclose(model.predict(rows, verbose=0), expected, rtol=1e-5, atol=1e-5)
+    check(model, [x], tmp_path, batches=(7,))
+    model.compile("adam", loss="mse")
+    losses = model.fit(x, np.zeros_like(expected), epochs=3, verbose=0).history["loss"]
+    assert losses[2] < losses[0] and model.trainable_weights
+    statistics = {w.path for w in model.non_trainable_weights}
+    assert statistics == ({"1.running_mean", "1.running_var"} if name == "pictures" else set())
+
+
+# ---------------------------------------------------------------------------------------------------- what is written
+
+def small():
+    return graphc.Sequential([
+        graphc.Input((6, 6, 2), name="image"), layers.Conv2D(3, 3, activation="relu", name="conv"),
+        layers.BatchNormalization(name="norm"), layers.MaxPooling2D(), layers.Flatten(),
+        layers.Dense(4, activation="softmax", name="kind")])
+
+
+def test_names_and_versions():
+    model = small()
+    proto = as_onnx(model)
+    graph = proto.graph
+    assert (proto.producer_name, proto.producer_version) == ("graphc", graphc.__version__)
+    assert [(o.domain, o.version) for o in proto.opset_import] == [("", 18)]
+    assert [i.name for i in graph.input] == ["image"] and [o.name for o in graph.output] == model.output_names
+    assert [t.name for t in graph.initializer] == [w.path for w in model.weights]
+    assert [n.op_type for n in graph.node].count("Conv") == 1 and "MaxPool" in {n.op_type for n in graph.node}
+    kernel = next(t for t in graph.initializer if t.name == "conv/kernel")
+    array = model.get_layer("conv").weights[0].numpy()
+    np.testing.assert_array_equal(onnx.numpy_helper.to_array(kernel), array.transpose(3, 2, 0, 1))
+
+
+@pytest.mark.parametrize("opset", range(18, 23))
+def test_opsets(opset, tmp_path):
+    model, x = small(), np.random.default_rng(1).random((3, 6, 6, 2), np.float32)
+    path = tmp_path / "m.onnx"
+    model.export(path, verbose=False, opset_version=opset)
+    assert onnx.load(path).opset_import[0].version == opset
+    np.testing.assert_allclose(in_runtime(path.read_bytes(), [x])[0], model.predict(x, verbose=0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(graphc.onnx.load(path).predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6)
+
+
+def test_a_signature_fixes_sizes(tmp_path, capsys):
+    model = graphc.Sequential([graphc.Input((None, 4)), layers.Conv1D(3, 3), layers.GlobalMaxPooling1D()])
+    for signature in ([(1, 9, 4)], [graphc.layers.InputSpec(shape=(1, 9, 4))]):
+        model.export(tmp_path / "m.onnx", input_signature=signature)
+        graph = onnx.load(tmp_path / "m.onnx").graph
+        assert [d.dim_value for d in graph.input[0].type.tensor_type.shape.dim] == [1, 9, 4]
+        assert "Shape" not in {n.op_type for n in graph.node}
+        assert capsys.readouterr().out == f"Saved artifact at '{tmp_path / 'm.onnx'}'.\n"
+    with pytest.raises(ExportError, match="input_signature"):
+        model.export(tmp_path / "m.onnx", input_signature=[(1, 9)])
+    with pytest.raises(ExportError, match="was made for 4"):
+        model.export(tmp_path / "m.onnx", input_signature=[(1, 9, 5)])
+
+
+def test_weights_keep_their_names_and_what_trains_them(tmp_path):
+    model = small()
+    model.export(tmp_path / "m.onnx", verbose=False)
+    back = graphc.onnx.load(tmp_path / "m.onnx")
+    assert {w.path for w in back.non_trainable_weights} == {"norm/moving_mean", "norm/moving_variance"}
+    assert {w.path for w in back.trainable_weights} == {w.path for w in model.trainable_weights}
+    back.save_weights(tmp_path / "m.weights.h5")
+    again = graphc.onnx.load(tmp_path / "m.onnx")
+    again.set_weights([np.zeros_like(w) for w in again.get_weights()])
+    again.load_weights(tmp_path / "m.weights.h5")
+    for got, want in zip(again.get_weights(), back.get_weights(), strict=True):
+        np.testing.assert_array_equal(got, want)
+    with pytest.raises(ValueError, match="write it with export"):
+        back.save(tmp_path / "m.keras")
+
+
+def test_what_can_not_be_written(tmp_path):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"old")
+    stateful = graphc.Sequential([graphc.Input((4, 3), batch_size=2), layers.LSTM(2, stateful=True)])
+    inverse = graphc.Sequential([graphc.Input((3, 3)), layers.Lambda(graphc.ops.inv, name="turn")])
+    x = graphc.Input((3,))
+    noisy = graphc.Model(x, layers.Dropout(0.5, name="noise")(x, training=True))
+    for model, words in ((stateful, "changes its state"), (inverse, "The layer 'turn' can't be exported.*inverse"),
+                         (noisy, "random numbers"), (graphc.Sequential([layers.Dense(2)]), "no input shape")):
+        with pytest.raises(ExportError, match=words):
+            model.export(path)
+    with pytest.raises(ExportError, match="opset_version=17: expected one of 18 to 22"):
+        small().export(path, opset_version=17)
+    with pytest.raises(ValueError, match="'tf_saved_model'"):
+        small().export(path, format="tf_saved_model")
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_without_the_package(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ImportError, match=r"pip install graphc\[onnx\]"):
+        small().export(tmp_path / "m.onnx")
+    with pytest.raises(ImportError, match=r"pip install graphc\[onnx\]"):
+        graphc.onnx.load(FILES / "torch_block.onnx")
+
+
+# ------------------------------------------------------------------------------------------------- files of anyone's
+
+def made(nodes, initialisers=(), outputs=("y",), shape=("N", 4), opset=18):
+    """A file of these nodes, from `x`."""
+    def info(name, dims):
+        return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, dims)
+
+    graph = onnx.helper.make_graph(nodes, "g", [info("x", shape)], [info(n, None) for n in outputs], initialisers)
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=8)
+
+
+def node(op, inputs, outputs, **attributes):
+    return onnx.helper.make_node(op, inputs, outputs, name=f"the_{op}", **attributes)
+
+
+def tensor(name, array):
+    return onnx.numpy_helper.from_array(np.asarray(array), name)
+
+
+def external():
+    weight = tensor("w", np.zeros(4, np.float32))
+    weight.ClearField("raw_data")
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="../../etc/passwd")
+    return weight
+
+
+def large():
+    weight = tensor("w", np.zeros(4, np.float32))
+    weight.dims[:] = [1 << 40, 1 << 20]
+    return weight
+
+
+def functions():
+    proto = made([node("Relu", ["x"], ["y"])])
+    proto.functions.add(name="f", domain="own")
+    return proto
+
+
+ADD = [onnx.helper.make_node("Add", ["x", "w"], ["y"])]
+REFUSED = {
+    "an op of no one's": (lambda: made([node("Frobnicate", ["x"], ["y"])]), r"Frobnicate \(opset 18, node 'the_Frob"),
+    "an op of another domain": (lambda: made([node("Relu", ["x"], ["y"], domain="com.microsoft")]), r"microsoft\.Re"),
+    "a circle": (lambda: made([node("Relu", ["z"], ["y"]), node("Relu", ["y"], ["z"])]), "nothing before it gives"),
+    "a name given twice": (lambda: made([node("Relu", ["x"], ["y"]), node("Neg", ["x"], ["y"])]), "'y' is given twice"),
+    "no such output": (lambda: made([node("Relu", ["x"], ["z"])]), "nothing gives the output 'y'"),
+    "another file": (lambda: made(ADD, [external()]), "lies in another file"),
+    "another file inside": (lambda: made([node("Constant", [], ["w"], value=external()), *ADD]), "lies in another"),
+    "a tensor larger than the file": (lambda: made(ADD, [large()]), "has 16 bytes, expected 4,611,686,018,427,387,904"),
+    "texts": (lambda: made(ADD, [onnx.helper.make_tensor("w", onnx.TensorProto.STRING, [1], [b"a"])]), "type STRING"),
+    "functions": (functions, "defines functions"),
+    "an opset to come": (lambda: made([node("Relu", ["x"], ["y"])], opset=99), "opset 99, expected 7 to"),
+    "sizes that don't fit": (lambda: made(ADD, [tensor("w", np.zeros(3, np.float32))]), r"Add \(opset 18.*broadcast"),
+    "too few inputs": (lambda: made([node("Add", ["x"], ["y"])]), r"Add \(opset 18.*it has 1 inputs, expected 2 to 2"),
+    "a missing attribute": (lambda: made([node("Concat", ["x", "x"], ["y"])]), r"Concat \(.*the attribute 'axis'"),
+    "an endless range": (lambda: made([
+        node("Range", ["a", "b", "c"], ["r"]), node("Cast", ["r"], ["s"], to=1), node("Add", ["x", "s"], ["y"])],
+        [tensor("a", 0), tensor("b", 1 << 60), tensor("c", 1)]), "larger than memory"),
+    "a size without bounds": (lambda: made([
+        node("Shape", ["x"], ["s0"]), *(node("Mul", [f"s{i}", f"s{i}"], [f"s{i + 1}"]) for i in range(64)),
+        node("Expand", ["x", "s64"], ["y"])]), "beyond all bounds"),
+    "rows that are no rows": (lambda: made([node("ReduceSum", ["x"], ["y"], keepdims=0)]), "one row for each"),
+    "no input": (lambda: made([node("Identity", ["x"], ["y"])], [tensor("x", np.zeros(4, np.float32))]), "0 inputs"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name, tmp_path):
+    make, words = REFUSED[name]
+    path = tmp_path / "m.onnx"
+    path.write_bytes(make().SerializeToString())
+    with pytest.raises(FileError, match=words) as error:
+        graphc.onnx.load(path)
+    assert str(error.value).startswith(f"{path} can't be read: ")
+
+
+def test_older_opsets(tmp_path):
+    """Axes and bounds as attributes, and a softmax over all axes from one on."""
+    nodes = [node("Unsqueeze", ["x"], ["a"], axes=[1]), node("Clip", ["a"], ["b"], min=-0.5, max=0.5),
+             node("Pad", ["b"], ["c"], pads=[0, 0, 1, 0, 1, 0]), node("Softmax", ["c"], ["d"], axis=1),
+             node("Slice", ["d"], ["e"], starts=[1], ends=[1000], axes=[2]), node("ReduceSum", ["e"], ["y"], axes=[1])]
+    data = made(nodes, opset=9).SerializeToString()
+    path, x = tmp_path / "m.onnx", np.random.default_rng(2).standard_normal((3, 4)).astype(np.float32)
+    path.write_bytes(data)
+    found = graphc.onnx.load(path).predict(x, verbose=0)
+    np.testing.assert_allclose(found, in_runtime(data, [x])[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in range(1, 12))])
+@pytest.mark.parametrize("name", [*TORCH, "own"])
+def test_damaged_files(name, seed, tmp_path):
+    """Whatever is changed in a file, it is read or refused."""
+    data = (as_onnx(small()).SerializeToString() if name == "own" else (FILES / f"torch_{name}.onnx").read_bytes())
+    rng, path, read = np.random.default_rng([seed, len(data)]), tmp_path / "m.onnx", 0
+    for _ in range(60):
+        damaged = bytearray(data)
+        for _ in range(rng.integers(1, 5)):
+            at = int(rng.integers(len(damaged)))
+            kind = rng.integers(4)
+            if kind == 0:
+                damaged[at] = int(rng.integers(256))
+            elif kind == 1:
+                damaged[at] ^= 1 << int(rng.integers(8))
+            elif kind == 2:
+                del damaged[at:at + int(rng.integers(1, 9))]
+            else:
+                del damaged[max(at, 1):]
+        path.write_bytes(damaged)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                graphc.onnx.load(path)
+            read += 1
+        except GraphcError as error:
+            assert isinstance(error, FileError), f"seed {seed}: {error!r}"
+    assert read < 60, f"seed {seed}: every damaged file was read"
