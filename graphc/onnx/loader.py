@@ -21,7 +21,7 @@ from graphc.ir.tree import flat
 from graphc.ir.types import dim
 from graphc.model_files import reading
 from graphc.models import Model
-from graphc.onnx.operators import OPERATORS, Node, OperatorError, Thing, to_value
+from graphc.onnx.operators import OPERATORS, Dialect, Node, OperatorError, Thing, to_value
 from graphc.onnx.package import UNTRAINED, dtype_of, package
 from graphc.ports import Port
 from graphc.variable import Variable
@@ -55,7 +55,6 @@ class OnnxModel(Model):
     def __init__(self, proto: Any, name: str | None = None):
         super().__init__(name=name or re.sub(r"[^A-Za-z0-9_.]", "_", proto.graph.name) or "onnx")
         graph = proto.graph
-        self._opset = _opset(proto)
         self._nodes = tuple(graph.node)
         self._known: dict[str, Thing] = {}
         statistics = {n.input[i] for n in graph.node for i in _STATISTICS.get(n.op_type, ()) if i < len(n.input)}
@@ -68,9 +67,12 @@ class OnnxModel(Model):
                 self._known[tensor.name] = variable
             else:
                 self._known[tensor.name] = array
-        takes = [_port(i) for i in graph.input if i.name not in self._known]
+        given = [i for i in graph.input if i.name not in self._known]
+        takes = [_port(i) for i in given]
         if not takes or not graph.output:
             raise ValueError(f"the graph has {len(takes)} inputs and {len(graph.output)} outputs.")
+        rows = given[0].type.tensor_type.shape.dim[0]
+        self._dialect = Dialect(_opset(proto), rows.dim_value if rows.HasField("dim_value") else None)
         self._reads = [p.name for p in takes]
         self._writes = [o.name for o in graph.output]
         self._open(takes[0] if len(takes) == 1 else takes)
@@ -85,7 +87,7 @@ class OnnxModel(Model):
     def call(self, inputs: Any) -> Any:
         values = dict(self._known)
         values.update(zip(self._reads, flat(inputs), strict=True))
-        run(self._nodes, values, self._opset)
+        run(self._nodes, values, self._dialect)
         results = [to_value(values[name]) for name in self._writes]
         return results[0] if len(results) == 1 else results
 
@@ -104,19 +106,19 @@ class OnnxModel(Model):
                          "export, or its weights with save_weights.")
 
 
-def run(nodes: Sequence[Any], values: dict[str, Thing], opset: int) -> None:
+def run(nodes: Sequence[Any], values: dict[str, Thing], dialect: Dialect) -> None:
     """Compute the results of all nodes, adding them to the values by their names."""
     for proto in nodes:
         name = f"{proto.domain}.{proto.op_type}" if proto.domain else proto.op_type
-        where = f"{name} (opset {opset}{f', node {proto.name!r}' if proto.name else ''})"
+        where = f"{name} (opset {dialect.opset}{f', node {proto.name!r}' if proto.name else ''})"
         operator = OPERATORS.get(proto.op_type) if proto.domain in ("", "ai.onnx") else None
         if operator is None:
             raise OperatorError(f"graphc has nothing for the ONNX op {where}.")
         inputs = [values[name] if name else None for name in proto.input]
         try:
-            _check_node(proto, opset)
+            _check_node(proto, dialect.opset)
             with origin(proto.name.replace("(", "_") or proto.op_type):
-                made = operator(Node(proto, opset, values, run), *inputs)
+                made = operator(Node(proto, dialect, values, run), *inputs)
             made = made if isinstance(made, tuple) else (made,)
             _check_results(proto, made)
         except OperatorError:

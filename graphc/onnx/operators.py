@@ -24,7 +24,7 @@ from graphc.ir.scan import scan
 from graphc.ir.types import Dim, DType, product
 from graphc.onnx.package import dtype_of, package
 
-__all__ = ["OPERATORS", "Node", "OperatorError", "Thing", "to_value"]
+__all__ = ["OPERATORS", "Dialect", "Node", "OperatorError", "Thing", "to_value"]
 
 Thing = Any  # a Value, or an array of numbers or sizes
 Operator = Callable[..., Any]
@@ -40,13 +40,25 @@ class OperatorError(GraphcError, ValueError):
 
 
 @dataclass(frozen=True)
+class Dialect:
+    """What a whole file says: its opset, and the number of rows, where it names one."""
+
+    opset: int
+    rows: int | None
+
+
+@dataclass(frozen=True)
 class Node:
     """A node with what its operator may ask for."""
 
     proto: Any
-    opset: int
+    dialect: Dialect
     values: dict[str, Thing]  # known where it stands
-    run: Callable[[Sequence[Any], dict[str, Thing], int], None]
+    run: Callable[[Sequence[Any], dict[str, Thing], Dialect], None]
+
+    @property
+    def opset(self) -> int:
+        return self.dialect.opset
 
     def __call__(self, name: str, default: Any = None) -> Any:
         """An attribute, texts as such."""
@@ -323,6 +335,8 @@ def _reshape(node: Node, x: Thing, shape: Thing) -> Thing:
     given = _known(shape, "the shape")
     if not node("allowzero", 0):
         given = [x.shape[i] if isinstance(d, int) and d == 0 else d for i, d in enumerate(given)]
+    if given and x.ndim and given[0] == node.dialect.rows and isinstance(x.shape[0], Dim):
+        given[0] = x.shape[0]  # of a file for so many rows
     return x.reshape(given) if isinstance(x, np.ndarray) else f.reshape(x, given)
 
 
@@ -335,8 +349,8 @@ def _flatten(node: Node, x: Thing) -> Value:
 
 
 @op("Transpose")
-def _transpose(node: Node, x: Thing) -> Value:
-    return f.transpose(to_value(x), node("perm"))
+def _transpose(node: Node, x: Thing) -> Thing:
+    return np.transpose(x, node("perm")) if _small([x]) else f.transpose(to_value(x), node("perm"))
 
 
 @op("Unsqueeze")
@@ -461,9 +475,11 @@ def _pad(node: Node, x: Thing, pads: Thing = None, value: Thing = None, axes: Th
 
 
 @op("Expand")
-def _expand(node: Node, x: Thing, shape: Thing) -> Value:
-    x = to_value(x)
-    return f.broadcast_to(x, f.broadcast_shapes(x.shape, tuple(_known(shape, "the shape"))))
+def _expand(node: Node, x: Thing, shape: Thing) -> Thing:
+    sizes = f.broadcast_shapes(x.shape, tuple(_known(shape, "the shape")))
+    if _small([x]) and all(isinstance(d, int) for d in sizes) and math.prod(sizes) <= _SMALL:  # type: ignore[arg-type]
+        return np.broadcast_to(x, sizes)  # type: ignore[arg-type]
+    return f.broadcast_to(to_value(x), sizes)
 
 
 @op("Tile")
@@ -773,7 +789,7 @@ def _scan(node: Node, *things: Thing) -> tuple[Value, ...]:
         values = dict(node.values)
         values.update({t.name: np.array(package().numpy_helper.to_array(t)) for t in body.initializer})
         values.update(zip((i.name for i in body.input), (*carry, *slices), strict=True))
-        node.run(body.node, values, node.opset)
+        node.run(body.node, values, node.dialect)
         made = [to_value(values[o.name]) for o in body.output]
         return made[:len(carry)], made[len(carry):]
 

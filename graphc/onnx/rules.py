@@ -113,7 +113,7 @@ def _named(op: str) -> Callable[..., str]:
 
 
 _NAMES: dict[type[Op], str] = {
-    Add: "Add", Subtract: "Sub", Multiply: "Mul", Divide: "Div", Maximum: "Max", Minimum: "Min", Relu: "Relu",
+    Add: "Add", Subtract: "Sub", Multiply: "Mul", Maximum: "Max", Minimum: "Min", Relu: "Relu",
     Power: "Pow", Negative: "Neg", Absolute: "Abs", Sign: "Sign", Floor: "Floor", Round: "Round", Exp: "Exp",
     Log: "Log", Sqrt: "Sqrt", Tanh: "Tanh", Sigmoid: "Sigmoid", Softplus: "Softplus", Erf: "Erf", Sin: "Sin",
     Cos: "Cos", Arctan: "Atan", Less: "Less", LessEqual: "LessOrEqual", Equal: "Equal",
@@ -332,36 +332,71 @@ RULES[Product] = _reduce("ReduceProd")
 
 @rule(Sum)
 def _sum(w: Writer, v: Value) -> str:
-    pooled = _pooled(w, v, 0.0)
-    if pooled is None or max(pooled[2].dilation) > 1:
+    found = _sums(v)
+    if found is None:
         return _reduce("ReduceSum")(w, v)  # type: ignore[return-value]
-    name, options, op = pooled
-    mean = w.node("AveragePool", name, count_include_pad=1, **options)
-    return w.node("Mul", _channels_last(w, mean, v.ndim), w.array(prod(op.size), v.dtype))
+    x, pads, op = found
+    mean = _average(w, x, pads, op, 1)
+    return w.node("Mul", mean, w.array(prod(op.size), v.dtype))
+
+
+@rule(Divide)
+def _divide(w: Writer, v: Value) -> Form | str:
+    """A mean of windows, where it is one: of all that they read, or without the padding."""
+    total, count = v.operands
+    found = _sums(total)
+    if found is not None:
+        x, pads, op = found
+        if _number(count) == prod(op.size):
+            return _average(w, x, pads, op, 1)
+        ones = _sums(count)
+        if ones is not None and ones[1:] == (pads, op) and _number(ones[0]) == 1:
+            return _average(w, x, pads, op, 0)
+    return _elementwise(_named("Div"))(w, v)
+
+
+def _number(v: Value) -> float | None:
+    """The number that a value repeats."""
+    source = v.operands[0] if isinstance(v.op, Broadcast) else v
+    return source.op.value if isinstance(source.op, Constant) else None
+
+
+def _sums(v: Value) -> tuple[Value, list[int], Windows] | None:
+    """What sums of windows without gaps read, and its padding."""
+    found = _pooled(v, 0.0) if isinstance(v.op, Sum) else None
+    return None if found is None or max(found[2].dilation) > 1 else found
+
+
+def _average(w: Writer, x: Value, pads: list[int], op: Windows, padding: int) -> str:
+    made = w.node("AveragePool", _channels_first(w, x), kernel_shape=op.size, strides=op.strides, pads=pads,
+                  count_include_pad=padding)
+    return _channels_last(w, made, x.ndim)
 
 
 @rule(Max)
 def _max(w: Writer, v: Value) -> str:
-    pooled = _pooled(w, v, -np.inf)
-    if pooled is None:
+    found = _pooled(v, -np.inf)
+    if found is None:
         return _reduce("ReduceMax")(w, v)  # type: ignore[return-value]
-    name, options, op = pooled
-    return _channels_last(w, w.node("MaxPool", name, dilations=op.dilation, **options), v.ndim)
+    x, pads, op = found
+    made = w.node("MaxPool", _channels_first(w, x), kernel_shape=op.size, strides=op.strides, pads=pads,
+                  dilations=op.dilation)
+    return _channels_last(w, made, v.ndim)
 
 
-def _pooled(w: Writer, v: Value, padding: float) -> tuple[str, dict[str, Any], Windows] | None:
-    """What a reduction of windows to one element each reads, with its options, where it is one."""
+def _pooled(v: Value, padding: float) -> tuple[Value, list[int], Windows] | None:
+    """What a reduction of windows to one element each reads, and its padding, where it is one that ONNX has."""
     op, axes = v.operands[0].op, v.op.axes  # type: ignore[attr-defined]
     if not isinstance(op, Windows) or v.dtype != F32 or len(op.size) > 3:
         return None
     rank = len(op.size)
     if axes != tuple(range(1 + rank, 1 + 2 * rank)):
         return None
-    x, pads = _padded(v.operands[0].operands[0], padding)
-    half = len(pads) // 2
-    if any(p >= (k - 1) * d + 1 for p, k, d in zip(pads, op.size * 2, op.dilation * 2, strict=True)) and half:
-        x, pads = v.operands[0].operands[0], [0] * (2 * rank)  # runtimes refuse windows of padding alone
-    return _channels_first(w, x), {"kernel_shape": op.size, "strides": op.strides, "pads": pads}, op
+    read = v.operands[0].operands[0]
+    x, pads = _padded(read, padding)
+    if any(p > (k - 1) * d for p, k, d in zip(pads, op.size * 2, op.dilation * 2, strict=True)):
+        x, pads = read, [0] * (2 * rank)  # runtimes refuse windows of padding alone
+    return x, pads, op
 
 
 def _padded(x: Value, value: float) -> tuple[Value, list[int]]:
