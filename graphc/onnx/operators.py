@@ -477,8 +477,9 @@ def _pad(node: Node, x: Thing, pads: Thing = None, value: Thing = None, axes: Th
 @op("Expand")
 def _expand(node: Node, x: Thing, shape: Thing) -> Thing:
     sizes = f.broadcast_shapes(x.shape, tuple(_known(shape, "the shape")))
-    if _small([x]) and all(isinstance(d, int) for d in sizes) and math.prod(sizes) <= _SMALL:  # type: ignore[arg-type]
-        return np.broadcast_to(x, sizes)  # type: ignore[arg-type]
+    known = [d for d in sizes if isinstance(d, int)]
+    if _small([x]) and len(known) == len(sizes) and math.prod(known) <= _SMALL:
+        return np.broadcast_to(x, known)
     return f.broadcast_to(to_value(x), sizes)
 
 
@@ -498,8 +499,9 @@ def _constant_of_shape(node: Node, shape: Thing) -> Thing:
     given = node("value")
     number = np.zeros(1, np.float32) if given is None else np.array(package().numpy_helper.to_array(given)).ravel()
     sizes = tuple(_known(shape, "the shape"))
-    if all(isinstance(d, int) for d in sizes) and math.prod(sizes) <= _SMALL:
-        return np.full(sizes, number[0], number.dtype)
+    known = [d for d in sizes if isinstance(d, int)]
+    if len(known) == len(sizes) and math.prod(known) <= _SMALL:
+        return np.full(known, number[0], number.dtype)
     return f.full(sizes, number[0].item(), number.dtype)
 
 

@@ -504,8 +504,8 @@ SINGLE = {
                            node("Where", ["e", "x", "z"], ["y"])], [tensor("z", np.float32(0.25))]),
     "comparisons": lambda: made([
         node("GreaterOrEqual", ["x", "z"], ["a"]), node("LessOrEqual", ["x", "z"], ["b"]),
-        node("Equal", ["a", "b"], ["c"]), node("Greater", ["x", "z"], ["d"]), node("Or", ["c", "d"], ["e"]), node("Cast", ["e"], ["y"], to=1)],
-        [tensor("z", np.float32(0.25))]),
+        node("Equal", ["a", "b"], ["c"]), node("Greater", ["x", "z"], ["d"]), node("Or", ["c", "d"], ["e"]),
+        node("Cast", ["e"], ["y"], to=1)], [tensor("z", np.float32(0.25))]),
     "Mod": lambda: whole("Mod", [3, -3, 5, 2]), "division of whole numbers": lambda: whole("Div", [3, -3, 5, -2]),
     "BitwiseAnd": lambda: whole("BitwiseAnd", [3, 6, 5, 2]), "BitwiseOr": lambda: whole("BitwiseOr", [3, 6, 5, 2]),
     "BitwiseXor": lambda: whole("BitwiseXor", [3, 6, 5, 2]), "Range": lambda: made([
@@ -515,10 +515,13 @@ SINGLE = {
         node("Shape", ["x"], ["s"]), node("ConstantOfShape", ["s"], ["o"], value=tensor("v", np.ones(1, np.float32))),
         node("Size", ["x"], ["n"]), node("Cast", ["n"], ["m"], to=1), node("Mul", ["o", "m"], ["p"]),
         node("Add", ["x", "p"], ["y"])]),
-    "Det": lambda: one("Det", shape=("N", 3, 3)), "Pow": lambda: made([
-        node("Abs", ["x"], ["a"]), node("Pow", ["a", "e"], ["b"]), node("Sqrt", ["b"], ["c"]),
-        node("Log", ["c"], ["y"])],
-        [tensor("e", np.float32(2.5))]),
+    "Det": lambda: one("Det", shape=("N", 3, 3)),
+    "Pow": lambda: made([node("Abs", ["x"], ["a"]), node("Pow", ["a", "e"], ["b"]), node("Sqrt", ["b"], ["c"]),
+                         node("Log", ["c"], ["y"])], [tensor("e", np.float32(2.5))]),
+    "BitShift": lambda: made([
+        node("Abs", ["x"], ["a"]), node("Mul", ["a", "t"], ["b"]), node("CastLike", ["b", "s"], ["c"]),
+        node("BitShift", ["c", "s"], ["d"], direction="LEFT"), node("CastLike", ["d", "x"], ["y"])],
+        [tensor("t", np.float32(100)), tensor("s", np.array([1, 2, 0, 3], np.uint32))]),
     "Conv": lambda: one("Conv", w(6, 2, 3, 2), w(6), shape=IMAGE, group=2, pads=[1, 0, 2, 1], strides=[2, 1]),
     "Conv same": lambda: one("Conv", w(3, 4, 3, 2), shape=IMAGE, auto_pad="SAME_UPPER", strides=[2, 1]),
     "Conv same lower": lambda: one("Conv", w(3, 4, 2, 2), shape=IMAGE, auto_pad="SAME_LOWER"),
@@ -571,11 +574,30 @@ def test_operator(name, tmp_path, rng):
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in range(1, 12))])
-@pytest.mark.parametrize("name", [*TORCH, "own"])
+SEEDS = [0, *(pytest.param(s, marks=pytest.mark.slow) for s in range(1, 12))]
+
+
+def intact(name):
+    return as_onnx(small()).SerializeToString() if name == "own" else (FILES / f"{name}.onnx").read_bytes()
+
+
+def read_or_refused(path, seed):
+    """Whether a file is read; what isn't a FileError fails."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            graphc.onnx.load(path)
+        return True
+    except GraphcError as error:
+        assert isinstance(error, FileError), f"seed {seed}: {error!r}"
+        return False
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", [*(f"torch_{n}" for n in TORCH), "keras_pictures", "own"])
 def test_damaged_files(name, seed, tmp_path):
     """Whatever is changed in a file, it is read or refused."""
-    data = (as_onnx(small()).SerializeToString() if name == "own" else (FILES / f"torch_{name}.onnx").read_bytes())
+    data = intact(name)
     rng, path, read = np.random.default_rng([seed, len(data)]), tmp_path / "m.onnx", 0
     for _ in range(60):
         damaged = bytearray(data)
@@ -593,11 +615,44 @@ def test_damaged_files(name, seed, tmp_path):
             else:
                 del damaged[max(at, 1):]
         path.write_bytes(damaged)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                graphc.onnx.load(path)
-            read += 1
-        except GraphcError as error:
-            assert isinstance(error, FileError), f"seed {seed}: {error!r}"
+        read += read_or_refused(path, seed)
     assert read < 60, f"seed {seed}: every damaged file was read"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", [*(f"torch_{n}" for n in TORCH), "keras_pictures", "own"])
+def test_files_with_other_contents(name, seed, tmp_path):
+    """Well-formed files in which ops, names, attributes, sizes and numbers are others."""
+    data, path, read = intact(name), tmp_path / "m.onnx", 0
+    rng = np.random.default_rng([seed, len(data), 1])
+    ops = sorted({n.op_type for make in SINGLE.values() for n in make().graph.node})
+    odd = [0, 1, -1, 2, 3, 7, 1000, -(1 << 62), (1 << 62), 1 << 33]
+    for _ in range(60):
+        proto = onnx.ModelProto.FromString(data)
+        graph = proto.graph
+        names = [*(i.name for i in graph.input), *(t.name for t in graph.initializer),
+                 *(o for n in graph.node for o in n.output)]
+        for _ in range(rng.integers(1, 4)):
+            n, kind = graph.node[rng.integers(len(graph.node))], rng.integers(6)
+            if kind == 0:
+                n.op_type = str(rng.choice(ops))
+            elif kind == 1 and n.input:
+                n.input[rng.integers(len(n.input))] = str(rng.choice([*names, ""]))
+            elif kind == 2 and n.attribute:
+                a = n.attribute[rng.integers(len(n.attribute))]
+                a.i, a.ints[:] = int(rng.choice(odd)), [int(rng.choice(odd)) for _ in a.ints]
+                if a.t.data_type == onnx.TensorProto.INT64:
+                    array = onnx.numpy_helper.to_array(a.t)
+                    a.t.CopyFrom(tensor(a.t.name, rng.choice(np.array(odd), array.shape)))
+            elif kind == 3:
+                t = graph.initializer[rng.integers(len(graph.initializer))]
+                array = onnx.numpy_helper.to_array(t)
+                t.CopyFrom(tensor(t.name, array.reshape(-1) if rng.integers(2) else array.T))
+            elif kind == 4:
+                dims = graph.input[0].type.tensor_type.shape.dim
+                dims[rng.integers(len(dims))].dim_value = int(rng.choice(odd))
+            else:
+                del n.input[rng.integers(len(n.input) + 1):], n.attribute[rng.integers(len(n.attribute) + 1):]
+        path.write_bytes(proto.SerializeToString())
+        read += read_or_refused(path, seed)
+    assert read < 60, f"seed {seed}: every file was read"
