@@ -201,12 +201,7 @@ def _bitwise(w: Writer, v: Value) -> Form:
 
 @rule(Broadcast)
 def _broadcast(w: Writer, v: Value) -> Form:
-    form = w.thin(v.operands[0])
-    axes = v.op.axes[len(v.op.axes) - len(form.shape):]  # type: ignore[attr-defined]
-    first = axes[0] if axes else v.ndim
-    new = tuple(form.shape[axes.index(a)] if a in axes else 1 for a in range(first, v.ndim))
-    added = [a - first for a in range(first, v.ndim) if a not in axes]
-    return Form(w.node("Unsqueeze", form.name, w.array(added)) if added else form.name, new)
+    return w.spread(w.thin(v.operands[0]), v)
 
 
 @rule(Reshape)

@@ -17,6 +17,7 @@ from graphc.ir.errors import GraphcError
 from graphc.ir.evaluate import evaluate_values
 from graphc.ir.graph import Graph, Value, topological
 from graphc.ir.op import Op
+from graphc.ir.ops.movement import Broadcast
 from graphc.ir.types import DTYPES, Dim, DType, Quotient, Shape, TensorType
 from graphc.onnx.package import UNTRAINED, element_type, package
 from graphc.variable import Variable
@@ -57,7 +58,7 @@ class Writer:
             self.weights: dict[str, np.ndarray] = {}
             self._notes: dict[str, str] = {}
             self._derived: dict[str, str] = {}
-            self._taken: set[str] = set()
+            self._taken: dict[str, int] = {}  # names, with the last number that was given to each
             self._turned: dict[str, tuple[str, tuple[int, ...]]] = {}
             self._known: dict[Any, str] = {}
             self._sizes: dict[str, str] = {}
@@ -67,8 +68,11 @@ class Writer:
     def unique(self, name: str) -> str:
         """The name, with a number where it is taken already."""
         taken = self.root._taken
-        found = next(n for i in range(len(taken) + 1) if (n := f"{name}_{i}" if i else name) not in taken)
-        taken.add(found)
+        found = name
+        while found in taken:
+            taken[name] += 1
+            found = f"{name}_{taken[name]}"
+        taken[found] = 0
         return found
 
     def node(self, op: str, *inputs: str, **attributes: Any) -> str:
@@ -146,14 +150,22 @@ class Writer:
         """A tensor that broadcasts to the value."""
         found = self.forms.get(value)
         if found is None:  # a constant, which is computed here and now
-            made = self.rules[type(value.op)](self, value) if value.operands and value.op.name == "broadcast" else None
-            if made is None:
+            if isinstance(value.op, Broadcast):
+                found = self.spread(self.thin(value.operands[0]), value)
+            else:
                 known: dict[Value, Any] = {}
                 evaluate_values(topological([value]), known, {})
-                made = Form(self.array(known[value], value.dtype), value.shape)
-            assert isinstance(made, Form)
-            found = self.forms[value] = made
+                found = Form(self.array(known[value], value.dtype), value.shape)
+            self.forms[value] = found
         return found
+
+    def spread(self, form: Form, value: Value) -> Form:
+        """What a broadcast value repeats, with axes of size 1 where it does."""
+        axes = value.op.axes[len(value.op.axes) - len(form.shape):]  # type: ignore[attr-defined]
+        first = axes[0] if axes else value.ndim
+        new = tuple(form.shape[axes.index(a)] if a in axes else 1 for a in range(first, value.ndim))
+        added = [a - first for a in range(first, value.ndim) if a not in axes]
+        return Form(self.node("Unsqueeze", form.name, self.array(added)) if added else form.name, new)
 
     def full(self, value: Value) -> str:
         """A tensor with all elements of the value."""

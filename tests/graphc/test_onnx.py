@@ -86,8 +86,6 @@ def test_layer(name, tmp_path):
 
 @pytest.mark.parametrize("name", each(6, cases_sequences.layer_cases()))
 def test_layer_of_sequences(name, tmp_path):
-    if name == "stacked_zeros_masked":
-        pytest.skip("a functional model has no masks for states in lists")
     case, rows = cases_sequences.layer_cases()[name], (cases_sequences.UNITS,)
     arrays = [cases_sequences.layer_input(name, case.shape),
               *(cases.layer_input(f"state{i}", case.shape[:1] + rows) for i in range(case.states)),
