@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         losses,
         metrics,
         models,
+        onnx,
         ops,
         optimizers,
         passes,
@@ -56,13 +57,13 @@ __all__ = [
     "Constraint", "Initializer", "Input", "KerasTensor", "Layer", "Loss", "Metric", "Model", "Optimizer",
     "Regularizer", "Sequential", "Variable", "__version__", "activations", "backend", "callbacks", "config",
     "constraints", "datasets", "diagnose", "explain", "initializers", "install_as", "ir", "layers", "losses", "metrics",
-    "models", "ops", "optimizers", "passes", "preprocessing", "random", "regularizers", "runtime", "saving", "utils",
-    "value_and_grad", "version", "wrappers",
+    "models", "onnx", "ops", "optimizers", "passes", "preprocessing", "random", "regularizers", "runtime", "saving",
+    "utils", "value_and_grad", "version", "wrappers",
 ]
 
 _MODULES = ("activations", "backend", "callbacks", "config", "constraints", "datasets", "initializers", "ir", "layers",
-            "losses", "metrics", "models", "ops", "optimizers", "passes", "preprocessing", "random", "regularizers",
-            "runtime", "saving", "utils", "wrappers")
+            "losses", "metrics", "models", "onnx", "ops", "optimizers", "passes", "preprocessing", "random",
+            "regularizers", "runtime", "saving", "utils", "wrappers")
 _NAMES = {
     "Constraint": "graphc.constraints", "Initializer": "graphc.initializers", "Input": "graphc.layers",
     "KerasTensor": "graphc.ir.graph:Value", "Layer": "graphc.layers", "Loss": "graphc.losses",
@@ -75,7 +76,7 @@ _REFUSED = {
     "applications": "Build the network from graphc.layers: pretrained ones are not part of graphc",
     "distribution": "graphc runs on one machine",
     "dtype_policies": "graphc computes in float32",
-    "export": "Models are written with model.save",
+    "export": "Models are written with model.save and model.export",
     "mixed_precision": "graphc computes in float32",
     "quantizers": "graphc computes in float32",
 }

@@ -35,8 +35,8 @@ class Model(Trainer, Layer):
     keras_module = "keras"
     scopeless = True
     absent: ClassVar[Mapping[str, str]] = {
-        "evaluate_generator": "evaluate takes generators", "export": "Models are written with save",
-        "fit_generator": "fit takes generators", "predict_classes": "predict(x).argmax(-1) gives them",
+        "evaluate_generator": "evaluate takes generators", "fit_generator": "fit takes generators",
+        "predict_classes": "predict(x).argmax(-1) gives them",
         "predict_generator": "predict takes generators", "predict_proba": "predict gives probabilities",
         "quantize": "graphc computes in float32",
     }
@@ -234,6 +234,21 @@ class Model(Trainer, Layer):
         from graphc.saving import save_model  # saving builds on models
 
         save_model(self, filepath, overwrite)
+
+    def export(self, filepath: Any, format: str = "onnx", verbose: bool | None = None, input_signature: Any = None,
+               opset_version: int | None = None) -> None:
+        """Write what predictions compute as ONNX, for other runtimes; `graphc.onnx.load` reads it, too.
+
+        It is written in opset 18, or in `opset_version` up to 22. `input_signature`, the shapes of all inputs, gives
+        numbers to sizes that are unknown otherwise. A layer that ONNX has nothing for raises ExportError.
+        """
+        from graphc.onnx.exporter import export  # which builds on models
+
+        if format != "onnx":
+            raise ValueError(f"export received format={format!r}: graphc writes 'onnx'. Models are saved with `save`.")
+        export(self, filepath, input_signature, opset_version)
+        if verbose or verbose is None:
+            print(f"Saved artifact at '{filepath}'.")
 
     def to_json(self, **kwargs: Any) -> str:
         """The architecture as a text for `model_from_json`; keyword arguments are those of `json.dumps`."""

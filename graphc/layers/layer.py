@@ -363,7 +363,7 @@ class Layer:
     def _pass_masks(self, trace: Trace, inputs: Any, outputs: Any, masks: Any) -> None:
         """Record the masks of the outputs; a layer that doesn't support masking drops them with a warning."""
         given = parts_of(outputs)
-        if all(v in trace.masks for v in given):
+        if all(v in trace.masks for v in flat(outputs)):
             return
         if self.supports_masking:
             for value, mask in zip(given, parts_of(self.compute_mask(inputs, masks)), strict=False):

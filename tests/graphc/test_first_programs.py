@@ -384,7 +384,7 @@ def test_what_is_refused(case):
 def test_methods_of_older_releases():
     with pytest.raises(AttributeError, match="fit takes generators"):
         _ = small().fit_generator
-    assert not hasattr(small(), "export")
+    assert not hasattr(small(), "quantize")
 
 
 def test_variables_of_ones_own(tmp_path):
