@@ -250,6 +250,10 @@ class Trainer(Epochs):
         if self.takes is None:
             self._settle(x, who)  # type: ignore[attr-defined]
         arrays = align_inputs(x, self.takes, who)
+        for array in arrays[1:]:
+            if len(array) != len(arrays[0]):
+                raise ShapeError(f"{method} of {self.name!r} received {len(arrays[0])} rows in x and {len(array)} in "
+                                 "another input, expected the same number in all.")
         for limit in self._limits():
             limit.check(arrays[limit.index], who)
         return arrays
@@ -284,12 +288,10 @@ class Trainer(Epochs):
         targets = self.targets()
         labels = align_labels(y, self.gives, targets, f"{method} of {self.name!r} received as y",
                               self._output_layer)  # type: ignore[attr-defined]
-        for array in (*inputs[1:], *labels):
+        for array in labels:
             if len(array) != len(inputs[0]):
-                what = "y, expected one label for each row" if any(array is a for a in labels) else (
-                    "another input, expected the same number in all")
                 raise ShapeError(f"{method} of {self.name!r} received {len(inputs[0])} rows in x and {len(array)} in "
-                                 f"{what}.")
+                                 "y, expected one label for each row.")
         if not len(inputs[0]):
             raise ShapeError(f"{method} of {self.name!r} received no rows, expected at least one.")
         weights = align_weights(sample_weight, class_weight, labels, [t.port for t in targets if t.labelled],
