@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from functools import cache
 from typing import Any
 
@@ -112,7 +113,7 @@ def compiler(machine: Machine) -> Iterator[Submit]:
     sys.setswitchinterval(1e-4)
     try:
         with ThreadPoolExecutor(1, "graphc-llvm") as pool:
-            yield lambda text: pool.submit(object_code, text, machine)
+            yield lambda text: pool.submit(copy_context().run, object_code, text, machine)
     finally:
         sys.setswitchinterval(interval)
 
