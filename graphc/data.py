@@ -80,8 +80,8 @@ def align_inputs(data: Any, nest: Any, who: str) -> tuple[np.ndarray, ...]:
                                                    and data[0].ndim > len(nest.shape)):
             return (_align_input(data, nest.shape, who),)  # numbers in lists
         if isinstance(data, dict) and nest.name not in data:
-            raise ValueError(f"{who} a dict of {', '.join(map(repr, data)) or 'nothing'}, expected an array, or a dict of the "
-                             f"input {nest.name!r}.")
+            raise ValueError(f"{who} a dict of {', '.join(map(repr, data)) or 'nothing'}, expected an array, or a dict "
+                             f"of the input {nest.name!r}.")
     given, own = by_port(data, nest, who, "input"), ports(nest)
     named = [who] if len(own) == 1 else [f"{who} for the input {p.name!r}" for p in own]
     return tuple(_align_input(part, p.shape, name) for part, p, name in zip(given, own, named, strict=True))
