@@ -41,8 +41,9 @@ class Config:
     def __post_init__(self) -> None:
         if self.backend not in ("native", "numpy"):
             raise ValueError(f"backend (GRAPHC_BACKEND) must be 'native' or 'numpy', received {self.backend!r}.")
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads (GRAPHC_THREADS) must be at least 1, received {self.threads}.")
+        threads = self.threads
+        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+            raise ValueError(f"threads (GRAPHC_THREADS) must be a whole number of at least 1, received {threads!r}.")
 
 
 @cache

@@ -192,11 +192,11 @@ class NativeProgram(Program):
                  check: bool = False, recorder: Recorder | None = None):
         from graphc.runtime.native import Native, compile_graph
         from graphc.runtime.targets.machine import Machine
-        from graphc.runtime.targets.team import team
+        from graphc.runtime.targets.team import MAX_THREADS, team
 
         super().__init__(graph, state)
         machine = Machine.named(cpu)
-        self.threads = threads or machine.cores
+        self.threads = threads or min(machine.cores, MAX_THREADS)
         self.team = team(self.threads)
         self.recorder = recorder
         self.least = least_sizes(graph)

@@ -452,7 +452,7 @@ def team(threads: int | None = None) -> Team:
     with MAKING:
         if _team is None:
             machine = Machine.host()
-            _team = Team(machine, threads or machine.cores)
+            _team = Team(machine, threads or min(machine.cores, MAX_THREADS))
         elif threads:
             _team.grow(threads)
         return _team

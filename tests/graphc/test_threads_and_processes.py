@@ -327,3 +327,58 @@ def test_threads_sleep_when_there_is_nothing_to_do(data):
     before = jiffies()
     time.sleep(1)
     assert jiffies() - before <= 10
+
+
+def third_party(code):
+    """The packages that a program has loaded in the end, besides Python's own and graphc."""
+    code += ("\nimport sys\nprint(*{name.partition('.')[0] for name, module in sys.modules.items() "
+             "if getattr(module, '__file__', None)} - set(sys.stdlib_module_names))")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name for name in done.stdout.split() if not name.startswith(("graphc", "__", "_cython"))}
+
+
+def test_packages_are_loaded_on_first_use():
+    assert third_party("import graphc") == set()
+    built = third_party("import graphc\nfrom graphc import callbacks, datasets, layers, losses, models, optimizers\n"
+                        "graphc.Sequential([graphc.Input((3,)), layers.Dense(2)])")
+    assert built <= {"numpy", "networkx"}
+    on_numpy = third_party("import graphc\nwith graphc.config(backend='numpy'):\n"
+                           "    model = graphc.Sequential([graphc.Input((3,)), graphc.layers.Dense(2)])\n"
+                           "    model.compile('sgd', 'mse')\n    model.fit([[1, 2, 3]], [[1, 2]], verbose=0)")
+    assert on_numpy <= {"numpy", "networkx"}
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True])
+def test_a_number_of_threads_that_is_none(threads):
+    wanted = r"threads \(GRAPHC_THREADS\) must be a whole number of at least 1, received"
+    with pytest.raises(ValueError, match=wanted), graphc.config(threads=threads):
+        pass
+
+
+@pytest.mark.parametrize(("variable", "argument", "threads"), [("2", {}, 2), ("2", {"threads": 3}, 3)])
+def test_the_number_of_threads(tmp_path, variable, argument, threads):
+    """The argument goes before the environment, and the environment before what the process may use."""
+    pytest.importorskip("llvmlite")
+    found = run_script(tmp_path, f"""
+with graphc.config(**{argument!r}):
+    model = make()
+    model.predict(X, verbose=0)
+print(*{{program.threads for _, program in model._programs.values()}})
+""", GRAPHC_THREADS=variable)
+    assert found == [str(threads)]
+
+
+def test_a_machine_of_many_cores_has_as_many_threads_as_a_team(monkeypatch):
+    pytest.importorskip("llvmlite")
+    from dataclasses import replace
+
+    from graphc.runtime.targets.machine import Machine
+    from graphc.runtime.targets.team import MAX_THREADS
+
+    machine = replace(Machine.host(), cores=1000)
+    monkeypatch.setattr(Machine, "named", staticmethod(lambda name: machine))
+    model = small_model()
+    x = np.ones((2, 8), "float32")
+    assert model.predict(x, verbose=0).shape == (2, 3)
+    ((_, program),) = model._programs.values()
+    assert program.threads == MAX_THREADS
