@@ -49,7 +49,9 @@ def raw_array(data: Any, who: str) -> np.ndarray:
         try:  # columns of mixed number types, as a pandas DataFrame gives them
             array = array.astype(np.float64)
         except (TypeError, ValueError):
-            found = describe(array) if array.ndim else f"a {type(data).__name__}"
+            text = repr(data)
+            found = describe(array) if array.ndim else text if len(text) <= 80 and "\n" not in text else (
+                f"a {type(data).__name__}")
             raise DTypeError(f"{who} {found}, expected numbers. Encode text and missing values as numbers, "
                              "and give all rows one length.") from None
     if array.dtype.kind not in "biuf":

@@ -93,7 +93,7 @@ def _by_name(data: Mapping[str, Any], nest: Any, names: Sequence[str], who: str,
     """The parts of a dict by the names of the ports, or by the keys of the model's own dict."""
     keys = list(nest) if isinstance(nest, Mapping) else names
     deep = isinstance(nest, Mapping) and any(map(is_nested, nest.values()))
-    known = dict.fromkeys(keys) if deep else dict(zip(keys, names, strict=True))
+    known: dict[str, Any] = dict.fromkeys(keys) if deep else dict(zip(keys, names, strict=True))
     given = ", ".join(map(repr, data)) or "nothing"
     for key, name in known.items():
         if key not in data and name not in data and (deep or not missing):
