@@ -37,6 +37,9 @@ def raw_array(data: Any, who: str) -> np.ndarray:
     """The data as an array of numbers of whatever dtype."""
     if data is None:
         raise ValueError(f"{who} None, expected an array.")
+    if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
+        raise DTypeError(f"{who} {describe(data)} with masked elements, expected numbers. Give them values with "
+                         "x.filled(value).")
     try:
         array = np.asarray(data)
     except ValueError as error:
@@ -46,17 +49,20 @@ def raw_array(data: Any, who: str) -> np.ndarray:
         try:  # columns of mixed number types, as a pandas DataFrame gives them
             array = array.astype(np.float64)
         except (TypeError, ValueError):
-            found = describe(array) if array.ndim else repr(data)
+            text = repr(data)
+            found = describe(array) if array.ndim else text if len(text) <= 80 and "\n" not in text else (
+                f"a {type(data).__name__}")
             raise DTypeError(f"{who} {found}, expected numbers. Encode text and missing values as numbers, "
                              "and give all rows one length.") from None
     if array.dtype.kind not in "biuf":
-        raise DTypeError(f"{who} {describe(array)}, expected real numbers. Encode text as numbers first.")
+        raise DTypeError(f"{who} {describe(array)}, expected real numbers. Encode text, times and the like as "
+                         "numbers first.")
     return array
 
 
 def as_array(data: Any, dtype: Any, who: str) -> np.ndarray:
-    """The data as a C-contiguous array of the dtype; the data itself where it is one already."""
-    return np.ascontiguousarray(raw_array(data, who).astype(DType.of(dtype).numpy, copy=False))
+    """The data as an array of the dtype that a program takes; the data itself where it is one already."""
+    return ready(raw_array(data, who), DType.of(dtype).numpy)
 
 
 def _fits(shape: Sequence[int], expected: Shape) -> bool:
@@ -76,8 +82,8 @@ def align_inputs(data: Any, nest: Any, who: str) -> tuple[np.ndarray, ...]:
                                                    and data[0].ndim > len(nest.shape)):
             return (_align_input(data, nest.shape, who),)  # numbers in lists
         if isinstance(data, dict) and nest.name not in data:
-            raise ValueError(f"{who} a dict of {', '.join(map(repr, data))}, expected an array, or a dict of the "
-                             f"input {nest.name!r}.")
+            raise ValueError(f"{who} a dict of {', '.join(map(repr, data)) or 'nothing'}, expected an array, or a dict "
+                             f"of the input {nest.name!r}.")
     given, own = by_port(data, nest, who, "input"), ports(nest)
     named = [who] if len(own) == 1 else [f"{who} for the input {p.name!r}" for p in own]
     return tuple(_align_input(part, p.shape, name) for part, p, name in zip(given, own, named, strict=True))
@@ -234,12 +240,23 @@ def _weights_of_classes(class_weight: Any, labels: np.ndarray, who: str) -> np.n
         labels = labels[..., 0]
     one_hot = labels.ndim > 1 and labels.dtype.kind == "f"
     classes = labels.argmax(-1) if one_hot else labels.astype(np.int64)
-    if classes.size and classes.min() < 0:
-        raise ValueError(f"{who} class_weight for the class {classes.min()}, expected classes from 0.")
-    table = np.ones(max(int(classes.max(initial=0)), *map(int, class_weight), 0) + 1, np.float32)
-    for number, weight in dict(class_weight).items():
-        table[int(number)] = weight
-    return table[classes]
+    found, places = np.unique(classes, return_inverse=True)
+    if found.size and found[0] < 0:
+        raise ValueError(f"{who} class_weight for the class {found[0]}, expected classes from 0.")
+    known = _class_table(class_weight, who)
+    return np.array([known.get(int(c), 1) for c in found], np.float32)[places.reshape(classes.shape)]
+
+
+def _class_table(class_weight: Any, who: str) -> dict[int, float]:
+    """The weights that a caller gives to classes, by their numbers."""
+    try:
+        table = {int(number): float(weight) for number, weight in dict(class_weight).items()}
+        if all(number in table for number in class_weight):  # 1.5 and "1" are no numbers of classes
+            return table
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError(f"{who} class_weight={class_weight!r:.80}, expected a dict of class numbers and their weights, as "
+                     "{0: 1.0, 1: 2.5}.")
 
 
 def is_ready(array: np.ndarray, dtype: np.dtype) -> bool:

@@ -9,6 +9,7 @@ import math
 import warnings
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,8 @@ class Epochs:
         steps = _steps("steps_per_epoch", steps_per_epoch)
         validation_steps = _steps("validation_steps", validation_steps)
         _validates(0, validation_freq)
+        validation_size = size if validation_batch_size is None else rows_of_batch(
+            validation_batch_size, "fit", "validation_batch_size")
         with ExitStack() as held:
             source = self._source("fit", (x, y, sample_weight), size, shuffle, class_weight)
             held.callback(source.close)
@@ -67,14 +70,16 @@ class Epochs:
                 who = "fit with validation_data"
                 given = (validation_data, None, None) if is_stream(validation_data) else unpack_batch(
                     validation_data, f"{who} of {self.name!r} received")
-                held_out = self._source(who, given, rows_of_batch(validation_batch_size or size))
+                held_out = self._source(who, given, validation_size)
                 held.callback(held_out.close)
+            elif not isinstance(validation_split, Real | None):
+                raise ValueError(f"fit(validation_split={validation_split!r}): expected a fraction between 0 and 1.")
             elif validation_split:
                 if not isinstance(source, Rows):
                     raise ValueError(f"fit(validation_split={validation_split!r}): batches from {type(x).__name__} "
                                      "can't be split. Give validation_data.")
                 source, held_out = source.split(_split_at(source.rows, validation_split))
-                held_out.batch_size = rows_of_batch(validation_batch_size or size)
+                held_out.batch_size = validation_size
             self.training_graph = self._prepare("train", source)[0].graph
             held.callback(setattr, self, "training_graph", None)
             number = steps or source.batches
@@ -278,9 +283,9 @@ def _no_rows(step: Step) -> list[np.ndarray]:
             for _, v in step.outputs]
 
 
-def rows_of_batch(batch_size: Any, method: str = "fit, evaluate or predict") -> int:
+def rows_of_batch(batch_size: Any, method: str = "fit, evaluate or predict", name: str = "batch_size") -> int:
     """The number of rows in a batch."""
-    return 32 if batch_size is None else positive(method, "batch_size", batch_size)
+    return 32 if batch_size is None else positive(method, name, batch_size)
 
 
 def _check_epochs(epochs: Any, initial_epoch: Any) -> None:

@@ -17,7 +17,7 @@ from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
 from graphc.ir.tree import flat, mapped, structured
 from graphc.ports import kept
-from graphc.steps import bind, graph_of, new_random_key, symbolic_input
+from graphc.steps import bind, graph_of, new_random_key, remembered, symbolic_input
 from graphc.tracing import Trace, current_trace, in_place_of, tracing
 from graphc.variable import Variable
 
@@ -69,7 +69,8 @@ def value_and_grad(function: Callable[..., Any], variables: Sequence[Variable] |
                   for a in flat((args, options)) if _is_array(a)]
         found = repr(mapped(lambda a: None if _is_array(a) else a, (args, options)))
         kind = (found, *((a.shape[1:], a.ndim, a.dtype.str) for a in arrays))
-        if kind not in programs:
+
+        def make() -> tuple[Any, Any]:
             inputs = [symbolic_input(a.shape, a.dtype, f"x{i}") if a.ndim else f.input(f"x{i}", (), a.dtype)
                       for i, a in enumerate(arrays)]
             left = iter(inputs)
@@ -80,8 +81,9 @@ def value_and_grad(function: Callable[..., Any], variables: Sequence[Variable] |
                 updates.append((key, f.add(key, f.iota((2,), (0,), "u32"))))
             outputs = tuple((f"r{i}", v) for i, v in enumerate(v for v in flat(results) if isinstance(v, Value)))
             known = [key, *(v for v in flat(variables) if isinstance(v, Variable))]
-            programs[kind] = bind(graph_of("value_and_grad", known, tuple(inputs), outputs, tuple(updates))), results
-        program, results = programs[kind]
+            return bind(graph_of("value_and_grad", known, tuple(inputs), outputs, tuple(updates))), results
+
+        program, results = remembered(programs, kind, make)
         made = iter([np.array(a) for a in program(*arrays)])
         return mapped(lambda v: next(made) if isinstance(v, Value) else v, results)
 

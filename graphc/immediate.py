@@ -13,7 +13,7 @@ from graphc.ir.graph import Value, origin
 from graphc.ir.tree import flat, mapped
 from graphc.limits import extremes, sort_out
 from graphc.ports import kept
-from graphc.steps import bind, graph_of, new_random_key, symbolic_input
+from graphc.steps import bind, graph_of, new_random_key, remembered, symbolic_input
 from graphc.tracing import Trace, tracing
 from graphc.variable import Variable
 
@@ -47,7 +47,8 @@ def run_now(layer: Layer, args: tuple[Any, ...], options: dict[str, Any]) -> Any
         raise ValueError(f"{layer.name!r} received a single number, expected an array whose first axis is the batch.")
     key = ("call", repr(places), repr(constants), *((a.shape[1:] if a.ndim else (), a.ndim, a.dtype.str)
                                                     for a in arrays))
-    if key not in layer._programs:
+
+    def make() -> tuple[Any, ...]:
         values = [symbolic_input(a.shape, a.dtype, f"x{i}") if a.ndim else f.input(f"x{i}", (), a.dtype)
                   for i, a in enumerate(arrays)]
         left = iter(constants)
@@ -62,8 +63,9 @@ def run_now(layer: Layer, args: tuple[Any, ...], options: dict[str, Any]) -> Any
             result = layer.forward(*inputs, **settings)
         outputs = [v for v in flat(result) if isinstance(v, Value)]
         in_data, limits = sort_out(trace.limits, values)
-        layer._programs[key] = (_program(layer, values, outputs, trace, random, limits), result, outputs, in_data)
-    program, result, outputs, in_data = layer._programs[key]
+        return _program(layer, values, outputs, trace, random, limits), result, outputs, in_data
+
+    program, result, outputs, in_data = remembered(layer._programs, key, make)
     for limit in in_data:
         limit.check(raw[limit.index], who)
     if not len(arrays[0]):

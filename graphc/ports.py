@@ -91,16 +91,23 @@ def by_port(data: Any, nest: Any, who: str, what: str, missing: bool = False) ->
 def _by_name(data: Mapping[str, Any], nest: Any, names: Sequence[str], who: str, what: str,
              missing: bool) -> Iterator[Any]:
     """The parts of a dict by the names of the ports, or by the keys of the model's own dict."""
-    if isinstance(nest, Mapping) and any(map(is_nested, nest.values())):
-        for key, part in nest.items():
-            yield from by_port(data[key], part, who, what, missing)
-        return
     keys = list(nest) if isinstance(nest, Mapping) else names
-    for key, name in zip(keys, names, strict=True):
-        if key not in data and name not in data and not missing:
-            raise ValueError(f"{who} a dict of {', '.join(map(repr, data))}, expected the {what}s "
-                             f"{', '.join(map(repr, keys))}: {key!r} is missing.")
-        yield data.get(key, data.get(name))
+    deep = isinstance(nest, Mapping) and any(map(is_nested, nest.values()))
+    known: dict[str, Any] = dict.fromkeys(keys) if deep else dict(zip(keys, names, strict=True))
+    given = ", ".join(map(repr, data)) or "nothing"
+    for key, name in known.items():
+        if key not in data and name not in data and (deep or not missing):
+            raise ValueError(f"{who} a dict of {given}, expected the {what}s {', '.join(map(repr, keys))}: {key!r} is "
+                             "missing.")
+    unknown = [key for key in data if key not in known and key not in known.values()]
+    if unknown and missing:  # of inputs there may be more than the model takes
+        raise ValueError(f"{who} a dict of {given}, expected the {what}s {', '.join(map(repr, keys))}: {unknown[0]!r} "
+                         "is none of them.")
+    for key, name in known.items():
+        if deep:
+            yield from by_port(data[key], nest[key], who, what, missing)
+        else:
+            yield data.get(key, data.get(name))
 
 
 def _short(data: Any) -> str:

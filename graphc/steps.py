@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +19,14 @@ from graphc.metrics import Metric
 from graphc.objective import whole_loss
 from graphc.ports import Port, labels_of
 from graphc.runtime import compile as compile_graph
+from graphc.runtime.forks import MAKING
 from graphc.tracing import Trace, tracing
 from graphc.variable import Variable
 
-__all__ = ["Averages", "Feed", "Step", "bind", "finished", "graph_of", "new_random_key", "symbolic_input",
-           "symbolic_inputs", "trace_step"]
+__all__ = ["Averages", "Feed", "Step", "bind", "finished", "graph_of", "new_random_key", "remembered",
+           "symbolic_input", "symbolic_inputs", "trace_step"]
 
+_MOST = 64  # programs that a layer or model keeps
 
 def symbolic_input(shape: Sequence[int | None], dtype: Any = "f32", label: str = "x") -> Value:
     """An input of a shape whose first axis is the batch N and whose other unknown sizes are D1, D2, ..."""
@@ -239,6 +241,20 @@ def graph_of(kind: str, known: Sequence[Variable], inputs: tuple[Value, ...], ou
         labels[twin.label] = twin
     graph = Graph(kind, inputs, tuple(state), outputs, updates)
     return graph.rebuild(lambda value, _: renamed.get(value)) if renamed else graph
+
+
+def remembered(programs: dict[Any, Any], key: Any, make: Callable[..., Any], *arguments: Any) -> Any:
+    """What a layer has made for a key, or makes now; of more than `_MOST` the oldest goes."""
+    found = programs.get(key)
+    if found is None:
+        with MAKING:
+            found = programs.get(key)  # another thread may have made it meanwhile
+            if found is None:
+                found = make(*arguments)
+                while len(programs) >= _MOST:
+                    programs.pop(next(iter(programs)))
+                programs[key] = found
+    return found
 
 
 def bind(graph: Graph, limits: Sequence[Any] = (), who: str = "") -> Any:

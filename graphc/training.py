@@ -31,10 +31,11 @@ from graphc.passes.pipeline import PIPELINE
 from graphc.ports import Port, by_port, ports
 from graphc.runtime import prepare
 from graphc.runtime.config import config, current
+from graphc.runtime.forks import MAKING
 from graphc.runtime.profile import Profile, profile
 from graphc.runtime.stages import run_passes
 from graphc.sources import plain
-from graphc.steps import Averages, Feed, Step, bind, symbolic_inputs, trace_step
+from graphc.steps import Averages, Feed, Step, bind, remembered, symbolic_inputs, trace_step
 from graphc.tracing import Trace, current_trace, tracing
 from graphc.utils.splitting import unpack_x_y_sample_weight
 
@@ -247,9 +248,15 @@ class Trainer(Epochs):
     def _inputs(self, method: str, x: Any) -> tuple[np.ndarray, ...]:
         """The arrays of all inputs; a model that isn't built is built for them."""
         who = f"{method} of {self.name!r} received as x"
-        if self.takes is None:
-            self._settle(x, who)  # type: ignore[attr-defined]
+        if self.takes is None or self._opening:  # type: ignore[attr-defined]
+            with MAKING:
+                if self.takes is None:
+                    self._settle(x, who)  # type: ignore[attr-defined]
         arrays = align_inputs(x, self.takes, who)
+        for array in arrays[1:]:
+            if len(array) != len(arrays[0]):
+                raise ShapeError(f"{method} of {self.name!r} received {len(arrays[0])} rows in x and {len(array)} in "
+                                 "another input, expected the same number in all.")
         for limit in self._limits():
             limit.check(arrays[limit.index], who)
         return arrays
@@ -284,12 +291,10 @@ class Trainer(Epochs):
         targets = self.targets()
         labels = align_labels(y, self.gives, targets, f"{method} of {self.name!r} received as y",
                               self._output_layer)  # type: ignore[attr-defined]
-        for array in (*inputs[1:], *labels):
+        for array in labels:
             if len(array) != len(inputs[0]):
-                what = "y, expected one label for each row" if any(array is a for a in labels) else (
-                    "another input, expected the same number in all")
                 raise ShapeError(f"{method} of {self.name!r} received {len(inputs[0])} rows in x and {len(array)} in "
-                                 f"{what}.")
+                                 "y, expected one label for each row.")
         if not len(inputs[0]):
             raise ShapeError(f"{method} of {self.name!r} received no rows, expected at least one.")
         weights = align_weights(sample_weight, class_weight, labels, [t.port for t in targets if t.labelled],
@@ -319,12 +324,12 @@ class Trainer(Epochs):
             trained = tuple(map(id, self.trainable_weights))  # type: ignore[attr-defined]
             self._trained = Layer.changed, trained
         key += trained
-        programs = self._programs  # type: ignore[attr-defined]
-        if key not in programs:
-            step = trace_step(kind, self, feed)
-            with nullcontext() if self._dump is None else config(dump=self._dump):
-                programs[key] = (step, bind(step.graph, step.limits, f"A {kind} step of {self.name!r}"))
-        return programs[key]
+        return remembered(self._programs, key, self._new_program, kind, feed)  # type: ignore[attr-defined]
+
+    def _new_program(self, kind: str, feed: Feed) -> tuple[Step, Any]:
+        step = trace_step(kind, self, feed)
+        with nullcontext() if self._dump is None else config(dump=self._dump):
+            return step, bind(step.graph, step.limits, f"A {kind} step of {self.name!r}")
 
     def _feed(self, arrays: Sequence[np.ndarray]) -> Feed:
         """What the arrays besides the inputs are like."""
@@ -363,8 +368,9 @@ class Trainer(Epochs):
         """Drop programs; all of them where no kind is named."""
         self._trained = None, ()
         programs = self._programs  # type: ignore[attr-defined]
-        for key in [k for k in programs if not kinds or k[0] in kinds]:
-            del programs[key]
+        for key in list(programs):
+            if not kinds or key[0] in kinds:
+                programs.pop(key, None)
 
 
 def _is_limited(layer: Any) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
+from functools import cache
 
 __all__ = ["Config", "config", "current"]
 
@@ -39,10 +41,12 @@ class Config:
     def __post_init__(self) -> None:
         if self.backend not in ("native", "numpy"):
             raise ValueError(f"backend (GRAPHC_BACKEND) must be 'native' or 'numpy', received {self.backend!r}.")
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads (GRAPHC_THREADS) must be at least 1, received {self.threads}.")
+        threads = self.threads
+        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+            raise ValueError(f"threads (GRAPHC_THREADS) must be a whole number of at least 1, received {threads!r}.")
 
 
+@cache
 def _from_environment() -> Config:
     get = os.environ.get
     threads = get("GRAPHC_THREADS")
@@ -57,25 +61,27 @@ def _from_environment() -> Config:
                   {"0": "", "1": "graphc-trace.json"}.get(trace, trace), on("GRAPHC_CHECK_NUMERICS"))
 
 
-_CURRENT: list[Config] = []
+_CURRENT: ContextVar[Config | None] = ContextVar("config", default=None)
 
 
 def current() -> Config:
-    """The switches in force."""
-    if not _CURRENT:
-        _CURRENT.append(_from_environment())
-    return _CURRENT[-1]
+    """The switches in force in this thread: of the `config` around, or of the environment."""
+    return _CURRENT.get() or _from_environment()
 
 
 @contextmanager
 def config(**changes: object) -> Iterator[Config]:
-    """Change switches for the programs compiled inside: `with graphc.config(backend="numpy"): ...`."""
+    """Change switches for the programs compiled inside: `with graphc.config(backend="numpy"): ...`.
+
+    They hold for this thread, and not for threads that are started inside.
+    """
     known = {f.name for f in fields(Config)}
     unknown = changes.keys() - known
     if unknown:
         raise ValueError(f"Unknown switch {sorted(unknown)[0]!r}. Expected one of {', '.join(sorted(known))}.")
-    _CURRENT.append(replace(current(), **changes))  # type: ignore[arg-type]
+    new = replace(current(), **changes)  # type: ignore[arg-type]
+    token = _CURRENT.set(new)
     try:
-        yield _CURRENT[-1]
+        yield new
     finally:
-        _CURRENT.pop()
+        _CURRENT.reset(token)

@@ -8,7 +8,6 @@ kernels it calls.
 from __future__ import annotations
 
 import json
-import threading
 import warnings
 from collections import deque
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from graphc.passes.plan import Place, Plan, bytes_of, results, source
 from graphc.runtime.cache import Cache, open_cache
 from graphc.runtime.config import current
 from graphc.runtime.counters import count
+from graphc.runtime.forks import MAKING
 from graphc.runtime.listing import KernelListing, Listing, code_key, symbol
 from graphc.runtime.loops import Loops
 from graphc.runtime.targets.clock import reading
@@ -35,7 +35,6 @@ from graphc.runtime.targets.step import Call, Copy, Instruction, Location, Move,
 
 __all__ = ["Compiled", "Native", "compile_graph", "name_of"]
 
-_LOCK = threading.Lock()
 _KERNELS: WeakValueDictionary[str, Code] = WeakValueDictionary()
 _PROGRAMS: WeakValueDictionary[tuple[str, tuple[type, ...], Machine, bool], Compiled] = WeakValueDictionary()
 _RECENT: deque[Compiled] = deque(maxlen=64)  # code lives with the programs that use it, and a while longer
@@ -73,7 +72,7 @@ def compile_graph(graph: Graph, machine: Machine, check: bool = False, profiled:
     # the text names ops; the classes tell a redefined op of the same name from the one compiled before
     ops = tuple(dict.fromkeys(type(v.op) for v in graph.values()))
     text, switches = str(graph), current()
-    with _LOCK:
+    with MAKING:
         listing = Listing(graph, machine, check, switches.dump) if switches.dump else None
         found = _PROGRAMS.get((text, ops, machine, profiled))
         if found is None:

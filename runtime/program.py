@@ -26,6 +26,7 @@ from graphc.passes.plan import results, source
 from graphc.passes.structure import NOMINAL
 from graphc.runtime.config import current
 from graphc.runtime.counters import count
+from graphc.runtime.forks import MAKING, renewed
 from graphc.runtime.profile import Recorder, Ring, traced
 from graphc.runtime.stages import Dump, run_passes
 
@@ -191,11 +192,11 @@ class NativeProgram(Program):
                  check: bool = False, recorder: Recorder | None = None):
         from graphc.runtime.native import Native, compile_graph
         from graphc.runtime.targets.machine import Machine
-        from graphc.runtime.targets.team import team
+        from graphc.runtime.targets.team import MAX_THREADS, team
 
         super().__init__(graph, state)
         machine = Machine.named(cpu)
-        self.threads = threads or machine.cores
+        self.threads = threads or min(machine.cores, MAX_THREADS)
         self.team = team(self.threads)
         self.recorder = recorder
         self.least = least_sizes(graph)
@@ -209,6 +210,13 @@ class NativeProgram(Program):
         self.base = 0
         self.lock = threading.Lock()  # the arena is one: calls from several threads take turns
         self.frames: dict[tuple, Frame] = {}
+        renewed(self)
+
+    def after_fork(self) -> None:
+        """Begin without calls of other threads, which may have been about to change all of this."""
+        self.memory, self.base = np.zeros(0, np.uint8), 0
+        self.lock = threading.Lock()
+        self.frames = {}
 
     @cached_property
     def small(self) -> NumpyProgram:
@@ -407,12 +415,13 @@ def compile(graph: Graph, state: Mapping[str, np.ndarray], recorder: Recorder | 
         warnings.warn(f"Native code needs {missing}, so models run on NumPy. Choose backend='numpy' "
                       "(GRAPHC_BACKEND) to run without this warning.", RuntimeWarning, stacklevel=2)
     program: Program
-    if missing or switches.backend == "numpy":
-        program = NumpyProgram(graph, state, switches.check, switches.dump)
-    else:
-        if recorder is None and switches.trace:
-            recorder = traced(switches.trace)
-        program = NativeProgram(graph, state, switches.cpu, switches.threads, switches.check, recorder)
+    with MAKING:
+        if missing or switches.backend == "numpy":
+            program = NumpyProgram(graph, state, switches.check, switches.dump)
+        else:
+            if recorder is None and switches.trace:
+                recorder = traced(switches.trace)
+            program = NativeProgram(graph, state, switches.cpu, switches.threads, switches.check, recorder)
     if switches.check_numerics:
         from graphc.runtime.numerics import CheckedProgram  # builds on programs
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Generator, Iterable
 from contextlib import suppress
+from contextvars import copy_context
 from queue import Empty, Queue
 from typing import Any, TypeVar
 
@@ -43,7 +44,7 @@ def background(items: Iterable[T], ahead: int = 1) -> Generator[T]:
             error = e
         made.put(_End(error))
 
-    thread = threading.Thread(target=work, name="graphc-data", daemon=True)
+    thread = threading.Thread(target=copy_context().run, args=(work,), name="graphc-data", daemon=True)
     try:  # an interrupt may come as soon as the thread runs
         thread.start()
         while not isinstance(item := made.get(), _End):

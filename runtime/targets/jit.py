@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from functools import cache
 from typing import Any
 
@@ -80,12 +81,19 @@ def _optimised(text: str, machine: Machine) -> llvm.ModuleRef:
     module = llvm.parse_assembly(head + text, llvm.create_context())
     if current().check:
         module.verify()
+    passes, builder = _passes(machine)
+    passes.run(module, builder)
+    return module
+
+
+@cache
+def _passes(machine: Machine) -> tuple[llvm.ModulePassManager, llvm.PassBuilder]:
+    """The passes, and what they need. They are made once: some kilobytes of each that is made are never freed."""
     passes = llvm.create_new_module_pass_manager()
     passes.add_always_inliner_pass()
     passes.add_sroa_pass()
     passes.add_instruction_combine_pass()
-    passes.run(module, llvm.create_pass_builder(tm, llvm.create_pipeline_tuning_options()))
-    return module
+    return passes, llvm.create_pass_builder(_generator(machine), llvm.create_pipeline_tuning_options())
 
 
 def kept_object_code(text: str, machine: Machine) -> bytes:
@@ -112,7 +120,7 @@ def compiler(machine: Machine) -> Iterator[Submit]:
     sys.setswitchinterval(1e-4)
     try:
         with ThreadPoolExecutor(1, "graphc-llvm") as pool:
-            yield lambda text: pool.submit(object_code, text, machine)
+            yield lambda text: pool.submit(copy_context().run, object_code, text, machine)
     finally:
         sys.setswitchinterval(interval)
 

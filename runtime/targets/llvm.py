@@ -81,7 +81,7 @@ def emit(loops: Loops, lanes: int, name: str = "kernel") -> str:
     return _Emitter(loops, lanes).module(name)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=2048)
 def _reads(e: Expr) -> tuple[bool, bool]:
     """Whether an expression holds where it stands only, since it reads registers or might trap; and reads memory."""
     inner = [_reads(a) for a in e.args]
@@ -95,20 +95,20 @@ def _writes(s: Statement) -> bool:
     return any(isinstance(t, Store | Update) and t.buffer.space != "local" for t in walk([s]))
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=2048)
 def _linear(e: Expr) -> tuple[tuple[tuple[Expr, Any], ...], Any]:
     """An index as a linear form, its terms in the order of their text."""
     terms, constant = linear(e)
     return tuple(sorted(terms.items(), key=lambda t: sort_key(t[0]))), constant
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=2048)
 def _offset(e: Expr) -> tuple[tuple[tuple[Expr, Any], ...], Any]:
     """A load's or store's position in its buffer, in elements, as a linear form."""
     return _linear(position(e.args, e.attr.shape))
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=2048)
 def _divides_naturally(e: Expr) -> bool:
     """Whether a floor division or remainder is the unsigned one: nothing negative, nothing by zero."""
     if e.dtype.name != "i64":

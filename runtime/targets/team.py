@@ -30,13 +30,13 @@ The inputs to gather are the arguments from word 1 on: buffers for the rows of o
 from __future__ import annotations
 
 import ctypes
-import os
 import threading
 import weakref
 from functools import cache
 from string import Template
 from typing import Any
 
+from graphc.runtime.forks import MAKING, renewed
 from graphc.runtime.targets.jit import define, kept_object_code, load
 from graphc.runtime.targets.llvm import BARRIER
 from graphc.runtime.targets.machine import Machine
@@ -412,7 +412,7 @@ class Team:
         self.barrier_address, self.repeat_address = native.barrier, native.repeat
         # also at the interpreter's exit, before it takes away what threads need to end
         weakref.finalize(self, self._block.stop)
-        _TEAMS.add(self)
+        renewed(self)
 
     def grow(self, threads: int) -> None:
         """Allow steps of so many threads."""
@@ -437,37 +437,25 @@ class Team:
             else:
                 self._run(self.block_address, call, most)
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
+        """Begin without workers."""
         self._lock = threading.Lock()  # another thread of the parent may have held it
         self._block.forget()
 
 
-_TEAMS: weakref.WeakSet[Team] = weakref.WeakSet()
 _team: Team | None = None
-_team_lock = threading.Lock()
 
 
 def team(threads: int | None = None) -> Team:
     """The team of the process, for at least so many threads; one per usable core if not given."""
     global _team
-    with _team_lock:
+    with MAKING:
         if _team is None:
             machine = Machine.host()
-            _team = Team(machine, threads or machine.cores)
+            _team = Team(machine, threads or min(machine.cores, MAX_THREADS))
         elif threads:
             _team.grow(threads)
         return _team
-
-
-def _after_fork() -> None:
-    global _team_lock
-    _team_lock = threading.Lock()
-    for each in list(_TEAMS):
-        each._after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 # Note [Epochs]
