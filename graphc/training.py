@@ -31,6 +31,7 @@ from graphc.passes.pipeline import PIPELINE
 from graphc.ports import Port, by_port, ports
 from graphc.runtime import prepare
 from graphc.runtime.config import config, current
+from graphc.runtime.interrupts import uninterrupted
 from graphc.runtime.profile import Profile, profile
 from graphc.runtime.stages import run_passes
 from graphc.sources import plain
@@ -321,8 +322,8 @@ class Trainer(Epochs):
         key += trained
         programs = self._programs  # type: ignore[attr-defined]
         if key not in programs:
-            step = trace_step(kind, self, feed)
-            with nullcontext() if self._dump is None else config(dump=self._dump):
+            with uninterrupted(), nullcontext() if self._dump is None else config(dump=self._dump):
+                step = trace_step(kind, self, feed)
                 programs[key] = (step, bind(step.graph, step.limits, f"A {kind} step of {self.name!r}"))
         return programs[key]
 

@@ -19,6 +19,8 @@ __all__ = ["CSVLogger", "History", "LambdaCallback", "ProgbarLogger"]
 class History(Callback):
     """What `fit` returns: `history` maps loss and metrics to one number per epoch, `epoch` numbers the epochs."""
 
+    remembered = ("history", "epoch")
+
     def __init__(self) -> None:
         self.history: dict[str, list[Any]] = {}
         self.epoch: list[int] = []
@@ -61,6 +63,8 @@ class CSVLogger(Callback):
         self._close()
         self._file = open(self.filename, "a" if self.append else "w", newline="")  # noqa: SIM115, until training ends
         self._has_header = self._file.tell() > 0
+        if self._has_header and not _ends_a_line(self.filename):
+            self._file.write("\n")
         self._keys = None
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
@@ -83,6 +87,14 @@ class CSVLogger(Callback):
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _ends_a_line(path: str) -> bool:
+    """Whether a file, which isn't empty, ends as a line does; one that was being written when the disk was full may
+    not."""
+    with open(path, "rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() in (b"\n", b"\r")
 
 
 def _cell(value: Any) -> Any:
