@@ -20,12 +20,13 @@ from graphc import losses, metrics
 from graphc.configs import describe
 from graphc.ir.tree import mapped
 from graphc.models import Model
+from graphc.runtime.interrupts import uninterrupted
 from graphc.safe_files import FileError, message_of, reading, replacing
 from graphc.serialization import deserialize
 from graphc.variable import Variable
 
 __all__ = ["KERAS_VERSION", "LARGEST_CONFIG", "FileError", "Pairs", "array_of", "as_json", "assign", "child",
-           "compile_as", "compile_config", "model_in", "reading", "replacing", "room", "state_for"]
+           "compile_as", "compile_config", "model_in", "reading", "replacing", "room", "state_for", "stored_whole"]
 
 KERAS_VERSION = "3.15.1"  # whose files these are
 LARGEST_CONFIG = 1 << 25  # bytes
@@ -70,12 +71,17 @@ def array_of(group: Any, name: str, variable: Variable) -> np.ndarray:
     place = f"{group.name}/{name}, for the weight {variable.path},"
     if not isinstance(found, h5py.Dataset):
         raise ValueError(f"{place} is missing.")
+    if not stored_whole(found):
+        raise ValueError(f"{place} lies in other files or in pieces, expected an array that is stored as it is.")
     if found.shape != variable.shape or found.dtype.kind not in ("f" if variable.array.dtype.kind == "f" else "iu"):
         raise ValueError(f"{place} is an array of shape {list(found.shape or ())} and type {found.dtype}, expected "
                          f"{variable.type}.")
-    if found.external or found.is_virtual or found.chunks is not None:
-        raise ValueError(f"{place} lies in other files or in pieces, expected an array that is stored as it is.")
     return np.asarray(found[()], variable.array.dtype)
+
+
+def stored_whole(found: h5py.Dataset) -> bool:
+    """Whether an array lies in the file as it is; to be asked before its shape, for which HDF5 may look elsewhere."""
+    return not found.is_virtual and not found.external and found.chunks is None
 
 
 def room(size: int) -> Any:
@@ -107,8 +113,9 @@ def state_for(path: Path, model: Model, count: int) -> Sequence[Variable]:
 
 def assign(pairs: Pairs) -> None:
     """Give all weights their arrays."""
-    for variable, array in pairs:
-        variable.assign(array)
+    with uninterrupted():
+        for variable, array in pairs:
+            variable.assign(array)
 
 
 # ----------------------------------------------------------------------------------------------- compile information
