@@ -12,6 +12,7 @@ import numpy as np
 from graphc.callbacks.callback import Callback, Logs
 from graphc.names import choose
 from graphc.progress import Progress, verbosity
+from graphc.runtime.interrupts import uninterrupted
 
 __all__ = ["CSVLogger", "History", "LambdaCallback", "ProgbarLogger"]
 
@@ -29,9 +30,10 @@ class History(Callback):
         self.epoch = []
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        self.epoch.append(epoch)
-        for name, value in (logs or {}).items():
-            self.history.setdefault(name, []).append(value)
+        with uninterrupted():  # all of an epoch or nothing
+            self.epoch.append(epoch)
+            for name, value in (logs or {}).items():
+                self.history.setdefault(name, []).append(value)
 
 
 class LambdaCallback(Callback):
