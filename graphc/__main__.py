@@ -62,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("script", help="a Python file")
     made.add_argument("arguments", nargs=argparse.REMAINDER, help="what the script finds in sys.argv")
     of_model(command(commands.summary))
+    made = command(commands.inspect)
+    made.add_argument("file", help="a .keras or .h5 file, from wherever it may come")
     made = command(commands.explain)
     of_model(made)
     made.add_argument("--out", help="the page to write (default: the model's name with .html)")

@@ -18,7 +18,7 @@ from graphc.ir.errors import GraphcError
 from graphc.ir.graph import Graph
 from graphc.ir.parser import parse
 
-__all__ = ["bench", "cache", "digits", "explain", "info", "passes", "replay", "run", "summary"]
+__all__ = ["bench", "cache", "digits", "explain", "info", "inspect", "passes", "replay", "run", "summary"]
 
 
 def digits(options: argparse.Namespace) -> int:
@@ -71,6 +71,17 @@ def summary(options: argparse.Namespace) -> int:
     """Print a model's layers, their output shapes and parameters."""
     find_model(options.model).summary()
     return 0
+
+
+def inspect(options: argparse.Namespace) -> int:
+    """Print what is in a .keras or .h5 file, with hashes, and what of it graphc refuses; nothing of it is built."""
+    from graphc.inspection import inspect as lines
+
+    wrong = False
+    for line, refused in lines(Path(options.file)):
+        wrong |= refused
+        print(line)
+    return int(wrong)
 
 
 def explain(options: argparse.Namespace) -> int:

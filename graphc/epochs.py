@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from graphc.callbacks import CallbackList, History, ProgbarLogger
+from graphc.callbacks.backup import Fit, Start
 from graphc.data import Batches, ready
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Graph
@@ -23,10 +24,13 @@ from graphc.layers.layer import Layer
 from graphc.names import refusing_unknown
 from graphc.optimizers import Optimizer
 from graphc.progress import Progress, verbosity
+from graphc.runtime.interrupts import notice, noticed
 from graphc.sources import Rows, Source, is_stream, open_source, unpack_batch
 from graphc.steps import Averages, Step
 
 __all__ = ["Epochs", "rows_of_batch", "scalar_or_list"]
+
+_BEGINNING = Start(0)
 
 
 class Epochs:
@@ -37,7 +41,7 @@ class Epochs:
     history: History | None = None
     stop_training = stop_evaluating = stop_predicting = False
     training_graph: Graph | None = None  # of the step that `fit` runs, while it does
-    _resume = (0, 0)  # the epoch that training begins with, and how many of its batches are done
+    _fit: Fit | None = None  # while it runs
 
     @refusing_unknown
     def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: Any = "auto",
@@ -62,7 +66,7 @@ class Epochs:
         _validates(0, validation_freq)
         validation_size = size if validation_batch_size is None else rows_of_batch(
             validation_batch_size, "fit", "validation_batch_size")
-        with ExitStack() as held:
+        with noticed(), ExitStack() as held:
             source = self._source("fit", (x, y, sample_weight), size, shuffle, class_weight)
             held.callback(source.close)
             held_out: Source | None = None
@@ -86,14 +90,19 @@ class Epochs:
             hooks = CallbackList(callbacks, add_history=True, model=self, verbose=verbose, epochs=epochs, steps=number)
             history = hooks.history
             assert history is not None
-            self.stop_training, self._resume = False, (initial_epoch, 0)
+            self.stop_training, run = False, Fit(hooks, source, Start(initial_epoch))
+            self._fit = run
+            held.callback(setattr, self, "_fit", None)
             logs: dict[str, Any] = {}
             hooks("on_train_begin")
-            first, skip = self._resume
-            for epoch in range(first, epochs):
+            for epoch in range(run.start.epoch, epochs):
                 hooks("on_epoch_begin", epoch)
+                in_the_middle = epoch == run.start.epoch and run.start.averages is not None
+                begun = run.start if in_the_middle else Start(epoch)
+                if begun.restore is not None:
+                    begun.restore()
                 line = Progress(_line(hooks, shown), number, f"Epoch {epoch + 1}/{epochs}")
-                results = self._epoch("train", source, steps, hooks, line, skip if epoch == first else 0)
+                results = self._epoch("train", source, steps, hooks, line, begun)
                 if results is None:
                     _ran_out(f"training ends before epoch {epoch + 1} of {epochs}")
                     break
@@ -127,7 +136,7 @@ class Epochs:
         `x` may also give batches, as in `fit`.
         """
         size, shown, steps = rows_of_batch(batch_size), verbosity(verbose), _steps("steps", steps)
-        with closing(self._source("evaluate", (x, y, sample_weight), size)) as source:
+        with noticed(), closing(self._source("evaluate", (x, y, sample_weight), size)) as source:
             hooks = CallbackList(callbacks, model=self, verbose=verbose, epochs=1, steps=steps or source.batches)
             results = self._test(source, steps, hooks, _line(hooks, shown)) or {}
         return results if return_dict else scalar_or_list(results)
@@ -141,7 +150,7 @@ class Epochs:
         size, shown, steps = rows_of_batch(batch_size), verbosity(verbose), _steps("steps", steps)
         if type(x) is np.ndarray and x.ndim and 0 < len(x) <= size and not shown and callbacks is steps is None:
             return self._predict_at_once("predict", x)  # one batch that nobody watches
-        with closing(self._source("predict", (x, None, None), size)) as source:
+        with noticed(), closing(self._source("predict", (x, None, None), size)) as source:
             hooks = CallbackList(callbacks, model=self, verbose=verbose, epochs=1, steps=steps or source.batches)
             begin, end = hooks.users_of("on_predict_batch_begin"), hooks.users_of("on_predict_batch_end")
             self.stop_predicting = False
@@ -217,6 +226,7 @@ class Epochs:
                 if source.varies:
                     step, program = self._program(kind, *part.arrays)
                 while part.done < len(part):
+                    notice()
                     yield part, step, program
 
     def _predict_at_once(self, method: str, x: Any) -> Any:
@@ -226,14 +236,18 @@ class Epochs:
         return self._structured(program(*map(ready, arrays, program.dtypes)) if len(arrays[0]) else _no_rows(step))
 
     def _epoch(self, kind: str, source: Source, steps: int | None, hooks: CallbackList, line: Progress,
-               skip: int = 0) -> dict[str, Any] | None:
-        """Run the batches of an epoch, but for the first `skip`; the averages at the end, None where there was none."""
-        averages, done = None, skip
+               start: Start = _BEGINNING) -> dict[str, Any] | None:
+        """Run the batches of an epoch that aren't done; the averages at the end, None where there was none."""
+        averages, done = None, start.batch
+        if start.averages is not None:
+            averages = Averages(self._prepare(kind, source)[0], start.averages)
         moment = "train" if kind == "train" else "test"
         begin, end = hooks.users_of(f"on_{moment}_batch_begin"), hooks.users_of(f"on_{moment}_batch_end")
-        with closing(self._parts(kind, source, steps, skip)) as parts:
+        with closing(self._parts(kind, source, steps, done)) as parts:
             for part, step, program in parts:
                 averages = averages or Averages(step)
+                if kind == "train":
+                    self._fit.averages = averages  # type: ignore[union-attr]
                 for method in begin:
                     method(done, {})
                 rows, outputs = part.run(program, single=bool(begin or end))

@@ -24,14 +24,14 @@ from graphc.ir.tree import flat, is_nested, mapped, parts_of
 from graphc.layers.core import InputLayer
 from graphc.layers.layer import Layer, known_shape
 
-__all__ = ["describe_functional", "functional_from"]
+__all__ = ["OPERATIONS", "describe_functional", "functional_from"]
 
 History = tuple[str, int, int]
-_OPERATIONS = "keras.src.ops.numpy"  # the module of Keras's classes for arithmetic
+_MODULE = "keras.src.ops.numpy"  # the module of Keras's classes for arithmetic
 _CLASSES = {"add": "Add", "subtract": "Subtract", "multiply": "Multiply", "divide": "TrueDivide", "power": "Power",
             "maximum": "Maximum", "minimum": "Minimum", "negative": "Negative", "absolute": "Absolute", "exp": "Exp",
             "log": "Log", "sqrt": "Sqrt", "square": "Square", "tanh": "Tanh", "where": "Where"}
-_FUNCTIONS = {"TrueDivide": "divide"} | {cls: name for name, cls in _CLASSES.items()}
+OPERATIONS = {"TrueDivide": "divide"} | {cls: name for name, cls in _CLASSES.items()}
 
 
 def describe_functional(model: Functional) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def describe_functional(model: Functional) -> dict[str, Any]:
         args = [written(o) for o in value.operands]
         name = f"{value.op.name}_{names[value.op.name]}" if names[value.op.name] else value.op.name
         names[value.op.name] += 1
-        operations.append({"module": _OPERATIONS, "class_name": cls, "config": {"name": name}, "registered_name": cls,
+        operations.append({"module": _MODULE, "class_name": cls, "config": {"name": name}, "registered_name": cls,
                            "name": name, "inbound_nodes": [{"args": args, "kwargs": {}}]})
         return name
 
@@ -99,7 +99,7 @@ def functional_from(config: Mapping[str, Any], custom_objects: Mapping[str, Any]
     given: dict[History, Value] = {}
     waiting: list[tuple[Any, int, Any]] = []
     for described in config["layers"]:
-        if described.get("module") == _OPERATIONS:
+        if described.get("module") == _MODULE:
             layer: Any = _Operation(described)
         else:
             layer = deserialize(described, "layer", custom_objects)
@@ -136,11 +136,11 @@ class _Operation:
 
     def __init__(self, described: Mapping[str, Any]):
         cls, options = described.get("class_name"), dict(described.get("config") or {})
-        if cls not in _FUNCTIONS:
+        if cls not in OPERATIONS:
             raise ValueError(f"graphc doesn't read the operation {cls!r} between layers, expected one of "
-                             f"{', '.join(sorted(_FUNCTIONS))}.")
+                             f"{', '.join(sorted(OPERATIONS))}.")
         self.name = str(options.pop("name", described.get("name")))
-        self.function, self.options = getattr(f, _FUNCTIONS[cls]), options
+        self.function, self.options = getattr(f, OPERATIONS[cls]), options
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         return self.function(*args, **self.options, **options)

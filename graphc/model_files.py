@@ -1,4 +1,4 @@
-"""What `.keras` and `.h5` files have in common: how files are replaced and refused, arrays, and compile information.
+"""What `.keras` and `.h5` files have in common: what is refused, arrays, and compile information.
 
 Files are taken for what anyone may have written. Nothing in them runs or is imported, links and references to other
 files are refused, nothing larger than the file can back up is allocated, and all is checked before a weight changes.
@@ -8,52 +8,30 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import secrets
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import h5py
 import numpy as np
 
 from graphc import losses, metrics
 from graphc.configs import describe
-from graphc.ir.errors import GraphcError
 from graphc.ir.tree import mapped
 from graphc.models import Model
+from graphc.runtime.interrupts import uninterrupted
+from graphc.safe_files import FileError, message_of, reading, replacing
 from graphc.serialization import deserialize
 from graphc.variable import Variable
 
 __all__ = ["KERAS_VERSION", "LARGEST_CONFIG", "FileError", "Pairs", "array_of", "as_json", "assign", "child",
-           "compile_as", "compile_config", "model_in", "reading", "replacing", "room", "state_for"]
+           "compile_as", "compile_config", "model_in", "reading", "replacing", "room", "state_for", "stored_whole"]
 
 KERAS_VERSION = "3.15.1"  # whose files these are
 LARGEST_CONFIG = 1 << 25  # bytes
 
 Pairs = list[tuple[Variable, np.ndarray]]
-
-
-class FileError(GraphcError, ValueError):
-    """A file isn't what it should be; the message names the file and what is wrong in it."""
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Say of every error inside that it is about the contents of this file."""
-    try:
-        yield
-    except FileError:
-        raise
-    except Exception as error:  # zipfile, json and h5py raise a dozen kinds over damaged bytes
-        raise FileError(f"{path} can't be read: {_text(error)}") from error
-
-
-def _text(error: Exception) -> str:
-    kind = "" if isinstance(error, ValueError | GraphcError) else f"{type(error).__name__}: "
-    return " ".join([f"{kind}{error}", *(f"({note})" for note in getattr(error, "__notes__", ()))])
 
 
 def as_json(path: Path, value: Any) -> bytes:
@@ -67,22 +45,6 @@ def as_json(path: Path, value: Any) -> bytes:
         return json.dumps(value, default=plain).encode()
     except (TypeError, ValueError) as error:
         raise FileError(f"{path}: the configuration can't be written: {error}.") from error
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A new file beside this one that takes its place at the end, at once and for good, if nothing goes wrong."""
-    target = path.resolve()  # of a link, the file that it leads to
-    new = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    try:
-        with open(new, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, target)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
 
 
 def model_in(described: Any, custom_objects: Mapping[str, Any] | None) -> Model:
@@ -109,12 +71,17 @@ def array_of(group: Any, name: str, variable: Variable) -> np.ndarray:
     place = f"{group.name}/{name}, for the weight {variable.path},"
     if not isinstance(found, h5py.Dataset):
         raise ValueError(f"{place} is missing.")
+    if not stored_whole(found):
+        raise ValueError(f"{place} lies in other files or in pieces, expected an array that is stored as it is.")
     if found.shape != variable.shape or found.dtype.kind not in ("f" if variable.array.dtype.kind == "f" else "iu"):
         raise ValueError(f"{place} is an array of shape {list(found.shape or ())} and type {found.dtype}, expected "
                          f"{variable.type}.")
-    if found.external or found.is_virtual or found.chunks is not None:
-        raise ValueError(f"{place} lies in other files or in pieces, expected an array that is stored as it is.")
     return np.asarray(found[()], variable.array.dtype)
+
+
+def stored_whole(found: h5py.Dataset) -> bool:
+    """Whether an array lies in the file as it is; to be asked before its shape, for which HDF5 may look elsewhere."""
+    return not found.is_virtual and not found.external and found.chunks is None
 
 
 def room(size: int) -> Any:
@@ -146,8 +113,9 @@ def state_for(path: Path, model: Model, count: int) -> Sequence[Variable]:
 
 def assign(pairs: Pairs) -> None:
     """Give all weights their arrays."""
-    for variable, array in pairs:
-        variable.assign(array)
+    with uninterrupted():
+        for variable, array in pairs:
+            variable.assign(array)
 
 
 # ----------------------------------------------------------------------------------------------- compile information
@@ -177,6 +145,6 @@ def compile_as(path: Path, model: Model, config: Any, custom_objects: Mapping[st
                       config.get("loss_weights"), read("metrics", "metric"), read("weighted_metrics", "metric"))
     except Exception as error:  # whatever is wrong with it, the model is good for predictions
         warnings.warn(f"{path}: the model is not compiled, because graphc can't use the file's compile information: "
-                      f"{_text(error)} Call compile before training.", stacklevel=4)
+                      f"{message_of(error)} Call compile before training.", stacklevel=4)
         return False
     return True

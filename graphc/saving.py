@@ -59,6 +59,7 @@ __all__ = ["CustomObjectScope", "FileError", "custom_object_scope", "deserialize
            "register_keras_serializable", "save_model", "save_weights", "serialize_keras_object"]
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+MEMBERS = {_METADATA: LARGEST_CONFIG, _CONFIG: LARGEST_CONFIG, _WEIGHTS: None}  # of an archive, with their limits
 _EXPANSION = 100  # how many times a compressed member may be larger than what is stored of it
 
 
@@ -141,22 +142,26 @@ def _members(file: Any) -> tuple[dict[str, Any], bytes]:
     """The configuration and the bytes of the weights' file; no other member is looked at."""
     size = os.fstat(file.fileno()).st_size
     with zipfile.ZipFile(file) as archive:
-        config = json.loads(_member(archive, _CONFIG, size, LARGEST_CONFIG))
+        config = json.loads(member(archive, _CONFIG, size, MEMBERS[_CONFIG]).decode())
         if not isinstance(config, dict):
             raise ValueError(f"{_CONFIG} holds {str(config)[:80]!r}, expected an object.")
-        return config, _member(archive, _WEIGHTS, size)
+        return config, member(archive, _WEIGHTS, size)
 
 
-def _member(archive: zipfile.ZipFile, name: str, size: int, limit: int | None = None) -> bytes:
+def member(archive: zipfile.ZipFile, name: str, size: int, limit: int | None = None) -> bytes:
+    """The bytes of a member of an archive of that size, if they are no more than what is stored can be."""
     found = [i for i in archive.infolist() if i.filename == name]
     if len(found) != 1:
         raise ValueError(f"the archive has {len(found)} members {name!r}, expected one.")
     (info,) = found
     largest = _EXPANSION * info.compress_size
+    if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{name} is encrypted, or compressed in a way that isn't read.")
     if info.compress_size > size or info.file_size > (largest if limit is None else min(largest, limit)):
         raise ValueError(f"{name} would take {info.file_size:,} bytes, of which {info.compress_size:,} are stored in a "
                          f"file of {size:,}.")
-    return archive.read(info)
+    with archive.open(info) as content:
+        return content.read(info.file_size)  # so much at most is unpacked, whatever lies there
 
 
 # ------------------------------------------------------------------------------------------------------- the weights

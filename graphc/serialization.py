@@ -79,6 +79,9 @@ def deserialize(described: Any, kind: str, custom_objects: Mapping[str, Any] | N
                          "name.")
     registered = described.get("registered_name")
     users = custom.get(registered if isinstance(registered, str) else name) or custom.get(name)
+    if users is not None and not isinstance(users, type):
+        raise ValueError(f"The {kind} {name!r} is {users!r} in custom_objects, expected a class: a file calls no "
+                         "functions.")
     nested = kind == "initializer, layer or schedule"  # there is an Identity of layers, and one of initializers
     first = _INITIALIZERS if nested and described.get("module") == "keras.initializers" else {}
     cls = users or first.get(name) or KINDS[kind].get(name)

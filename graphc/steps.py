@@ -62,16 +62,26 @@ class Step:
 
 
 class Averages:
-    """The losses and the metrics of one epoch so far, which begins here. Sums are kept in float64."""
+    """The losses and the metrics of one epoch so far. Sums are kept in float64.
 
-    def __init__(self, step: Step):
+    It begins here, or goes on from what was `saved` of it; then states of the step have what metrics keep there.
+    """
+
+    def __init__(self, step: Step, saved: Any = None):
         self._step = step
         self._means = len(step.names) - len(step.metrics)  # how many outputs are means, or results, of a batch
         self._shapes: list[Any] = [value.shape for _, value in step.outputs]
         self._totals: list[Any] = [0.0] * len(self._shapes)
         self._samples = 0
+        if saved is not None:
+            self._totals, self._samples = saved
+            return
         for metric in (*(m for m, _ in step.metrics), *step.resets):
             metric.reset_state()
+
+    def saved(self) -> Any:
+        """What other averages can go on from."""
+        return list(self._totals), self._samples
 
     def add(self, outputs: Sequence[np.ndarray], samples: int) -> None:
         """Count batches, one for each number or array in an output.

@@ -32,6 +32,7 @@ from graphc.ports import Port, by_port, ports
 from graphc.runtime import prepare
 from graphc.runtime.config import config, current
 from graphc.runtime.forks import MAKING
+from graphc.runtime.interrupts import uninterrupted
 from graphc.runtime.profile import Profile, profile
 from graphc.runtime.stages import run_passes
 from graphc.sources import plain
@@ -327,8 +328,8 @@ class Trainer(Epochs):
         return remembered(self._programs, key, self._new_program, kind, feed)  # type: ignore[attr-defined]
 
     def _new_program(self, kind: str, feed: Feed) -> tuple[Step, Any]:
-        step = trace_step(kind, self, feed)
-        with nullcontext() if self._dump is None else config(dump=self._dump):
+        with uninterrupted(), nullcontext() if self._dump is None else config(dump=self._dump):
+            step = trace_step(kind, self, feed)
             return step, bind(step.graph, step.limits, f"A {kind} step of {self.name!r}")
 
     def _feed(self, arrays: Sequence[np.ndarray]) -> Feed:

@@ -25,6 +25,7 @@ from graphc.runtime.cache import Cache, open_cache
 from graphc.runtime.config import current
 from graphc.runtime.counters import count
 from graphc.runtime.forks import MAKING
+from graphc.runtime.interrupts import notice
 from graphc.runtime.listing import KernelListing, Listing, code_key, symbol
 from graphc.runtime.loops import Loops
 from graphc.runtime.targets.clock import reading
@@ -125,7 +126,10 @@ class _Functions:
 
     def link(self) -> dict[str, Code]:
         """Link everything; the code by name. New kernels go to the cache."""
-        new = {name: future.result() for name, future in self.made.items()}
+        new = {}
+        for name, future in self.made.items():
+            notice()
+            new[name] = future.result()
         codes = self.linked | link(self.stored | new, self.machine)
         count("cache_hits", len(self.stored))
         for key, name in self.kernels.items():
@@ -149,6 +153,7 @@ def _compile(listing: Listing, key: str, functions: _Functions, kept: bool, prof
     pending: list[Value] = []
     with compiler(functions.machine) as submit:
         for kernel in listing.kernels:
+            notice()
             try:
                 native[kernel.value] = kernel.schedule, functions.kernel(kernel, submit)
             except Exception as error:  # NumPy can do it, whatever went wrong

@@ -16,6 +16,7 @@ from graphc.ir.ops.structure import Scan
 from graphc.ir.printer import line_of, name_values
 from graphc.ir.types import TensorType, evaluate_dim
 from graphc.passes.pipeline import GRAPH_PASSES, run
+from graphc.runtime.interrupts import uninterrupted
 from graphc.runtime.program import Program
 
 __all__ = ["CheckedProgram", "NumericsError"]
@@ -41,12 +42,13 @@ class CheckedProgram(Program):
     def __call__(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         with self.lock:
             before = [a.copy() for a in self.state]
-            outputs = self.program(*inputs)
-            self.calls += 1
-            if all(map(_is_finite, (*outputs, *self.state))):
-                return outputs
-            for array, old in zip(self.state, before, strict=True):
-                array[...] = old
+            with uninterrupted():
+                outputs = self.program(*inputs)
+                self.calls += 1
+                if all(map(_is_finite, (*outputs, *self.state))):
+                    return outputs
+                for array, old in zip(self.state, before, strict=True):
+                    array[...] = old
             raise NumericsError(self.found(inputs))
 
     def found(self, inputs: tuple[np.ndarray, ...]) -> str:

@@ -9,6 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -27,6 +28,7 @@ from graphc.passes.structure import NOMINAL
 from graphc.runtime.config import current
 from graphc.runtime.counters import count
 from graphc.runtime.forks import MAKING, renewed
+from graphc.runtime.interrupts import uninterrupted
 from graphc.runtime.profile import Recorder, Ring, traced
 from graphc.runtime.stages import Dump, run_passes
 
@@ -123,8 +125,10 @@ class NumpyProgram(Program):
         arrays = {v.op.label: a for v, a in zip(leaves, (*inputs, *self.state), strict=True)}  # type: ignore
         outputs, updates = evaluate(self.simplified, arrays)
         results = tuple(np.array(a, order="C") for a in outputs.values())  # both may be views of the state
-        for label, new in [(label, np.array(a)) for label, a in updates.items()]:
-            arrays[label][...] = new
+        made = [(arrays[label], np.array(a)) for label, a in updates.items()]
+        with uninterrupted():
+            for array, new in made:
+                array[...] = new
         return results
 
 
@@ -240,13 +244,14 @@ class NativeProgram(Program):
             self.place(frame, inputs, outputs)
             choice = frame.choice
             threads = choice.begin() if choice.measured else choice.threads
-            for segment, native in self.segments:
-                if native is None:
-                    self.fall_back(segment, inputs, outputs, frame)  # type: ignore[arg-type]
-                else:
-                    frame.words[0] = native
-                    self.team.run(frame.address, threads)
-                    count("native_calls")
+            with nullcontext() if len(self.segments) == 1 else uninterrupted():
+                for segment, native in self.segments:
+                    if native is None:
+                        self.fall_back(segment, inputs, outputs, frame)  # type: ignore[arg-type]
+                    else:
+                        frame.words[0] = native
+                        self.team.run(frame.address, threads)
+                        count("native_calls")
             if choice.measured:
                 choice.end(threads)
             if frame.ring is not None:
@@ -404,6 +409,7 @@ def _missing() -> str | None:
     return "llvmlite" if find_spec("llvmlite") is None else "POSIX threads" if os.name != "posix" else None
 
 
+@uninterrupted()
 def compile(graph: Graph, state: Mapping[str, np.ndarray], recorder: Recorder | None = None) -> Program:
     """A program for a traced graph, which updates the arrays of `state` (by label) in place.
 

@@ -15,6 +15,7 @@ from graphc.ir.graph import Graph
 from graphc.passes.pipeline import Pass, run
 from graphc.passes.plan import Plan
 from graphc.passes.rewrite import counting_rules
+from graphc.runtime.interrupts import notice
 
 __all__ = ["Dump", "Stage", "run_passes"]
 
@@ -69,6 +70,7 @@ def run_passes(graph: Graph, passes: Sequence[Pass], check: bool, dump: Dump | N
     began = time.perf_counter()
 
     def record(name: str, result: Any) -> None:
+        notice()
         nonlocal began, counted
         seconds, rules = time.perf_counter() - began, dict(fired - counted)
         counted = fired.copy()

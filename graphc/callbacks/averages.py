@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphc.callbacks.callback import Callback, Logs
+from graphc.runtime.interrupts import uninterrupted
 
 __all__ = ["SwapEMAWeights"]
 
@@ -24,10 +25,11 @@ class SwapEMAWeights(Callback):
         if self._swapped == averages:
             return
         self._swapped = averages
-        for weight, average in self._pairs():
-            held = weight.array.copy()
-            weight.array[...] = average.array
-            average.array[...] = held
+        with uninterrupted():
+            for weight, average in self._pairs():
+                held = weight.array.copy()
+                weight.array[...] = average.array
+                average.array[...] = held
 
     def _pairs(self) -> list:
         optimizer = self.model.optimizer

@@ -20,6 +20,9 @@ class Callback:
     params: dict[str, Any] | None = None
     # functions of the class that do nothing with its present options: batches run together where nobody listens
     idle: tuple[Any, ...] = ()
+    # names of attributes that a BackupAndRestore keeps: numbers, texts, arrays, lists and dicts of them
+    remembered: tuple[str, ...] = ()
+    comes_last = False  # whether the others are told before it
 
     def set_model(self, model: Any) -> None:
         """Called before anything else."""

@@ -28,6 +28,7 @@ class CallbackList(Callback):
             self.callbacks.append(History())
         if add_progbar and self._one(ProgbarLogger) is None:
             self.callbacks.append(ProgbarLogger())
+        self.callbacks.sort(key=lambda c: c.comes_last)
         if model is not None:
             self.set_model(model)
         self.set_params(params)

@@ -43,6 +43,8 @@ class ModelCheckpoint(MonitorCallback):
     https://keras.io/api/callbacks/model_checkpoint/
     """
 
+    remembered = ("best",)
+
     def __init__(self, filepath: Any, monitor: str = "val_loss", verbose: int = 0, save_best_only: bool = False,
                  save_weights_only: bool = False, mode: str = "auto", save_freq: Any = "epoch",
                  initial_value_threshold: float | None = None):

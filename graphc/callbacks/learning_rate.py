@@ -47,6 +47,8 @@ class ReduceLROnPlateau(MonitorCallback):
     https://keras.io/api/callbacks/reduce_lr_on_plateau/
     """
 
+    remembered = ("best", "wait", "cooldown_counter")
+
     def __init__(self, monitor: str = "val_loss", factor: float = 0.1, patience: int = 10, verbose: int = 0,
                  mode: str = "auto", min_delta: float = 1e-4, cooldown: int = 0, min_lr: float = 0.0,
                  epsilon: float | None = None):

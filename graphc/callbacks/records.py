@@ -12,12 +12,15 @@ import numpy as np
 from graphc.callbacks.callback import Callback, Logs
 from graphc.names import choose
 from graphc.progress import Progress, verbosity
+from graphc.runtime.interrupts import uninterrupted
 
 __all__ = ["CSVLogger", "History", "LambdaCallback", "ProgbarLogger"]
 
 
 class History(Callback):
     """What `fit` returns: `history` maps loss and metrics to one number per epoch, `epoch` numbers the epochs."""
+
+    remembered = ("history", "epoch")
 
     def __init__(self) -> None:
         self.history: dict[str, list[Any]] = {}
@@ -27,9 +30,10 @@ class History(Callback):
         self.epoch = []
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        self.epoch.append(epoch)
-        for name, value in (logs or {}).items():
-            self.history.setdefault(name, []).append(value)
+        with uninterrupted():  # all of an epoch or nothing
+            self.epoch.append(epoch)
+            for name, value in (logs or {}).items():
+                self.history.setdefault(name, []).append(value)
 
 
 class LambdaCallback(Callback):
@@ -61,6 +65,8 @@ class CSVLogger(Callback):
         self._close()
         self._file = open(self.filename, "a" if self.append else "w", newline="")  # noqa: SIM115, until training ends
         self._has_header = self._file.tell() > 0
+        if self._has_header and not _ends_a_line(self.filename):
+            self._file.write("\n")
         self._keys = None
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
@@ -83,6 +89,14 @@ class CSVLogger(Callback):
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _ends_a_line(path: str) -> bool:
+    """Whether a file, which isn't empty, ends as a line does; one that was being written when the disk was full may
+    not."""
+    with open(path, "rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() in (b"\n", b"\r")
 
 
 def _cell(value: Any) -> Any:

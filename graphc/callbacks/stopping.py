@@ -20,6 +20,8 @@ class EarlyStopping(MonitorCallback):
     https://keras.io/api/callbacks/early_stopping/
     """
 
+    remembered = ("best", "wait", "best_epoch", "stopped_epoch", "best_weights")
+
     def __init__(self, monitor: str = "val_loss", min_delta: float = 0, patience: int = 0, verbose: int = 0,
                  mode: str = "auto", baseline: float | None = None, restore_best_weights: bool = False,
                  start_from_epoch: int = 0):

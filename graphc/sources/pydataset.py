@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import threading
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import count, islice
+from multiprocessing import parent_process
 from typing import Any
 
 __all__ = ["PyDataset", "fetched"]
@@ -115,7 +119,17 @@ _DATA: list[PyDataset] = []  # of a worker process
 
 
 def _adopt(data: PyDataset) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all processes: the parent ends its workers
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     _DATA[:] = [data]
+
+
+def _end_with_the_parent() -> None:
+    """A parent that is killed ends no workers: they look for that themselves."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _adopted(number: int) -> Any:

@@ -61,6 +61,12 @@ class Rows(Source):
     def restart(self) -> None:
         self._done = 0
 
+    def place(self) -> Any:
+        return [self._done, self._order] if 0 < self._done < self.batches else None
+
+    def go_to(self, place: Any) -> None:
+        self._done, self._order = place
+
     def epoch(self, steps: int | None = None, skip: int = 0) -> Generator[Batches]:
         if steps is None or self._done >= self.batches:
             self._done = 0

@@ -49,5 +49,12 @@ class Source:
     def restart(self) -> None:
         """Begin again with the next epoch where that is possible."""
 
+    def place(self) -> Any:
+        """Where in a pass the next epoch begins, for `go_to`; None at a beginning, and where that isn't known."""
+        return None
+
+    def go_to(self, place: Any) -> None:
+        """Begin the next epoch at a place of a source of the same data."""
+
     def close(self) -> None:
         """Let go of what a pass holds."""

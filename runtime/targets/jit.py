@@ -120,7 +120,11 @@ def compiler(machine: Machine) -> Iterator[Submit]:
     sys.setswitchinterval(1e-4)
     try:
         with ThreadPoolExecutor(1, "graphc-llvm") as pool:
-            yield lambda text: pool.submit(copy_context().run, object_code, text, machine)
+            try:
+                yield lambda text: pool.submit(copy_context().run, object_code, text, machine)
+            except BaseException:  # an interrupt say: nobody wants what hasn't begun
+                pool.shutdown(cancel_futures=True)
+                raise
     finally:
         sys.setswitchinterval(interval)
 

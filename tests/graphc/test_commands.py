@@ -44,7 +44,7 @@ def error_of(capsys, *arguments):
     return found
 
 
-COMMANDS = ("run", "summary", "explain", "bench", "passes", "replay", "cache", "info", "digits")
+COMMANDS = ("run", "summary", "inspect", "explain", "bench", "passes", "replay", "cache", "info", "digits")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -68,6 +68,7 @@ def test_help_lists_the_commands(capsys):
     (["summary", "nowhere.py"], "There is no file 'nowhere.py'"),
     (["summary", "nothing"], "Expected FILE.py, FILE.py:NAME or MODULE:NAME"),
     (["summary", "graphc.no_such:model"], "No module named"),
+    (["inspect", "nowhere.keras"], "No such file"),
     (["explain", "graphc.layers:Dense"], "no model named 'Dense'"),
     (["passes", "simplfy", "x.graph"], "There is no pass 'simplfy'. Expected some of offset,infer,"),
     (["passes", "simplify", "nowhere.graph"], "No such file"),

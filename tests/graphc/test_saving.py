@@ -269,7 +269,7 @@ def test_models_of_the_users(tmp_path):
     model.save(tmp_path / "model.keras")
     again = load_model(tmp_path / "model.keras", {"Residual": Residual})
     assert losses_of_steps(again, X, Y) == losses_of_steps(model, X, Y)
-    with pytest.raises(FileError, match="expected a model"):
+    with pytest.raises(FileError, match="expected a class: a file calls no functions"):
         load_model(tmp_path / "model.keras", {"Residual": lambda **options: Scale()})
 
 
@@ -361,7 +361,7 @@ def test_an_error_leaves_the_old_file(fails, path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(os, fails, fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(FileError, match=r"small\.keras can't be written: disk full\. What was there is as it was"):
         small().save(path)
     assert path.read_bytes() == before and os.listdir(path.parent) == [path.name]
 
@@ -471,7 +471,7 @@ LAYOUT = h5py.VirtualLayout((3, 4), "f4")
     (replaced(FIRST, lambda f, n: f.create_dataset(n, (3, 4), "f4", external=[("secret", 0, 48)])), "in other files"),
     (replaced(FIRST, lambda f, n: f.create_virtual_dataset(n, LAYOUT)), "in other files"),
     (replaced(FIRST, lambda f, n: f.create_dataset(n, (3, 4), "f4", compression="gzip")), "in pieces"),
-    (replaced(FIRST, lambda f, n: f.create_dataset(n, (1 << 40, 4), "f4", chunks=(1, 4))), "shape"),
+    (replaced(FIRST, lambda f, n: f.create_dataset(n, (1 << 40, 4), "f4", chunks=(1, 4))), "in pieces"),
     (replaced(FIRST, lambda f, n: f.create_dataset(n, (3, 4), "i4")), "type int32"),
     (replaced(FIRST, lambda f, n: f.create_dataset(n, (3, 4), h5py.string_dtype())), "type object"),
     (replaced(FIRST, lambda f, n: f.create_group(n)), "is missing"),
