@@ -12,9 +12,10 @@ from graphc.ir.graph import Value
 from graphc.names import choose
 
 __all__ = ["celu", "deserialize", "elu", "exponential", "gelu", "get", "glu", "hard_shrink", "hard_sigmoid",
-           "hard_silu", "hard_swish", "hard_tanh", "leaky_relu", "linear", "log_sigmoid", "log_softmax", "mish", "relu",
-           "relu6", "selu", "serialize", "sigmoid", "silu", "soft_shrink", "softmax", "softplus", "softsign",
-           "sparse_plus", "sparse_sigmoid", "squareplus", "swish", "tanh", "tanh_shrink", "threshold"]
+           "hard_sigmoid_of_keras_2", "hard_silu", "hard_swish", "hard_tanh", "leaky_relu", "linear", "log_sigmoid",
+           "log_softmax", "mish", "relu", "relu6", "selu", "serialize", "sigmoid", "silu", "soft_shrink", "softmax",
+           "softplus", "softsign", "sparse_plus", "sparse_sigmoid", "squareplus", "swish", "tanh", "tanh_shrink",
+           "threshold"]
 
 Activation = Callable[[Value], Value]
 _activation = eager("x")
@@ -65,6 +66,12 @@ def exponential(x: Value) -> Value:
 def hard_sigmoid(x: Value) -> Value:
     """relu6(x + 3) / 6."""
     return f.divide(f.relu6(f.add(x, 3.0)), 6.0)
+
+
+@_activation
+def hard_sigmoid_of_keras_2(x: Value) -> Value:
+    """max(0, min(1, x / 5 + 1 / 2)), which models in files of Keras 1 and 2 were trained with."""
+    return f.minimum(f.maximum(f.add(f.multiply(x, 0.2), 0.5), 0.0), 1.0)
 
 
 @_activation
