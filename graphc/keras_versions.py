@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from graphc import layers
+from graphc import layers, optimizers
+from graphc.configs import constructor_parameters
 from graphc.layers.renamed import present_names
 from graphc.model import Model
 
-__all__ = ["SLOTS", "Version", "modern", "modern_arrays", "modern_training", "written_for_all"]
+__all__ = ["SLOTS", "Version", "modern", "modern_arrays", "modern_calls", "modern_training", "written_for_all"]
 
 # Classes that have other names now, with the options that the old class stood for.
 _CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -37,7 +38,7 @@ _MERGED = {"sum": "Add", "mul": "Multiply", "concat": "Concatenate", "ave": "Ave
 _DROPPED = {"implementation", "consume_less", "sparse", "ragged", "is_legacy_optimizer", "jit_compile"}
 # Options that say nothing at this value, of classes that graphc's don't have them in.
 _IDLE: dict[str, tuple[Any, ...]] = {
-    "mode": (0,), "time_major": (False,), "input_length": (), "input_dim": (), "fused": (None, False, True),
+    "mode": (0,), "time_major": (False,), "fused": (None, False, True),
     "virtual_batch_size": (None,), "groups": (1,), "interpolation": ("nearest",), "keepdims": (False,),
     "zero_output_for_mask": (False,), "output_shape": (), "dropout": (0, 0.0, None), "synchronized": (False,),
 }
@@ -49,7 +50,12 @@ _RULES = {  # of Keras 1, which had a name where a class is now
 _VALUES: dict[str, dict[Any, Any]] = {"initializer": {"one": "ones", "zero": "zeros"},
                                       "activation": {"hard_sigmoid": "hard_sigmoid_of_keras_2"}}
 _DISTRIBUTIONS = {"normal": "truncated_normal"}  # of VarianceScaling
-_NEW = {"seed", "loss_scale_factor", "gradient_accumulation_steps"}  # options that not all of Keras 2's classes have
+_LAYER_MODULES = ("keras.layers", None)
+# Options that not all releases have, at their defaults.
+_OPTIMIZERS = {name: {option: parameter.default for option, parameter in constructor_parameters(cls).items()
+                      if option in constructor_parameters(optimizers.Optimizer) and option != "learning_rate"}
+               for name, cls in vars(optimizers).items()
+               if isinstance(cls, type) and issubclass(cls, optimizers.Optimizer)}
 _RATES = {"lr": "learning_rate"}
 _NADAM = {"decay", "schedule_decay"}  # of its momentum, which is fixed now
 
@@ -102,12 +108,10 @@ def modern(described: Any, version: Version) -> Any:
         name, config = _merge(config)
     name, implied = _CLASSES.get(name, (name, {}))
     if isinstance(config, list):  # the layers of a Sequential model
-        config = {"layers": config}
-    known = {"class_name": name, "module": described.get("module")}
+        config = {"name": described.get("name"), "layers": config}
+    known = {"class_name": name}
     if name == "Sequential" or "input_layers" in config or "layers" in config:
         inside = {**config, "layers": modern(config.get("layers"), version)}
-        if "input_layers" in config:
-            inside = _functional(inside)
         if config.get("name") is None:
             inside.pop("name", None)
         result = {**known, "config": inside}
@@ -121,7 +125,7 @@ def _merge(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     if mode not in _MERGED:
         raise ValueError(f"The layer {config.get('name')!r} (Merge) has mode={mode!r}, expected one of "
                          f"{', '.join(_MERGED)}.")
-    options = {"name": config.get("name")}
+    options = {"name": config.get("name"), "trainable": True}
     if mode == "concat":
         options["axis"] = config.get("concat_axis", -1)
     elif mode in ("dot", "cos"):
@@ -139,7 +143,8 @@ def _options(name: str, config: Mapping[str, Any], version: Version) -> dict[str
         if "kernel_dim1" in options:
             options["kernel_size"] = tuple(options.pop(f"kernel_dim{i}") for i in (1, 2, 3))
         options, known = present_names(cls, options)
-        options = {n: v for n, v in options.items() if n in known or n not in _IDLE or not _idle(n, v)}
+        ignored = (set() if name == "Embedding" else {"input_dim"}) | {"input_length"}  # said by batch_input_shape too
+        options = {n: v for n, v in options.items() if n not in ignored and (n in known or not _idle(n, v))}
         if name == "GRU":
             options.setdefault("reset_after", False)
         if name == "BatchNormalization" and isinstance(options.get("axis"), list):
@@ -153,14 +158,14 @@ def _options(name: str, config: Mapping[str, Any], version: Version) -> dict[str
         kind = option.rpartition("_")[2]
         if kind in _VALUES and isinstance(value, str):
             options[option] = _VALUES[kind].get(value, value)
-    if "dtype" in options and not isinstance(cls, type):
-        del options["dtype"]  # of initializers
+    if not isinstance(cls, type) or (name != "InputLayer" and "input_dtype" in config):
+        options.pop("dtype", None)  # of initializers, and of the data that a first layer takes
     return options
 
 
 def _idle(name: str, value: Any) -> bool:
     """Whether an option that graphc's class doesn't have says nothing; where no values are listed, none does."""
-    return not _IDLE[name] or value in _IDLE[name]
+    return name in _IDLE and (not _IDLE[name] or value in _IDLE[name])
 
 
 def _function(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,8 +175,13 @@ def _function(config: Mapping[str, Any]) -> dict[str, Any]:
     return {"class_name": "__lambda__", "config": None}
 
 
-def _functional(config: dict[str, Any]) -> dict[str, Any]:
-    """Calls of layers, as arguments: lists of `[layer, call, place]` became objects."""
+def modern_calls(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A functional model's configuration with the calls of layers as Keras 3 has them.
+
+    They were lists of `[layer, call, place]`, as they still are in the `.h5` files that graphc writes where they can be.
+    """
+    if not any(isinstance(node, list) for layer in config["layers"] for node in layer.get("inbound_nodes") or ()):
+        return config
     described = {str(layer.get("name") or layer["config"]["name"]): layer for layer in config["layers"]}
     uses = list(_uses([layer.get("inbound_nodes") for layer in described.values()], described))
     uses += _uses([config["input_layers"], config["output_layers"]], described)
@@ -266,18 +276,46 @@ def _optimizer(name: str, config: Mapping[str, Any], version: Version) -> dict[s
 
 
 def written_for_all(described: Any) -> Any:
-    """A description that Keras 3 reads, and Keras 2 where it has the classes: under old names, without what is None."""
+    """A description that Keras 3 reads, and Keras 2 where it has the classes: by old names and calls, without defaults.
+
+    Optimizers leave out the options of all that stand at their defaults.
+    """
     if isinstance(described, list):
         return [written_for_all(part) for part in described]
     if not isinstance(described, dict):
         return described
     found = {name: written_for_all(part) for name, part in described.items()}
-    if isinstance(found.get("config"), dict) and "class_name" in found:
-        config = {n: v for n, v in found["config"].items() if v is not None or n not in _NEW}
+    config = found.get("config")
+    if isinstance(config, dict) and "class_name" in found:
+        new = _OPTIMIZERS.get(found["class_name"], {}) or {"seed": None}
+        config = {n: v for n, v in config.items() if n not in new or v != new[n]}
         if found["class_name"] == "InputLayer" and "batch_shape" in config:
             config["batch_input_shape"] = config.pop("batch_shape")
-        found["config"] = config
+        found["config"] = _old_calls(config) if "input_layers" in config else config
     return found
+
+
+def _old_calls(config: dict[str, Any]) -> dict[str, Any]:
+    """The calls of layers as Keras 2 wrote them, if it could: of one value or list, without models inside."""
+    def use(value: Any, options: Any) -> list[Any] | None:
+        is_value = isinstance(value, dict) and value.get("class_name") == "__keras_tensor__"
+        return [*value["config"]["keras_history"], options] if is_value else None
+
+    layers = []
+    for layer in config["layers"]:
+        nodes = []
+        for node in layer["inbound_nodes"]:
+            args, options = node["args"], node["kwargs"]
+            given = args[0] if len(args) == 1 and isinstance(args[0], list) and len(args[0]) > 1 else args
+            calls = [use(value, options) for value in given]
+            if (len(calls) > 1 and given is args) or None in calls or any(
+                    isinstance(option, dict | list) for option in options.values()):
+                return config
+            nodes.append(calls)
+        if "layers" in layer["config"] or layer["module"] not in _LAYER_MODULES:
+            return config
+        layers.append({**layer, "inbound_nodes": nodes})
+    return {**config, "layers": layers}
 
 
 # ------------------------------------------------------------------------------------------------------------ weights

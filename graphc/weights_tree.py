@@ -23,8 +23,7 @@ from graphc.variable import Variable
 
 __all__ = ["tree_of", "tree_pairs"]
 
-# What tf.keras 2.12 to 2.14 called the layers of a model.
-_OLD_GROUPS = {"layers": "_layer_checkpoint_dependencies"}
+_OLD_LAYERS = "_layer_checkpoint_dependencies"  # what tf.keras 2.12 to 2.14 called the layers of a model
 
 
 def tree_of(model: Model, skipped: Iterable[Layer] = ()) -> bytes:
@@ -46,7 +45,8 @@ def tree_pairs(path: Path, model: Model, file: h5py.File, compiled: bool, skip_m
     With `skip_mismatch` a layer whose arrays don't fit is left out, with a warning.
     """
     pairs: Pairs = []
-    for place, layer, variables in _groups(model, "", set(skipped)):
+    layers = "layers" if child(file, _OLD_LAYERS) is None else _OLD_LAYERS
+    for place, layer, variables in _groups(model, "", set(skipped), layers):
         try:
             pairs += _layer_pairs(file, place, layer, variables)
         except ValueError as error:
@@ -75,19 +75,24 @@ def _layer_pairs(file: h5py.File, place: str, layer: Layer, variables: Sequence[
     return [(v, array_of(group, str(i), v)) for i, v in enumerate(variables)]
 
 
-def _groups(layer: Layer, path: str, seen: set[Layer]) -> Iterator[tuple[str, Layer, list[Variable]]]:
-    """Each layer not seen yet with its path in a weights file and its own weights, trainable ones first."""
+def _groups(layer: Layer, path: str, seen: set[Layer],
+            layers: str = "layers") -> Iterator[tuple[str, Layer, list[Variable]]]:
+    """Each layer not seen yet with its path in a weights file and its own weights, trainable ones first.
+
+    `layers` is the name of the group of a model's layers. By the old one, those with weights were counted twice.
+    """
     if layer in seen:
         return
     seen.add(layer)
     yield path, layer, sorted(layer._own, key=lambda w: not w.trainable)
     if isinstance(layer, Sequential | Functional):
-        parts: dict[str, Any] = {"layers": layer.layers}
+        twice = layers == _OLD_LAYERS
+        parts: dict[str, Any] = {layers: [i for i in layer.layers for _ in range(2 if twice and i.weights else 1)]}
     else:  # Keras goes through the attributes by name, private ones last
         parts = dict(sorted(vars(layer).items(), key=lambda item: (item[0].startswith("_"), item[0])))
     for name, part in parts.items():
         for step, inner in _layers_in(part):
-            yield from _groups(inner, "/".join(filter(None, (path, name, step))), seen)
+            yield from _groups(inner, "/".join(filter(None, (path, name, step))), seen, layers)
 
 
 def _layers_in(part: Any) -> Iterator[tuple[str, Layer]]:
@@ -114,12 +119,9 @@ def _vars(file: h5py.File, path: str) -> Mapping[str, Any]:
     """The group with the arrays of a path, empty where there is none."""
     group: Any = file
     for name in [*filter(None, path.split("/")), "vars"]:
-        found = child(group, name)
-        if found is None and name in _OLD_GROUPS:
-            found = child(group, _OLD_GROUPS[name])
-        if found is None:
+        group = child(group, name)
+        if group is None:
             return {}
-        if not isinstance(found, h5py.Group):
+        if not isinstance(group, h5py.Group):
             raise ValueError(f"{path!r} has {name!r} as an array, expected a group.")
-        group = found
     return group
