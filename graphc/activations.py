@@ -10,6 +10,7 @@ from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
 from graphc.names import choose
+from graphc.registry import get_registered_object
 
 __all__ = ["celu", "deserialize", "elu", "exponential", "gelu", "get", "glu", "hard_shrink", "hard_sigmoid",
            "hard_sigmoid_of_keras_2", "hard_silu", "hard_swish", "hard_tanh", "leaky_relu", "linear", "log_sigmoid",
@@ -165,7 +166,10 @@ _BY_NAME: dict[str, Activation] = {name: globals()[name] for name in __all__
 
 
 def get(identifier: Any) -> Activation:
-    """The activation for a name, a function or None (linear)."""
+    """The activation for a name, a function, None (linear), or the description of a registered function."""
+    if isinstance(identifier, dict) and identifier.get("class_name") == "function":
+        names = (str(identifier.get(key)) for key in ("registered_name", "config"))
+        identifier = next((found for name in names if (found := get_registered_object(name))), identifier.get("config"))
     if identifier is None:
         return linear
     if isinstance(identifier, str):

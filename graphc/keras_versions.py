@@ -178,7 +178,7 @@ def _function(config: Mapping[str, Any]) -> dict[str, Any]:
 def modern_calls(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """A functional model's configuration with the calls of layers as Keras 3 has them.
 
-    They were lists of `[layer, call, place]`, as they still are in the `.h5` files that graphc writes where they can be.
+    They were lists of `[layer, call, place]`, as they are in the `.h5` files that graphc writes where they can be.
     """
     if not any(isinstance(node, list) for layer in config["layers"] for node in layer.get("inbound_nodes") or ()):
         return config

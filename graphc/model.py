@@ -229,11 +229,11 @@ class Model(Trainer, Layer):
 
     # Files --------------------------------------------------------------------------------------------------
 
-    def save(self, filepath: Any, overwrite: bool = True) -> None:
+    def save(self, filepath: Any, overwrite: bool = True, **options: Any) -> None:
         """Write architecture, weights and training state to a `.keras` file, which Keras 3 reads too."""
         from graphc.saving import save_model  # saving builds on models
 
-        save_model(self, filepath, overwrite)
+        save_model(self, filepath, overwrite, **options)
 
     def to_json(self, **kwargs: Any) -> str:
         """The architecture as a text for `model_from_json`; keyword arguments are those of `json.dumps`."""

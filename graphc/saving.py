@@ -59,13 +59,14 @@ _EXPANSION = 100  # how many times a compressed member may be larger than what i
 
 # ------------------------------------------------------------------------------------------------------- whole models
 
-def save_model(model: Model, filepath: Any, overwrite: bool = True) -> None:
+def save_model(model: Model, filepath: Any, overwrite: bool = True, include_optimizer: bool = True) -> None:
     """Write architecture, weights, compile information and the optimizer's state to a `.keras` or an `.h5` file.
 
-    What can't be written raises ValueError. The file is replaced as a whole: an error leaves the old one.
+    Without `include_optimizer` an `.h5` file has neither compile information nor the optimizer's state. What can't be
+    written raises ValueError. The file is replaced as a whole: an error leaves the old one.
     """
     if saving_h5.is_h5(filepath):
-        saving_h5.save(model, _checked(filepath, (".h5", ".hdf5"), overwrite))
+        saving_h5.save(model, _checked(filepath, (".h5", ".hdf5"), overwrite), include_optimizer)
         return
     path = _checked(filepath, (".keras",), overwrite)
     config = describe(model)
@@ -83,10 +84,12 @@ def save_model(model: Model, filepath: Any, overwrite: bool = True) -> None:
             archive.writestr(zipfile.ZipInfo(name), data)  # stored, with a date that is always the same
 
 
-def load_model(filepath: Any, custom_objects: Mapping[str, Any] | None = None, compile: bool = True) -> Model:
+def load_model(filepath: Any, custom_objects: Mapping[str, Any] | None = None, compile: bool = True,
+               safe_mode: bool = True) -> Model:
     """The model in a `.keras` or `.h5` file, with its weights; with `compile`, to be trained on from where it was.
 
-    `custom_objects` has the user's own classes and functions by their names in the file. Where graphc can't use the
+    `custom_objects` has the user's own classes and functions by their names in the file. `safe_mode` is Keras's: code
+    in a file never runs, whatever it says. Where graphc can't use the
     compile information the model comes uncompiled, with a warning. A damaged file, or one with layers or options that
     graphc doesn't have, raises FileError.
     """

@@ -58,8 +58,8 @@ def is_h5(filepath: Any) -> bool:
 
 # ------------------------------------------------------------------------------------------------------------ writing
 
-def save(model: Model, path: Path) -> None:
-    """Write architecture, weights, compile information and the optimizer's state."""
+def save(model: Model, path: Path, include_optimizer: bool = True) -> None:
+    """Write architecture, weights, and what `compile` was told with the optimizer's state."""
     if not model.built:
         raise FileError(f"{path}: the model {model.name!r} has no weights yet, and an .h5 file would have none. "
                         "Build it first, or save it as a .keras file.")
@@ -67,7 +67,7 @@ def save(model: Model, path: Path) -> None:
     with h5py.File(data, "w") as file:
         described = describe(model)
         _say(file, "model_config", _json(path, {k: described[k] for k in ("class_name", "config")}))
-        if model.optimizer is not None:
+        if model.optimizer is not None and include_optimizer:
             chosen = compile_config(model)
             optimizer = chosen.pop("optimizer")
             chosen["optimizer_config"] = {k: optimizer[k] for k in ("class_name", "config")}

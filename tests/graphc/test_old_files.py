@@ -102,7 +102,7 @@ def test_weights_by_name_and_with_mismatches(version, folder):
             np.testing.assert_array_equal(other.get_weights()[i], expected)
         with pytest.raises(FileError, match="weights of 2 layers, expected 1"):
             graphc.Sequential([layers.Dense(5, input_shape=(4,))]).load_weights(folder / name, skip_mismatch=True)
-        with pytest.raises(FileError, match="2 arrays for the layer 'first'.*expected 1"):
+        with pytest.raises(FileError, match=r"2 arrays for the layer 'first'.*expected 1"):
             graphc.Sequential([layers.Dense(5, use_bias=False, input_shape=(4,), name="first")]).load_weights(
                 folder / name, by_name=True)
     assert len(rest) == 2
@@ -205,7 +205,8 @@ def test_versions(said, expected):
     ("GRU", {"units": 4, "reset_after": True}, TENSORFLOW, ("GRU", {"units": 4, "reset_after": True})),
     ("CuDNNGRU", {"units": 4}, KERAS_2, ("GRU", {"units": 4, "reset_after": True, "recurrent_activation": "sigmoid"})),
     ("BatchNormalization", {"axis": [3], "mode": 0}, TENSORFLOW, ("BatchNormalization", {"axis": 3})),
-    ("Merge", {"name": "m", "mode": "concat", "concat_axis": 1}, KERAS_1, ("Concatenate", {"name": "m", "trainable": True, "axis": 1})),
+    ("Merge", {"name": "m", "mode": "concat", "concat_axis": 1}, KERAS_1,
+     ("Concatenate", {"name": "m", "trainable": True, "axis": 1})),
     ("Merge", {"name": "m", "mode": "cos", "dot_axes": 1}, KERAS_1,
      ("Dot", {"name": "m", "trainable": True, "axes": 1, "normalize": True})),
     ("Dense", {"output_dim": 3, "W_regularizer": {"name": "L1L2Regularizer", "l1": 0.0, "l2": 0.5},
