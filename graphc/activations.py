@@ -10,11 +10,13 @@ from graphc.ir import functions as f
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
 from graphc.names import choose
+from graphc.registry import get_registered_object
 
 __all__ = ["celu", "deserialize", "elu", "exponential", "gelu", "get", "glu", "hard_shrink", "hard_sigmoid",
-           "hard_silu", "hard_swish", "hard_tanh", "leaky_relu", "linear", "log_sigmoid", "log_softmax", "mish", "relu",
-           "relu6", "selu", "serialize", "sigmoid", "silu", "soft_shrink", "softmax", "softplus", "softsign",
-           "sparse_plus", "sparse_sigmoid", "squareplus", "swish", "tanh", "tanh_shrink", "threshold"]
+           "hard_sigmoid_of_keras_2", "hard_silu", "hard_swish", "hard_tanh", "leaky_relu", "linear", "log_sigmoid",
+           "log_softmax", "mish", "relu", "relu6", "selu", "serialize", "sigmoid", "silu", "soft_shrink", "softmax",
+           "softplus", "softsign", "sparse_plus", "sparse_sigmoid", "squareplus", "swish", "tanh", "tanh_shrink",
+           "threshold"]
 
 Activation = Callable[[Value], Value]
 _activation = eager("x")
@@ -65,6 +67,12 @@ def exponential(x: Value) -> Value:
 def hard_sigmoid(x: Value) -> Value:
     """relu6(x + 3) / 6."""
     return f.divide(f.relu6(f.add(x, 3.0)), 6.0)
+
+
+@_activation
+def hard_sigmoid_of_keras_2(x: Value) -> Value:
+    """max(0, min(1, x / 5 + 1 / 2)), which models in files of Keras 1 and 2 were trained with."""
+    return f.minimum(f.maximum(f.add(f.multiply(x, 0.2), 0.5), 0.0), 1.0)
 
 
 @_activation
@@ -158,7 +166,10 @@ _BY_NAME: dict[str, Activation] = {name: globals()[name] for name in __all__
 
 
 def get(identifier: Any) -> Activation:
-    """The activation for a name, a function or None (linear)."""
+    """The activation for a name, a function, None (linear), or the description of a registered function."""
+    if isinstance(identifier, dict) and identifier.get("class_name") == "function":
+        names = (str(identifier.get(key)) for key in ("registered_name", "config"))
+        identifier = next((found for name in names if (found := get_registered_object(name))), identifier.get("config"))
     if identifier is None:
         return linear
     if isinstance(identifier, str):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from graphc.configs import describe, describe_function
+from graphc.keras_versions import Version, modern
 from graphc.model import Model
 from graphc.serialization import KINDS, deserialize
 
@@ -52,6 +53,8 @@ def model_to_json(model: Model, **kwargs: Any) -> str:
 def model_from_json(json_string: str, custom_objects: Mapping[str, Any] | None = None) -> Model:
     """A model with new weights of what `to_json` returned."""
     described = json.loads(json_string)
+    if isinstance(described, dict) and "keras_version" in described:
+        described = modern(described, Version.of(described["keras_version"], described.get("backend")))
     model = deserialize(described, "model", custom_objects)
     if not isinstance(model, Model):
         raise ValueError(f"model_from_json received the layer {model!r}, expected a model.")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from graphc.configs import describe
@@ -20,7 +20,8 @@ from graphc.ir import functions as f
 from graphc.ir.graph import Value
 from graphc.ir.ops.leaf import Constant
 from graphc.ir.ops.movement import Broadcast
-from graphc.ir.tree import flat, is_nested, mapped, parts_of
+from graphc.ir.tree import is_nested, mapped, parts_of
+from graphc.keras_versions import modern_calls
 from graphc.layers.core import InputLayer
 from graphc.layers.layer import Layer, known_shape
 
@@ -45,7 +46,7 @@ def describe_functional(model: Functional) -> dict[str, Any]:
         places[value] = (value.layer.name, 0, 0)
     for call in model.calls_inside:
         calls[call.layer].append(call)
-        for i, value in enumerate(flat(call.outputs)):
+        for i, value in enumerate(_results(call.outputs)):
             places[value] = (call.layer.name, len(calls[call.layer]) - 1, i)
 
     operations: list[dict[str, Any]] = []
@@ -96,10 +97,11 @@ def functional_from(config: Mapping[str, Any], custom_objects: Mapping[str, Any]
     missing = [part for part in ("layers", "input_layers", "output_layers") if part not in config]
     if missing:
         raise ValueError(f"The functional model {config.get('name', 'functional')!r} has no {missing[0]}.")
+    config = modern_calls(config)
     given: dict[History, Value] = {}
     waiting: list[tuple[Any, int, Any]] = []
     for described in config["layers"]:
-        if described.get("module") == _MODULE:
+        if _is_operation(described):
             layer: Any = _Operation(described)
         else:
             layer = deserialize(described, "layer", custom_objects)
@@ -113,7 +115,7 @@ def functional_from(config: Mapping[str, Any], custom_objects: Mapping[str, Any]
             args, options = node["args"], _said(layer, node["kwargs"])
             if all(h in given for h in _histories((args, options))):
                 results = layer(*_read(args, given), **_read(options, given))
-                given.update(((layer.name, i, k), value) for k, value in enumerate(flat(results)))
+                given.update(((layer.name, i, k), value) for k, value in enumerate(_results(results)))
             else:
                 later.append((layer, i, node))
         if len(later) == len(waiting):
@@ -124,11 +126,29 @@ def functional_from(config: Mapping[str, Any], custom_objects: Mapping[str, Any]
     return cls(inputs, outputs, name=config.get("name"), trainable=config.get("trainable", True))
 
 
+def _results(nest: Any) -> Iterator[Value]:
+    """What a call gave in the order that Keras counts it in: parts of a dict by their names."""
+    if isinstance(nest, Mapping):
+        nest = [nest[name] for name in sorted(nest)]
+    if is_nested(nest):
+        for part in nest:
+            yield from _results(part)
+    elif nest is not None:
+        yield nest
+
+
 def _said(layer: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """What a call was told: Keras also writes the default of `training`, which says nothing about the model's steps."""
     taken = inspect.signature(layer.call).parameters.get("training") if hasattr(layer, "call") else None
     default = None if taken is None else taken.default
     return {n: v for n, v in options.items() if v is not None and not (n == "training" and v == default)}
+
+
+def _is_operation(described: Mapping[str, Any]) -> bool:
+    """Whether this is arithmetic. In `.h5` files Keras leaves out the module; layers have more options than a name."""
+    return described.get("module") == _MODULE or (
+        described.get("module") is None and described.get("class_name") in OPERATIONS
+        and set(described.get("config") or {}) <= {"name"})
 
 
 class _Operation:

@@ -229,11 +229,11 @@ class Model(Trainer, Layer):
 
     # Files --------------------------------------------------------------------------------------------------
 
-    def save(self, filepath: Any, overwrite: bool = True) -> None:
+    def save(self, filepath: Any, overwrite: bool = True, **options: Any) -> None:
         """Write architecture, weights and training state to a `.keras` file, which Keras 3 reads too."""
         from graphc.saving import save_model  # saving builds on models
 
-        save_model(self, filepath, overwrite)
+        save_model(self, filepath, overwrite, **options)
 
     def export(self, filepath: Any, format: str = "onnx", verbose: bool | None = None, input_signature: Any = None,
                opset_version: int | None = None) -> None:
@@ -256,17 +256,21 @@ class Model(Trainer, Layer):
 
         return model_to_json(self, **kwargs)
 
-    def save_weights(self, filepath: Any, overwrite: bool = True) -> None:
+    def save_weights(self, filepath: Any, overwrite: bool = True, **options: Any) -> None:
         """Write the weights, and the optimizer's state, to a `.weights.h5` file."""
         from graphc.saving import save_weights
 
-        save_weights(self, filepath, overwrite)
+        save_weights(self, filepath, overwrite, **options)
 
-    def load_weights(self, filepath: Any) -> None:
-        """Read the weights, and the optimizer's state, from a `.weights.h5` file; all of them fit, or none changes."""
+    def load_weights(self, filepath: Any, skip_mismatch: bool = False, **options: Any) -> None:
+        """Read the weights, and the optimizer's state, from a file; all of them fit, or none changes.
+
+        With `skip_mismatch` what doesn't fit is skipped. `by_name=True` finds the layers of Keras 1's and 2's `.h5`
+        files by their names. See `graphc.saving.load_weights`.
+        """
         from graphc.saving import load_weights
 
-        load_weights(self, filepath)
+        load_weights(self, filepath, skip_mismatch, **options)
 
 
 def port_of(value: Value, name: str, batch: int | None = None) -> Port:

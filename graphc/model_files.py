@@ -20,16 +20,19 @@ from graphc import losses, metrics
 from graphc.configs import describe
 from graphc.ir.tree import mapped
 from graphc.models import Model
+from graphc.random import SeedGenerator
 from graphc.runtime.interrupts import uninterrupted
 from graphc.safe_files import FileError, message_of, reading, replacing
 from graphc.serialization import deserialize
 from graphc.variable import Variable
 
 __all__ = ["KERAS_VERSION", "LARGEST_CONFIG", "FileError", "Pairs", "array_of", "as_json", "assign", "child",
-           "compile_as", "compile_config", "model_in", "reading", "replacing", "room", "state_for", "stored_whole"]
+           "compile_as", "compile_config", "fitting", "model_in", "plain_dataset", "random_pairs", "reading",
+           "replacing", "room", "state_for", "stored_whole", "write_random_state"]
 
 KERAS_VERSION = "3.15.1"  # whose files these are
 LARGEST_CONFIG = 1 << 25  # bytes
+_RANDOM = "graphc.random"  # no attribute has a name with a dot, so it is none of Keras's groups
 
 Pairs = list[tuple[Variable, np.ndarray]]
 
@@ -65,23 +68,38 @@ def child(group: Any, name: str) -> Any:
     return None if link is None else group[name]
 
 
-def array_of(group: Any, name: str, variable: Variable) -> np.ndarray:
-    """The array of a weight; it lies in the file as it is, with the shape and kind of numbers of the weight."""
+def plain_dataset(group: Any, name: str, whose: str = "") -> h5py.Dataset:
+    """An array that lies in the file as it is: not in other files, nor in pieces that may be compressed."""
     found = child(group, name)
-    place = f"{group.name}/{name}, for the weight {variable.path},"
+    place = f"{group.name}/{name}{whose}"
     if not isinstance(found, h5py.Dataset):
         raise ValueError(f"{place} is missing.")
     if not stored_whole(found):
         raise ValueError(f"{place} lies in other files or in pieces, expected an array that is stored as it is.")
-    if found.shape != variable.shape or found.dtype.kind not in ("f" if variable.array.dtype.kind == "f" else "iu"):
-        raise ValueError(f"{place} is an array of shape {list(found.shape or ())} and type {found.dtype}, expected "
-                         f"{variable.type}.")
-    return np.asarray(found[()], variable.array.dtype)
+    if found.shape is None:
+        raise ValueError(f"{place} is an array of shape [] without an element, expected numbers.")
+    return found
 
 
 def stored_whole(found: h5py.Dataset) -> bool:
     """Whether an array lies in the file as it is; to be asked before its shape, for which HDF5 may look elsewhere."""
     return not found.is_virtual and not found.external and found.chunks is None
+
+
+def array_of(group: Any, name: str, variable: Variable) -> np.ndarray:
+    """The array of a weight, with the shape and kind of numbers of the weight."""
+    whose = f", for the weight {variable.path},"
+    found = plain_dataset(group, name, whose)
+    fitting(found, variable, f"{group.name}/{name}{whose}")
+    return np.asarray(found[()], variable.array.dtype)
+
+
+def fitting(array: Any, variable: Variable, place: str) -> Any:
+    """The array, or dataset, where it has the shape and kind of numbers of a weight."""
+    if array.shape != variable.shape or array.dtype.kind not in ("f" if variable.array.dtype.kind == "f" else "iu"):
+        raise ValueError(f"{place} is an array of shape {list(array.shape)} and type {array.dtype}, expected "
+                         f"{variable.type}.")
+    return array
 
 
 def room(size: int) -> Any:
@@ -99,16 +117,42 @@ def room(size: int) -> Any:
     return zeros
 
 
-def state_for(path: Path, model: Model, count: int) -> Sequence[Variable]:
-    """The optimizer's variables for so many arrays; none, with a warning, where it has another number of them."""
+def state_for(path: Path, model: Model, count: int, rated: bool = True) -> Sequence[Variable]:
+    """The optimizer's variables for so many arrays; none, with a warning, where it has another number of them.
+
+    Before Keras 3 the learning rate isn't one of them (`rated`).
+    """
     assert model.optimizer is not None
     for state in (model.optimizer.state(()), model.optimizer.state(model.trainable_weights)):
+        state = state if rated else [v for v in state if v.name != "learning_rate"]
         if len(state) == count:
             return state
     if count:
         warnings.warn(f"{path}: the optimizer starts anew: its state has {count} arrays, expected {len(state)}.",
                       stacklevel=5)
     return []
+
+
+def _random_states(model: Model) -> list[Variable]:
+    """The model's seed and counter, and those of the generators in its layers."""
+    held = (part for layer in (model, *model._all_layers()) for part in vars(layer).values())
+    return [model.random_key, *(part.state for part in dict.fromkeys(
+        p for p in held if isinstance(p, SeedGenerator)))]
+
+
+def write_random_state(file: h5py.File, model: Model) -> None:
+    """Put the random state into a group that Keras doesn't look at."""
+    group = file.create_group(_RANDOM)
+    for i, state in enumerate(_random_states(model)):
+        group[str(i)] = state.array
+
+
+def random_pairs(file: h5py.File, model: Model) -> Pairs:
+    """The random state with its arrays, where the file has it for the same generators."""
+    group, states = child(file, _RANDOM), _random_states(model)
+    if not isinstance(group, h5py.Group) or len(group) != len(states):
+        return []
+    return [(state, array_of(group, str(i), state)) for i, state in enumerate(states)]
 
 
 def assign(pairs: Pairs) -> None:

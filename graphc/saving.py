@@ -1,9 +1,8 @@
 """Models in files: the `.keras` files of Keras 3. https://keras.io/api/models/model_saving_apis/
 
-A `.keras` file is a zip archive of `metadata.json`, `config.json` (see graphc.configs) and `model.weights.h5`: an HDF5
-file with the arrays of the layer at a path, such as the second dense one, as `layers/dense_1/vars/0`, `1`, ... and the
-optimizer's in `optimizer/vars`. Layers are counted by class, their names don't matter.
-Whole models in one HDF5 file are in graphc.saving_h5, what both have in common in graphc.model_files.
+A `.keras` file is a zip archive of `metadata.json`, `config.json` (see graphc.configs) and `model.weights.h5` (see
+graphc.weights_tree). Whole models in one HDF5 file are in graphc.saving_h5, what both have in common in
+graphc.model_files.
 """
 
 from __future__ import annotations
@@ -13,8 +12,7 @@ import json
 import os
 import warnings
 import zipfile
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,26 +22,22 @@ import graphc
 from graphc import saving_h5
 from graphc.configs import describe
 from graphc.descriptions import deserialize_keras_object, serialize_keras_object
+from graphc.keras_versions import Version, modern, modern_training
 from graphc.layers.layer import Layer, first_values
 from graphc.model_files import (
     KERAS_VERSION,
     LARGEST_CONFIG,
     FileError,
-    Pairs,
-    array_of,
     as_json,
     assign,
-    child,
     compile_as,
     compile_config,
     model_in,
     reading,
     replacing,
     room,
-    state_for,
 )
-from graphc.models import Functional, Model, Sequential
-from graphc.names import snake_case
+from graphc.models import Model
 from graphc.registry import (
     CustomObjectScope,
     custom_object_scope,
@@ -52,7 +46,7 @@ from graphc.registry import (
     get_registered_object,
     register_keras_serializable,
 )
-from graphc.variable import Variable
+from graphc.weights_tree import tree_of, tree_pairs
 
 __all__ = ["CustomObjectScope", "FileError", "custom_object_scope", "deserialize_keras_object", "get_custom_objects",
            "get_registered_name", "get_registered_object", "load_model", "load_weights",
@@ -60,20 +54,22 @@ __all__ = ["CustomObjectScope", "FileError", "custom_object_scope", "deserialize
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 MEMBERS = {_METADATA: LARGEST_CONFIG, _CONFIG: LARGEST_CONFIG, _WEIGHTS: None}  # of an archive, with their limits
+_HDF5 = b"\x89HDF\r\n\x1a\n"  # how HDF5 files begin: TensorFlow 2.12 and before wrote them as .keras files too
 _EXPANSION = 100  # how many times a compressed member may be larger than what is stored of it
 
 
 # ------------------------------------------------------------------------------------------------------- whole models
 
-def save_model(model: Model, filepath: Any, overwrite: bool = True) -> None:
+def save_model(model: Model, filepath: Any, overwrite: bool = True, include_optimizer: bool = True) -> None:
     """Write architecture, weights, compile information and the optimizer's state to a `.keras` or an `.h5` file.
 
-    What can't be written raises ValueError. The file is replaced as a whole: an error leaves the old one.
+    Without `include_optimizer` an `.h5` file has neither compile information nor the optimizer's state. What can't be
+    written raises ValueError. The file is replaced as a whole: an error leaves the old one.
     """
     if saving_h5.is_h5(filepath):
-        saving_h5.save(model, _checked(filepath, "", overwrite))
+        saving_h5.save(model, _checked(filepath, (".h5", ".hdf5"), overwrite), include_optimizer)
         return
-    path = _checked(filepath, ".keras", overwrite)
+    path = _checked(filepath, (".keras",), overwrite)
     config = describe(model)
     if model.built:
         config["build_config"] = {"input_shape": model.input_shape}
@@ -83,54 +79,92 @@ def save_model(model: Model, filepath: Any, overwrite: bool = True) -> None:
         except ValueError as error:
             warnings.warn(f"{path}: the compile information is left out: {error}", stacklevel=3)
     metadata = {"keras_version": KERAS_VERSION, "graphc_version": graphc.__version__}
-    members = {_METADATA: as_json(path, metadata), _CONFIG: as_json(path, config), _WEIGHTS: _weights_file(model)}
+    members = {_METADATA: as_json(path, metadata), _CONFIG: as_json(path, config), _WEIGHTS: tree_of(model)}
     with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, data in members.items():
             archive.writestr(zipfile.ZipInfo(name), data)  # stored, with a date that is always the same
 
 
-def load_model(filepath: Any, custom_objects: Mapping[str, Any] | None = None, compile: bool = True) -> Model:
+def load_model(filepath: Any, custom_objects: Mapping[str, Any] | None = None, compile: bool = True,
+               safe_mode: bool = True) -> Model:
     """The model in a `.keras` or `.h5` file, with its weights; with `compile`, to be trained on from where it was.
 
-    `custom_objects` has the user's own classes and functions by their names in the file. Where graphc can't use the
+    `custom_objects` has the user's own classes and functions by their names in the file. `safe_mode` is Keras's: code
+    in a file never runs, whatever it says. Where graphc can't use the
     compile information the model comes uncompiled, with a warning. A damaged file, or one with layers or options that
     graphc doesn't have, raises FileError.
     """
-    if saving_h5.is_h5(filepath):
-        return saving_h5.load(_checked(filepath, ""), custom_objects, compile)
-    path = _checked(filepath, ".keras")
-    with open(path, "rb") as file, reading(path):
-        config, weights = _members(file)
+    path = _checked(filepath, (".keras", ".h5", ".hdf5"))
+    with open(path, "rb") as archive:
+        if archive.read(8) == _HDF5 or not path.name.endswith(".keras"):
+            return saving_h5.load(path, custom_objects, compile)
+        with reading(path):
+            version, config, weights = _members(archive, os.fstat(archive.fileno()).st_size)
+    with reading(path):
         with first_values(room(len(weights))):
-            model = model_in(config, custom_objects)
+            model = model_in(modern(config, version), custom_objects)
             shape = (config.get("build_config") or {}).get("input_shape")
             if shape and not model.built:
                 model.build(shape)
-        compiled = compile and compile_as(path, model, config.get("compile_config"), custom_objects)
-        assign(_arrays(path, model, weights, compiled))
+        chosen = config.get("compile_config")
+        chosen = modern_training(chosen, version) if isinstance(chosen, dict) else chosen
+        compiled = compile and compile_as(path, model, chosen, custom_objects)
+        with h5py.File(io.BytesIO(weights), "r") as file:
+            assign(tree_pairs(path, model, file, compiled))
     return model
 
 
-def save_weights(model: Model, filepath: Any, overwrite: bool = True) -> None:
-    """Write the weights of a built model, and its optimizer's state, to a `.weights.h5` file."""
-    path = _checked(filepath, ".weights.h5", overwrite)
+def save_weights(model: Model, filepath: Any, overwrite: bool = True, objects_to_skip: Iterable[Layer] = ()) -> None:
+    """Write the weights of a built model, and its optimizer's state, to a `.weights.h5` file.
+
+    Layers in `objects_to_skip`, and what is inside of them, are left out.
+    """
+    path = _checked(filepath, (".weights.h5",), overwrite)
+    _need_weights(model, path)
     with replacing(path) as file:
-        file.write(_weights_file(model))
+        file.write(tree_of(model, objects_to_skip))
 
 
-def load_weights(model: Model, filepath: Any) -> None:
-    """Give a built model the weights in a `.weights.h5` file, and its optimizer the state, where both have it."""
-    path = _checked(filepath, ".weights.h5")
+def load_weights(model: Model, filepath: Any, skip_mismatch: bool = False, by_name: bool = False,
+                 objects_to_skip: Iterable[Layer] = ()) -> None:
+    """Give a built model the weights of a file, and its optimizer the state where a `.weights.h5` file has it.
+
+    `.weights.h5` and `.keras` files, `.h5` files of weights alone as Keras 1 and 2 wrote them, and the weights of a
+    whole model in an `.h5` file are told apart by their contents. The layers are taken in their order; in the `.h5`
+    files of Keras 1 and 2 `by_name` goes by their names, and leaves layers that the file doesn't know. With
+    `skip_mismatch` arrays of another shape are skipped with a warning; without, all fit or nothing changes.
+    """
+    path = _checked(filepath, (".keras", ".h5", ".hdf5"))
+    _need_weights(model, path)
     data = path.read_bytes()
     with reading(path):
-        assign(_arrays(path, model, data, model.optimizer is not None))
+        if data[:2] == b"PK":
+            _, _, data = _members(io.BytesIO(data), len(data))
+        with h5py.File(io.BytesIO(data), "r") as file:
+            layered = saving_h5.weights_in(file)
+            if layered is None:
+                if by_name:
+                    raise ValueError("it holds the weights by their places in the model, not by the names of layers. "
+                                     "Leave out by_name.")
+                compiled = model.optimizer is not None
+                pairs = tree_pairs(path, model, file, compiled, skip_mismatch, objects_to_skip)
+            elif tuple(objects_to_skip):
+                raise ValueError("objects_to_skip is for .weights.h5 files. Name the layers apart and use by_name.")
+            else:
+                pairs = saving_h5.layer_pairs(path, model, layered, by_name, skip_mismatch)
+        assign(pairs)
 
 
-def _checked(filepath: Any, ending: str, overwrite: bool = True) -> Path:
+def _need_weights(model: Model, path: Path) -> None:
+    if not model.built:
+        raise FileError(f"{path}: the model {model.name!r} has no weights yet. Call build, or run it once, before.")
+
+
+def _checked(filepath: Any, endings: tuple[str, ...], overwrite: bool = True) -> Path:
     path = Path(os.fspath(filepath))
-    if not path.name.endswith(ending):
-        raise FileError(f"{path}: expected a name that ends in {ending}. graphc knows .keras and .h5 files for "
-                        "whole models, and .weights.h5 files for weights.")
+    if not path.name.endswith(endings):
+        raise FileError(f"{path}: expected a name that ends in {' or '.join(endings)}. graphc knows .keras and .h5 "
+                        "files for whole models, and .weights.h5 files for weights.")
     if not overwrite and path.exists():
         raise FileError(f"{path} is there already. Choose another name or pass overwrite=True.")
     return path
@@ -138,14 +172,16 @@ def _checked(filepath: Any, ending: str, overwrite: bool = True) -> Path:
 
 # ------------------------------------------------------------------------------------------------------- the archive
 
-def _members(file: Any) -> tuple[dict[str, Any], bytes]:
-    """The configuration and the bytes of the weights' file; no other member is looked at."""
-    size = os.fstat(file.fileno()).st_size
+def _members(file: Any, size: int) -> tuple[Version, dict[str, Any], bytes]:
+    """Who wrote it, the configuration and the bytes of the weights' file; no other member is looked at."""
     with zipfile.ZipFile(file) as archive:
         config = json.loads(member(archive, _CONFIG, size, MEMBERS[_CONFIG]).decode())
         if not isinstance(config, dict):
             raise ValueError(f"{_CONFIG} holds {str(config)[:80]!r}, expected an object.")
-        return config, member(archive, _WEIGHTS, size)
+        known = json.loads(member(archive, _METADATA, size, MEMBERS[_METADATA]).decode()) if (
+            _METADATA in archive.namelist()) else {}
+        version = Version.of(known.get("keras_version", KERAS_VERSION))
+        return version, config, member(archive, _WEIGHTS, size)
 
 
 def member(archive: zipfile.ZipFile, name: str, size: int, limit: int | None = None) -> bytes:
@@ -162,78 +198,3 @@ def member(archive: zipfile.ZipFile, name: str, size: int, limit: int | None = N
                          f"file of {size:,}.")
     with archive.open(info) as content:
         return content.read(info.file_size)  # so much at most is unpacked, whatever lies there
-
-
-# ------------------------------------------------------------------------------------------------------- the weights
-
-def _groups(layer: Layer, path: str, seen: set[Layer]) -> Iterator[tuple[str, Layer, list[Variable]]]:
-    """Each layer not seen yet with its path in a weights file and its own weights, trainable ones first."""
-    if layer in seen:
-        return
-    seen.add(layer)
-    yield path, layer, sorted(layer._own, key=lambda w: not w.trainable)
-    if isinstance(layer, Sequential | Functional):
-        parts: dict[str, Any] = {"layers": layer.layers}
-    else:  # Keras goes through the attributes by name, private ones last
-        parts = dict(sorted(vars(layer).items(), key=lambda item: (item[0].startswith("_"), item[0])))
-    for name, part in parts.items():
-        for step, inner in _layers_in(part):
-            yield from _groups(inner, "/".join(filter(None, (path, name, step))), seen)
-
-
-def _layers_in(part: Any) -> Iterator[tuple[str, Layer]]:
-    """The layers that an attribute holds; those in a list or dict with names by class: dense, dense_1."""
-    if isinstance(part, Layer):
-        yield "", part
-    elif isinstance(part, list | tuple | dict):
-        counts: Counter[str] = Counter()
-        for inner in part.values() if isinstance(part, dict) else part:
-            if isinstance(inner, Layer):
-                name = snake_case(type(inner).__name__)
-                yield f"{name}_{counts[name]}" if counts[name] else name, inner
-                counts[name] += 1
-
-
-def _weights_file(model: Model) -> bytes:
-    data = io.BytesIO()
-    with h5py.File(data, "w") as file:
-        for path, layer, variables in _groups(model, "", set()):
-            _write(file, path, layer.name, variables)
-        if model.optimizer is not None:
-            _write(file, "optimizer", model.optimizer.name, model.optimizer.state(model.trainable_weights))
-    return data.getvalue()
-
-
-def _write(file: h5py.File, path: str, name: str, variables: Sequence[Variable]) -> None:
-    group = file.create_group(f"{path}/vars" if path else "vars")
-    group.attrs["name"] = name
-    for i, variable in enumerate(variables):
-        group[str(i)] = variable.array
-
-
-def _arrays(path: Path, model: Model, data: bytes, compiled: bool) -> Pairs:
-    """Every weight, and state of the optimizer, with its array of the file. All are checked."""
-    with h5py.File(io.BytesIO(data), "r") as file:
-        pairs: Pairs = []
-        for place, layer, variables in _groups(model, "", set()):
-            group = _vars(file, place)
-            if len(group) != len(variables):
-                raise ValueError(f"it has {len(group)} arrays at {place!r} for the layer {layer.name!r} "
-                                 f"({type(layer).__name__}), expected {len(variables)}.")
-            pairs += ((v, array_of(group, str(i), v)) for i, v in enumerate(variables))
-        if compiled and model.optimizer is not None:
-            group = _vars(file, "optimizer")
-            pairs += ((v, array_of(group, str(i), v)) for i, v in enumerate(state_for(path, model, len(group))))
-        return pairs
-
-
-def _vars(file: h5py.File, path: str) -> Mapping[str, Any]:
-    """The group with the arrays of a path, empty where there is none."""
-    group: Any = file
-    for name in [*filter(None, path.split("/")), "vars"]:
-        group = child(group, name)
-        if group is None:
-            return {}
-        if not isinstance(group, h5py.Group):
-            raise ValueError(f"{path!r} has {name!r} as an array, expected a group.")
-    return group

@@ -29,6 +29,7 @@ def _classes(module: ModuleType, base: type) -> dict[str, type]:
 
 _MODELS: dict[str, type] = {"Functional": Functional, "Sequential": Sequential}
 _LAYERS = _classes(layers, layers.Layer) | _MODELS
+_LAYERS["GroupedQueryAttention"] = layers.GroupQueryAttention  # as Keras has it in `.h5` files
 _LOSSES = _classes(losses, losses.Loss)
 _METRICS = _LOSSES | _classes(metrics, metrics.Metric)  # a loss can be a metric too
 _INITIALIZERS = _classes(initializers, initializers.Initializer)

@@ -8,7 +8,7 @@ from typing import Any
 
 from graphc.configs import constructor_options
 
-__all__ = ["taking_name_first", "taking_old_names"]
+__all__ = ["present_names", "taking_name_first", "taking_old_names"]
 
 # The old name of an option, and its present ones, of which the first that a layer has is meant.
 _OLD: dict[str, tuple[str, ...]] = {
@@ -32,7 +32,7 @@ def taking_old_names(init: Callable[..., None]) -> Callable[..., None]:
     """A constructor that also takes old names of its options, where it has no option of such a name itself."""
     @functools.wraps(init)
     def translating(self: Any, *args: Any, **options: Any) -> None:
-        init(self, *args, **(_translated(type(self), options) if _ANY & options.keys() else options))
+        init(self, *args, **(present_names(type(self), options)[0] if _ANY & options.keys() else options))
 
     return translating
 
@@ -51,7 +51,8 @@ def taking_name_first(method: Callable[..., Any]) -> Callable[..., Any]:
 _ANY = _OLD.keys() | {"nb_row"}
 
 
-def _translated(cls: type, options: dict[str, Any]) -> dict[str, Any]:
+def present_names(cls: type, options: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Options of a layer's class by their present names, and the names that it knows."""
     known = constructor_options(cls)
     options = dict(options)
     if "kernel_size" in known and {"nb_row", "nb_col"} <= options.keys():
@@ -61,4 +62,4 @@ def _translated(cls: type, options: dict[str, Any]) -> dict[str, Any]:
         if new is not None:
             value = options.pop(old)
             options[new] = _VALUES.get(old, {}).get(value, value) if isinstance(value, str) else value
-    return options
+    return options, known

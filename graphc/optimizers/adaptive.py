@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from graphc.ir import functions as f
 from graphc.ir.graph import Value
 from graphc.optimizers.optimizer import Groups, Optimizer, Pairs, Slots
+from graphc.variable import Variable
 
 __all__ = ["Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lamb", "Nadam", "RMSprop"]
 
@@ -96,6 +99,11 @@ class Nadam(_Moments):
     def scalar_updates(self) -> Pairs:
         product = self._own["u_product"]
         return [(product, f.multiply(product, self._momentum_at(self.step())))]
+
+    def scalars_after(self, steps: int) -> list[tuple[Variable, float]]:
+        passed = np.arange(1, min(steps, 10_000) + 1)  # after which the product is zero
+        momenta = self.beta_1 * (1 - 0.5 * 0.96 ** passed)
+        return [(self._own["u_product"], float(momenta.prod()))]
 
     def update(self, parameter: Value, gradient: Value, slots: Slots, rate: Value) -> tuple[Value, Slots]:
         step, new, ((_, product),) = self.step(), self.moments(gradient, slots), self.scalar_updates()

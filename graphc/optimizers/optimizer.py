@@ -93,6 +93,10 @@ class Optimizer:
         """The scalars with their next values."""
         return []
 
+    def scalars_after(self, steps: int) -> list[tuple[Variable, float]]:
+        """The scalars with their values after so many steps, for files that don't have them."""
+        return []
+
     def update(self, parameter: Value, gradient: Value, slots: Slots, rate: Value) -> tuple[Value, Slots]:
         """The next value of the parameter, and of its slots."""
         raise NotImplementedError(f"{type(self).__name__} has no `update`: define update(self, parameter, gradient, "
@@ -182,6 +186,10 @@ class Optimizer:
         """
         self.build(parameters)
         return self._ordered(parameters)
+
+    def slot(self, parameter: Variable, name: str) -> Variable:
+        """One of the arrays that are kept for a parameter."""
+        return self._slots_of(parameter)[name]
 
     def _ordered(self, parameters: Sequence[Variable]) -> list[Variable]:
         rate = [self._learning_rate] if isinstance(self._learning_rate, Variable) else []

@@ -43,7 +43,7 @@ def test_what_is_written(tmp_path):
     with h5py.File(tmp_path / "m.h5") as file:
         assert json.loads(file.attrs["model_config"])["class_name"] == "Sequential"
         assert "training_config" not in file.attrs
-        assert list(file["model_weights"].attrs["layer_names"]) == ["dense", "dense_1"]
+        assert list(file["model_weights"].attrs["layer_names"]) == [b"dense", b"dense_1"]  # old Keras wants bytes
         (kernel, _) = file["model_weights/dense"].attrs["weight_names"]
         assert file["model_weights/dense"][kernel].shape == (4, 3)
     loaded = graphc.models.load_model(tmp_path / "m.h5")
