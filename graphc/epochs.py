@@ -102,7 +102,7 @@ class Epochs:
                 if begun.restore is not None:
                     begun.restore()
                 line = Progress(_line(hooks, shown), number, f"Epoch {epoch + 1}/{epochs}")
-                results = self._epoch("train", source, steps, hooks, line, begun)
+                results = self._epoch("train", source, steps, hooks, line, begun, run)
                 if results is None:
                     _ran_out(f"training ends before epoch {epoch + 1} of {epochs}")
                     break
@@ -236,7 +236,7 @@ class Epochs:
         return self._structured(program(*map(ready, arrays, program.dtypes)) if len(arrays[0]) else _no_rows(step))
 
     def _epoch(self, kind: str, source: Source, steps: int | None, hooks: CallbackList, line: Progress,
-               start: Start = _BEGINNING) -> dict[str, Any] | None:
+               start: Start = _BEGINNING, run: Fit | None = None) -> dict[str, Any] | None:
         """Run the batches of an epoch that aren't done; the averages at the end, None where there was none."""
         averages, done = None, start.batch
         if start.averages is not None:
@@ -246,8 +246,8 @@ class Epochs:
         with closing(self._parts(kind, source, steps, done)) as parts:
             for part, step, program in parts:
                 averages = averages or Averages(step)
-                if kind == "train":
-                    self._fit.averages = averages  # type: ignore[union-attr]
+                if run is not None:
+                    run.averages = averages
                 for method in begin:
                     method(done, {})
                 rows, outputs = part.run(program, single=bool(begin or end))

@@ -20,7 +20,7 @@ declared by their first store. Its type is written where it is not the plain one
 sizes are the extents of the index's axes (1 where the index is 0). A name that is declared again, with a type, means
 another buffer from there on. A register's index is constant but for the lanes of a vector. A statement at the top
 that is not in a parallel loop and writes memory is run by one thread; barriers stand only at the top. A prefetch has
-the cache fetch what is read later, and computes nothing.
+the cache fetch what is read later; it computes nothing, and may lie beside the memory.
 """
 
 from __future__ import annotations
@@ -266,7 +266,7 @@ def number(e: Expr) -> int | Dim | Expr:
 def verify_loops(loops: Loops) -> None:
     """Prove every access to memory in bounds and every loop well formed; raise InvalidGraph otherwise.
 
-    L1 every index of a param, scratch or local is provably within the buffer's shape
+    L1 every index of a param, scratch or local is provably within the buffer's shape, but for prefetches
     L2 an expression uses only the axes of the loops around it
     L3 a vector or unrolled loop, and the locals indexed in it, have known extents, but for a masked vector tail
     L4 barriers and parallel loops stand at the top, a vector loop contains no loop but unrolled ones
@@ -295,7 +295,7 @@ def verify_loops(loops: Loops) -> None:
             for e in expressions(s):
                 if e.axes - axes:
                     fail("L2", s, f"the axes {sorted(a.name for a in e.axes - axes)} are not bound")
-                for node in postorder([e]):
+                for node in () if isinstance(s, Prefetch) else postorder([e]):
                     if node.op == "load":
                         access(s, node.attr, node.args)
             if isinstance(s, For):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from graphc.ir.expr import Axis, Expr, axis, const, position, postorder, scalar, size, substitute
+from graphc.ir.expr import Axis, Expr, axis, const, position, postorder, size, substitute
 from graphc.runtime.loops import For, Prefetch, Statement, Store, Update, map_loops, number, walk
 from graphc.runtime.transform import Body, chain_of, replaced, volume
 
@@ -88,8 +88,7 @@ def _ahead(loop: For) -> For:
     places: dict[Axis, Expr] = {c.axis: const(0) for c in copied if c.kind == "vector"}
     for a in reversed(others):
         places[a], line = line % _size(a), line // _size(a)
-    places[first] = scalar("min", tile // parts + axis(again) * rows, _size(first) - 1)
-    places[loop.axis] = scalar("min", axis(loop.axis) + 1, loop.extent - 1)
+    places[first], places[loop.axis] = tile // parts + axis(again) * rows, axis(loop.axis) + 1
     asked: Body = (Prefetch(substitute(store.value, places)),)
     for a, kind in ((part, "unroll"), (again, "serial")):
         asked = (For(a, asked, kind),) if a.extent != 1 else asked
