@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Generator, Iterable
-from contextlib import suppress
 from contextvars import copy_context
-from queue import Empty, Queue
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 __all__ = ["background"]
@@ -30,15 +28,20 @@ def background(items: Iterable[T], ahead: int = 1) -> Generator[T]:
     `with closing(background(...))` leaves none behind. No item beyond the last of `items` is asked for, so a caller
     who bounds them takes from a generator exactly what it uses.
     """
-    made: Queue[Any] = Queue(ahead)
-    unwanted = threading.Event()
+    # an interrupt in the middle of a `Queue` would leave it locked; these are of one piece
+    made: SimpleQueue[Any] = SimpleQueue()
+    room: SimpleQueue[None] = SimpleQueue()  # for as many items more
+    wanted = True
+    for _ in range(ahead):
+        room.put(None)
 
     def work() -> None:
         error: BaseException | None = None
         try:
             for item in items:
                 made.put(item)
-                if unwanted.is_set():
+                room.get()
+                if not wanted:
                     return
         except BaseException as e:
             error = e
@@ -48,13 +51,12 @@ def background(items: Iterable[T], ahead: int = 1) -> Generator[T]:
     try:  # an interrupt may come as soon as the thread runs
         thread.start()
         while not isinstance(item := made.get(), _End):
+            room.put(None)
             yield item
         if item.error is not None:
             raise item.error
     finally:
-        unwanted.set()
-        deadline = time.monotonic() + _PATIENCE
-        while thread.is_alive() and time.monotonic() < deadline:
-            with suppress(Empty):  # room for the item that the thread holds
-                made.get_nowait()
-            thread.join(0.005)
+        wanted = False
+        room.put(None)
+        if thread.is_alive():
+            thread.join(_PATIENCE)
