@@ -52,7 +52,7 @@ def loaded(path):
     return model.get_weights()
 
 
-@few_and_many(12, 300)
+@few_and_many(12, 60)
 @pytest.mark.parametrize("name", ["m.keras", "m.h5", "m.weights.h5"])
 def test_a_kill_leaves_the_old_file_or_the_new_one(name, number, rng, tmp_path, reference_backend):
     path = tmp_path / name
@@ -81,7 +81,7 @@ def test_a_kill_leaves_the_old_file_or_the_new_one(name, number, rng, tmp_path, 
     assert os.listdir(tmp_path) == [name]
 
 
-@few_and_many(8, 100)
+@few_and_many(8, 30)
 def test_a_kill_leaves_whole_checkpoints(number, rng, tmp_path, reference_backend):
     path, lines = tmp_path / "best.keras", tmp_path / "log.csv"
     model = regression(0.5)
@@ -175,7 +175,7 @@ CASES = {
 }
 
 
-@few_and_many(1, 12)
+@few_and_many(1, 4)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.filterwarnings("ignore:The input ran out")
 def test_a_training_that_is_killed_ends_as_one_that_is_not(case, number, rng, tmp_path, reference_backend):
@@ -336,7 +336,7 @@ def interrupted(work, check, number, rng, longest):
         assert worker.end() == 0
 
 
-@few_and_many(12, 200)
+@few_and_many(12, 40)
 @pytest.mark.parametrize("backend", ["numpy", "native"])
 @pytest.mark.parametrize("source", ["arrays", "generator", "threads", "processes"])
 def test_an_interrupt_leaves_the_weights_of_whole_steps(source, backend, number, rng):
@@ -386,7 +386,7 @@ def test_workers_end_with_a_parent_that_is_killed(reference_backend):
         assert parent.end() == -signal.SIGKILL
 
 
-@few_and_many(6, 100)
+@few_and_many(6, 20)
 def test_an_interrupt_while_code_is_made(number, rng):
     sizes = iter(range(20, 10**6))
 
@@ -408,7 +408,7 @@ def test_an_interrupt_while_code_is_made(number, rng):
         interrupted(fit, check, number, rng, 0.3)
 
 
-@few_and_many(8, 100)
+@few_and_many(8, 30)
 @pytest.mark.parametrize("method", ["evaluate", "predict"])
 def test_an_interrupt_of_other_methods(method, number, rng):
     with graphc.config(backend="native"):
