@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from graphc.functional_config import OPERATIONS
-from graphc.model_files import LARGEST_CONFIG, child, stored_whole
+from graphc.model_files import LARGEST_CONFIG, child, opened, stored_whole
 from graphc.safe_files import message_of
 from graphc.saving import MEMBERS, member
 from graphc.serialization import KINDS
@@ -93,7 +93,7 @@ def _objects(value: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _weights(data: bytes) -> Iterator[tuple[str, bool]]:
     """The attributes and arrays of an HDF5 file."""
-    with h5py.File(io.BytesIO(data), "r") as file:
+    with opened(data) as file:
         yield from _attributes(file)
         yield from _group(file, len(data), set())
 

@@ -6,6 +6,7 @@ files are refused, nothing larger than the file can back up is allocated, and al
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import warnings
@@ -26,12 +27,13 @@ from graphc.safe_files import FileError, message_of, reading, replacing
 from graphc.serialization import deserialize
 from graphc.variable import Variable
 
-__all__ = ["KERAS_VERSION", "LARGEST_CONFIG", "FileError", "Pairs", "array_of", "as_json", "assign", "child",
-           "compile_as", "compile_config", "fitting", "model_in", "plain_dataset", "random_pairs", "reading",
+__all__ = ["HDF5", "KERAS_VERSION", "LARGEST_CONFIG", "FileError", "Pairs", "array_of", "as_json", "assign", "child",
+           "compile_as", "compile_config", "fitting", "model_in", "opened", "plain_dataset", "random_pairs", "reading",
            "replacing", "room", "state_for", "stored_whole", "write_random_state"]
 
 KERAS_VERSION = "3.15.1"  # whose files these are
 LARGEST_CONFIG = 1 << 25  # bytes
+HDF5 = b"\x89HDF\r\n\x1a\n"  # how such files begin
 _RANDOM = "graphc.random"  # no attribute has a name with a dot, so it is none of Keras's groups
 
 Pairs = list[tuple[Variable, np.ndarray]]
@@ -59,6 +61,28 @@ def model_in(described: Any, custom_objects: Mapping[str, Any] | None) -> Model:
 
 
 # ---------------------------------------------------------------------------------------------------------- arrays
+
+def opened(data: bytes) -> h5py.File:
+    """An HDF5 file in memory, for which libhdf5 comes to an end.
+
+    It walks from object to object through the heaps that hold texts, and would stay for ever at one without a size.
+    HDF5 File Format Specification, III.E (global heap).
+    """
+    sizes = data[13:15] if data[8:9] < b"\2" else data[9:11]  # of addresses and lengths, by the version
+    if not data.startswith(HDF5) or sizes != b"\10\10":
+        raise ValueError("it doesn't begin as HDF5 files with sizes of 8 bytes do.")
+    at = -1
+    while (at := data.find(b"GCOL\1", at + 1)) >= 0:
+        here, end = at + 16, min(at + int.from_bytes(data[at + 8:at + 16], "little"), len(data))
+        while here + 16 <= end:
+            number, size = int.from_bytes(data[here:here + 2], "little"), int.from_bytes(
+                data[here + 8:here + 16], "little")
+            step = size if number == 0 else 16 + (size + 7) // 8 * 8  # of free space the size is that of all
+            if not 0 < step <= end - here:
+                raise ValueError(f"its heap at byte {at} has an object of {size} bytes where there is none.")
+            here += step
+    return h5py.File(io.BytesIO(data), "r")
+
 
 def child(group: Any, name: str) -> Any:
     """A member of a group; links, which may lead to other files, are refused."""

@@ -16,8 +16,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
-
 import graphc
 from graphc import saving_h5
 from graphc.configs import describe
@@ -25,6 +23,7 @@ from graphc.descriptions import deserialize_keras_object, serialize_keras_object
 from graphc.keras_versions import Version, modern, modern_training
 from graphc.layers.layer import Layer, first_values
 from graphc.model_files import (
+    HDF5,
     KERAS_VERSION,
     LARGEST_CONFIG,
     FileError,
@@ -33,6 +32,7 @@ from graphc.model_files import (
     compile_as,
     compile_config,
     model_in,
+    opened,
     reading,
     replacing,
     room,
@@ -54,7 +54,6 @@ __all__ = ["CustomObjectScope", "FileError", "custom_object_scope", "deserialize
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 MEMBERS = {_METADATA: LARGEST_CONFIG, _CONFIG: LARGEST_CONFIG, _WEIGHTS: None}  # of an archive, with their limits
-_HDF5 = b"\x89HDF\r\n\x1a\n"  # how HDF5 files begin: TensorFlow 2.12 and before wrote them as .keras files too
 _EXPANSION = 100  # how many times a compressed member may be larger than what is stored of it
 
 
@@ -96,7 +95,8 @@ def load_model(filepath: Any, custom_objects: Mapping[str, Any] | None = None, c
     """
     path = _checked(filepath, (".keras", ".h5", ".hdf5"))
     with open(path, "rb") as archive:
-        if archive.read(8) == _HDF5 or not path.name.endswith(".keras"):
+        # TensorFlow 2.12 and before wrote .keras files that are HDF5
+        if archive.read(8) == HDF5 or not path.name.endswith(".keras"):
             return saving_h5.load(path, custom_objects, compile)
         with reading(path):
             version, config, weights = _members(archive, os.fstat(archive.fileno()).st_size)
@@ -109,7 +109,7 @@ def load_model(filepath: Any, custom_objects: Mapping[str, Any] | None = None, c
         chosen = config.get("compile_config")
         chosen = modern_training(chosen, version) if isinstance(chosen, dict) else chosen
         compiled = compile and compile_as(path, model, chosen, custom_objects)
-        with h5py.File(io.BytesIO(weights), "r") as file:
+        with opened(weights) as file:
             assign(tree_pairs(path, model, file, compiled))
     return model
 
@@ -140,7 +140,7 @@ def load_weights(model: Model, filepath: Any, skip_mismatch: bool = False, by_na
     with reading(path):
         if data[:2] == b"PK":
             _, _, data = _members(io.BytesIO(data), len(data))
-        with h5py.File(io.BytesIO(data), "r") as file:
+        with opened(data) as file:
             layered = saving_h5.weights_in(file)
             if layered is None:
                 if by_name:

@@ -34,6 +34,7 @@ from graphc.model_files import (
     compile_config,
     fitting,
     model_in,
+    opened,
     plain_dataset,
     random_pairs,
     reading,
@@ -127,7 +128,7 @@ def _own_weights(model: Model) -> list[Variable]:
 def load(path: Path, custom_objects: Mapping[str, Any] | None, compile: bool) -> Model:
     """The model in such a file."""
     data = path.read_bytes()
-    with reading(path), h5py.File(io.BytesIO(data), "r") as file:
+    with reading(path), opened(data) as file:
         described = _json_of(file, "model_config")
         group = child(file, "model_weights")
         if not isinstance(group, h5py.Group):

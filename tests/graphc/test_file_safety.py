@@ -391,6 +391,20 @@ def test_hostile_arrays_are_refused(case, tmp_path, capsys):
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.parametrize(("number", "size"), [(0, 0), (0, 1 << 20), (0, 2**64 - 16), (1, 2**64 - 32)])
+def test_a_heap_over_which_hdf5_would_not_end_is_refused(number, size, tmp_path, capsys):
+    data = bytearray((FILES / "dense.h5").read_bytes())
+    first = data.index(b"GCOL") + 16
+    data[first:first + 2], data[first + 8:first + 16] = number.to_bytes(2, "little"), size.to_bytes(8, "little")
+    path = tmp_path / "m.h5"
+    path.write_bytes(data)
+    words = f"its heap at byte {first - 16} has an object of {size} bytes"
+    with pytest.raises(FileError, match=words):
+        load_model(path)
+    assert main(["inspect", str(path)]) != 0
+    assert words in "".join(capsys.readouterr())
+
+
 def packed(path, *members, kind=zipfile.ZIP_STORED):
     with zipfile.ZipFile(path, "w", kind) as archive:
         for name, content in members:
