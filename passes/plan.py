@@ -10,11 +10,10 @@ its life. The verifier proves that no two live buffers overlap.
 
 from __future__ import annotations
 
-import itertools
 import math
 import operator
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
@@ -24,7 +23,7 @@ import networkx as nx
 from graphc.ir.errors import InvalidGraph, LoweringError
 from graphc.ir.graph import Graph, Value
 from graphc.ir.ops.structure import Item, Kernel, Scan
-from graphc.ir.types import Dim, Quotient, Shape, TensorType, product
+from graphc.ir.types import Dim, Quotient, Shape, TensorType, at_least_zero, product
 from graphc.passes.structure import elements, structure
 
 __all__ = ["ALIGNMENT", "Place", "Plan", "Room", "extent_in_bytes", "plan", "verify_plan"]
@@ -122,22 +121,32 @@ def bytes_of(shape: Shape, item: int) -> tuple[Monomial, int]:
     size = product(shape) * item
     if not isinstance(size, Dim):
         return (), -(-max(size, 1) // ALIGNMENT) * ALIGNMENT
-    terms = [*_above(size)] or [((), Fraction(1))]
-    counted: Counter[str] = reduce(operator.or_, (Counter(m) for m, _ in terms))
+    terms = _above(size) or {(): Fraction(1)}
+    counted: Counter[str] = reduce(operator.or_, map(Counter, terms))
     region = tuple(sorted(counted.elements()))
-    total = math.ceil(sum(c for _, c in terms))  # every named size is at least 1, so this product bounds each term
+    total = math.ceil(sum(terms.values()))  # every named size is at least 1, so this product bounds each term
     return region, -(-total // ALIGNMENT) * ALIGNMENT
 
 
-def _above(size: Dim) -> Iterator[tuple[Monomial, Fraction]]:
-    """Positive terms whose sum is at least the size, without quotients: p // s is at most p / s."""
-    for monomial, c in size.terms:
-        if c > 0:
-            factors = [[*_above(f.numerator)] if isinstance(f, Quotient) else [((f,), Fraction(1))] for f in monomial]
-            divisor = math.prod(f.divisor for f in monomial if isinstance(f, Quotient))
-            for parts in itertools.product(*factors):
-                names = tuple(sorted(n for m, _ in parts for n in m))
-                yield names, Fraction(c, divisor) * math.prod(k for _, k in parts)
+def _above(size: Dim) -> dict[Monomial, Fraction]:
+    """Positive terms whose sum is at least the size, without quotients: (p - s + 1) / s <= p // s <= p / s."""
+    terms = {m: Fraction(c) for m, c in size.terms}
+    while quotients := {f for m in terms for f in m if isinstance(f, Quotient)}:
+        q = max(quotients, key=len)  # what it is made of is shorter
+        bounded: dict[Monomial, Fraction] = {}
+        for monomial, c in terms.items():
+            others, parts = list(monomial), [((), Fraction(1))]
+            if q in others:
+                others.remove(q)
+                if not at_least_zero(product(Dim({(f,): 1}) for f in others)):
+                    raise LoweringError(f"The bytes of an array of the size {size} can't be bounded.")
+                end = q.numerator if c > 0 else q.numerator - q.divisor + 1
+                parts = [(m, Fraction(k, q.divisor)) for m, k in (end.terms if isinstance(end, Dim) else [((), end)])]
+            for m, k in parts:
+                key = tuple(sorted((*others, *m)))
+                bounded[key] = bounded.get(key, Fraction(0)) + c * k
+        terms = bounded
+    return {m: c for m, c in terms.items() if c > 0}
 
 
 def source(v: Value) -> Value:

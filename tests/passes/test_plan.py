@@ -14,7 +14,7 @@ from graphc.ir.errors import InvalidGraph
 from graphc.ir.graph import Graph, topological
 from graphc.ir.ops.leaf import Input, State
 from graphc.ir.ops.structure import Item
-from graphc.ir.types import DTYPES, TensorType, dim, evaluate_dim
+from graphc.ir.types import DTYPES, Dim, TensorType, dim, evaluate_dim
 from graphc.passes import pipeline
 from graphc.passes.fuse import fuse
 from graphc.passes.plan import ALIGNMENT, Place, Plan, extent_in_bytes, plan, source, verify_plan
@@ -215,6 +215,25 @@ def test_extent_in_bytes_is_an_upper_bound(shape, region, size):
                 scale *= {"N": n, "T": k}[name]
             need = 4 * int(np.prod([evaluate_dim(d, {"N": n, "T": k}) for d in shape]))
             assert need <= size * scale
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_bytes_of_random_sizes_are_bounded(seed):
+    print(f"seed {seed}")
+    rng = np.random.default_rng(seed)
+    known = [N, T]
+    for _ in range(30):
+        a, b = (known[i] for i in rng.integers(len(known), size=2))
+        made = [a + int(rng.integers(-9, 9)), a * int(rng.integers(-3, 4)) + b, a // int(rng.integers(2, 7)),
+                b - (-1 * a) // 3, a - (a // 3) * 2][rng.integers(5)]
+        if isinstance(made, Dim) and len(str(made)) < 60:
+            known.append(made)
+            t = TensorType(DTYPES["f32"], (made, 7))
+            region, size = extent_in_bytes(t)
+            for n, k in ((1, 1), (1, 40), (3, 2), (9, 31), (50, 1)):
+                sizes = {"N": n, "T": k}
+                need = 28 * evaluate_dim(made, sizes)
+                assert need <= size * np.prod([sizes[name] for name in region], dtype=int), (made, sizes)
 
 
 @pytest.mark.parametrize("seed", range(30))
