@@ -9,14 +9,13 @@ import sys
 
 import numpy as np
 import pytest
+from regression import Pages, X, Y
 
 import graphc
 from graphc import callbacks, data, layers
 from graphc.callbacks.events import EventFile, masked_crc, png
 from graphc.runtime import counters
 
-X = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
-Y = X @ np.array([1.0, -2.0, 0.5], np.float32) + 3
 pytestmark = pytest.mark.usefixtures("reference_backend")
 
 
@@ -36,14 +35,6 @@ def dropper():
                                layers.Dense(1)])
     model.compile("adam", "mse")
     return model
-
-
-class Pages(graphc.utils.PyDataset):
-    def __len__(self):
-        return 7
-
-    def __getitem__(self, i):
-        return X[i * 8:i * 8 + 8], Y[i * 8:i * 8 + 8]
 
 
 class PowerCut(Exception):

@@ -20,6 +20,7 @@ import h5py
 import numpy as np
 import pytest
 from children import child, forks
+from damage import FIRST, replaced
 
 import graphc
 from graphc import callbacks, layers
@@ -332,14 +333,6 @@ def test_a_file_calls_no_functions_of_the_user(tmp_path):
 
 # ----------------------------------------------------------------------------------------------- arrays and archives
 
-def replaced(name, make):
-    def change(file):
-        del file[name]
-        make(file, name)
-    return change
-
-
-FIRST = "layers/dense/vars/0"
 
 
 def cyclic(file):

@@ -17,12 +17,11 @@ from itertools import count
 import numpy as np
 import pytest
 from children import child, forks
+from regression import Pages, X, Y
 
 import graphc
 from graphc import callbacks, layers
 
-X = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
-Y = X @ np.array([1.0, -2.0, 0.5], np.float32) + 3
 pytestmark = [forks, pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")]
 
 
@@ -124,14 +123,6 @@ def dropper():
                                layers.BatchNormalization(), layers.Dense(1)])
     model.compile(graphc.optimizers.Adam(0.05), "mse", metrics=["mae", graphc.metrics.R2Score(name="r2")])
     return model
-
-
-class Pages(graphc.utils.PyDataset):
-    def __len__(self):
-        return 7
-
-    def __getitem__(self, i):
-        return X[i * 8:i * 8 + 8], Y[i * 8:i * 8 + 8]
 
 
 class OwnStep(graphc.Model):

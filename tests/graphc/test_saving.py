@@ -17,6 +17,7 @@ import cases
 import h5py
 import numpy as np
 import pytest
+from damage import FIRST, replaced
 
 import graphc
 from graphc import layers
@@ -524,15 +525,6 @@ def test_bad_configuration(config, message, path):
     assert str(path) in str(caught.value)
 
 
-def replaced(name, make):
-    """A change of the weights' file: the thing of that name made anew."""
-    def change(file):
-        del file[name]
-        make(file, name)
-    return change
-
-
-FIRST = "layers/dense/vars/0"
 LAYOUT = h5py.VirtualLayout((3, 4), "f4")
 
 
