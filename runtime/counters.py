@@ -21,7 +21,8 @@ def counters() -> dict[str, int]:
 
     `kernels_compiled`: different kernels turned into machine code. `programs_compiled`: different steps linked.
     `cache_hits`: kernels and steps whose machine code came from the compile cache. `native_calls`: calls into native
-    code, of one step or of several in a row. `numpy_fallbacks`: kernels run by NumPy inside a native program.
+    code, of one step or of several in a row. `numpy_fallbacks`: kernels run by NumPy inside a native
+    program, and steps of one with empty arrays.
     """
     return {name: _COUNTS[name] for name in _NAMES}
 
