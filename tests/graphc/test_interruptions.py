@@ -393,9 +393,9 @@ def test_an_interrupt_while_code_is_made(number, rng):
             model.compile("adam", "mse")
         assert np.isfinite(model.fit(X, Y, epochs=2, verbose=0).history["loss"]).all()
 
-    model = None
+    model = regression()  # the one that an interrupt at the very beginning leaves
     with graphc.config(backend="native"):
-        regression().fit(X, Y, verbose=0)
+        model.fit(X, Y, verbose=0)
         interrupted(fit, check, number, rng, 0.3)
 
 

@@ -330,9 +330,10 @@ def test_threads_sleep_when_there_is_nothing_to_do(data):
 
 
 def third_party(code):
-    """The packages that a program has loaded in the end, besides Python's own and graphc."""
-    code += ("\nimport sys\nprint(*{name.partition('.')[0] for name, module in sys.modules.items() "
-             "if getattr(module, '__file__', None)} - set(sys.stdlib_module_names))")
+    """The packages that a program has loaded in the end, besides Python's own, what Python starts with, and graphc."""
+    code = (f"import sys\nstart = set(sys.modules)\n{code}\nprint(*{{name.partition('.')[0] for name, module in "
+            "sys.modules.items() if name not in start and getattr(module, '__file__', None)} "
+            "- set(sys.stdlib_module_names))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return {name for name in done.stdout.split() if not name.startswith(("graphc", "__", "_cython"))}
 
