@@ -8,6 +8,7 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
+from samples import each
 
 import graphc
 from graphc import layers, optimizers
@@ -57,7 +58,7 @@ def losses(trained, steps):
 
 
 @pytest.mark.parametrize("ending", [".keras", ".h5", ".weights.h5"])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", each(4, OPTIMIZERS))
 def test_ten_steps_and_ten_are_twenty(optimizer, ending, tmp_path):
     through = model(optimizer)
     losses(through, 10)

@@ -13,6 +13,7 @@ import warnings
 
 import numpy as np
 import pytest
+from samples import each
 
 import graphc
 from graphc import layers
@@ -296,7 +297,7 @@ def is_clear(error):
 
 
 @pytest.mark.parametrize("place", ["x", "y", "sample_weight"])
-@pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", each(3, MODELS), ids=lambda make: make.__name__)
 def test_each_mutation(pairs, make, place, rng):
     pair = pairs[make]
     start = pair.data(rng)
@@ -332,7 +333,7 @@ def test_each_option(pairs, make, option, rng):
             assert error is None or is_clear(error) or option == "callbacks", (value, repr(error))
 
 
-@pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", each(3, MODELS), ids=lambda make: make.__name__)
 def test_several_mutations_at_once(pairs, make, rng):
     pair, names = pairs[make], list(MUTATIONS)
     for _ in range(150):
@@ -386,7 +387,7 @@ def streams(x, y):
 
 @pytest.mark.parametrize("options", [{}, {"steps": 1}, {"steps": 2}], ids=str)
 @pytest.mark.parametrize("call", ["fit", "evaluate", "predict"])
-@pytest.mark.parametrize("name", streams(np.ones((2, 4)), np.ones(2)))
+@pytest.mark.parametrize("name", each(3, streams(np.ones((2, 4)), np.ones(2))))
 def test_generators(pairs, name, call, options, rng):
     pair = pairs[mlp]
     x, y, _ = pair.data(rng)

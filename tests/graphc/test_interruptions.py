@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from children import child, forks
 from regression import Pages, X, Y
+from samples import each
 
 import graphc
 from graphc import callbacks, layers
@@ -52,7 +53,7 @@ def loaded(path):
 
 
 @few_and_many(12, 60)
-@pytest.mark.parametrize("name", ["m.keras", "m.h5", "m.weights.h5"])
+@pytest.mark.parametrize("name", each(3, ["m.keras", "m.h5", "m.weights.h5"]))
 def test_a_kill_leaves_the_old_file_or_the_new_one(name, number, rng, tmp_path, reference_backend):
     path = tmp_path / name
     models = [regression(0.0), regression(1.0)]
@@ -167,7 +168,7 @@ CASES = {
 
 
 @few_and_many(1, 4)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", each(3, CASES))
 @pytest.mark.filterwarnings("ignore:The input ran out")
 def test_a_training_that_is_killed_ends_as_one_that_is_not(case, number, rng, tmp_path, reference_backend):
     make, source, options, fitting, listeners = CASES[case]
@@ -328,7 +329,7 @@ def interrupted(work, check, number, rng, longest):
 
 
 @few_and_many(12, 40)
-@pytest.mark.parametrize("backend", ["numpy", "native"])
+@pytest.mark.parametrize("backend", each(2, ["native", "numpy"]))
 @pytest.mark.parametrize("source", ["arrays", "generator", "threads", "processes"])
 def test_an_interrupt_leaves_the_weights_of_whole_steps(source, backend, number, rng):
     data = {"arrays": ONES, "generator": (batches(),), "threads": (Slow(workers=2),),

@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from samples import each
 
 import graphc
 from graphc import layers
@@ -59,7 +60,7 @@ def test_models_predict_and_train_on(name, folder):
     np.testing.assert_allclose(losses, found["losses"], rtol=2e-3 if "nadam" in name else 2e-6)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", each(4, MODELS))
 @pytest.mark.parametrize("ending", [".keras", ".h5"])
 def test_they_are_written_as_files_of_today(name, ending, folder, tmp_path):
     x, _, found = known(folder, name)
@@ -108,6 +109,7 @@ def test_weights_by_name_and_with_mismatches(version, folder):
     assert len(rest) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_damaged_files_end_in_one_error(folder, tmp_path, rng):
     """Bytes lost, changed or repeated anywhere in files of all versions."""
@@ -136,6 +138,7 @@ ODD = [None, True, 0, -1, 10**9, 10**400, float("nan"), "", "relu", [], [None], 
        {"class_name": "Dense"}, {"class_name": []}, {"name": "MaxNorm"}, {"class_name": "Model", "config": []}]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("attribute", ["model_config", "training_config"])
 def test_odd_values_in_configurations(attribute, folder, tmp_path, rng):

@@ -663,6 +663,7 @@ ODD = [None, True, 0, -1, 10**9, 2**63, 10**400, 1e308, float("nan"), "", "relu"
        {"class_name": "Sequential", "config": {"layers": []}}, {"class_name": "DTypePolicy", "config": 5}]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_odd_values(rng, tmp_path):
     """Well-formed configurations with a value in the wrong place."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from samples import each
 
 import graphc
 from graphc import layers
@@ -198,7 +199,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this
 
 
 @needs_fork
-@pytest.mark.parametrize("ending", ["sys.exit(code)", "os._exit(code)"])
+@pytest.mark.parametrize("ending", each(2, ["sys.exit(code)", "os._exit(code)"]))
 def test_a_forked_child_uses_the_model(tmp_path, ending):
     """It has other threads than its parent, and leaves the parent's trace alone."""
     found = run_script(tmp_path, f"""
@@ -219,6 +220,7 @@ print(all_right(use(model), expected))
 
 
 @needs_fork
+@pytest.mark.slow
 def test_forks_while_other_threads_predict_and_compile(tmp_path):
     found = run_script(tmp_path, """
 model, other = make(), make(24)
@@ -260,7 +262,7 @@ print(*codes)
     assert found == ["0"] * 8
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("method", each(3, ["fork", "spawn", "forkserver"]))
 def test_pools_of_processes(tmp_path, method):
     if method == "fork" and not hasattr(os, "fork"):
         pytest.skip("no fork on this system")

@@ -109,8 +109,11 @@ def describe(model, network):
             f"{kernels} different kernels and {programs} programs compiled\n\n{tables_text(model, network)}")
 
 
-@pytest.mark.parametrize("model", [pytest.param(m, marks=[pytest.mark.slow] if m.name == "resnet20" else [], id=m.name)
-                                   for m in MODELS.values()])  # the large one takes longest to compile
+LARGE = ("resnet20", "transformer")  # take longest to compile
+
+
+@pytest.mark.parametrize("model", [pytest.param(m, marks=[pytest.mark.slow] if m.name in LARGE else [], id=m.name)
+                                   for m in MODELS.values()])
 def test_structure(model, update):
     made, path = describe(model, build(model)), FOLDER / f"{model.name}.txt"
     if update:

@@ -83,7 +83,8 @@ def run(crew, step, threads):
     return list(call[1:threads + 1])
 
 
-@pytest.mark.parametrize(("threads", "times"), [(1, 2000), (2, 2000), (4, 500), (7, 200)])
+@pytest.mark.parametrize(("threads", "times"), [
+    (1, 2000), (2, 2000), pytest.param(4, 500, marks=pytest.mark.slow), pytest.param(7, 200, marks=pytest.mark.slow)])
 def test_every_run_gives_the_same(step, threads, times):
     crew, expected = team(threads), sums(threads)
     assert all(run(crew, step, threads) == expected for _ in range(times))
