@@ -71,10 +71,12 @@ def _handling(who: str, handle: Callable[..., None]) -> Iterator[None]:
     if who in _open or not callable(handler) or threading.current_thread() is not threading.main_thread():
         yield
         return
-    _open.add(who)
     try:  # an interrupt may come after any of these lines
+        _open.add(who)
         signal.signal(signal.SIGINT, partial(handle, handler))
         yield
     finally:
-        _open.discard(who)
-        signal.signal(signal.SIGINT, handler)
+        try:
+            signal.signal(signal.SIGINT, handler)
+        finally:
+            _open.discard(who)

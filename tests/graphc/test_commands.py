@@ -94,6 +94,7 @@ def test_bench(script, capsys):
     assert rows == [[kind, n] for n in ("1", "4") for kind in ("train", "evaluate", "predict")]
 
 
+@pytest.mark.slow
 def test_explain_writes_a_page(script, capsys, tmp_path):
     page = tmp_path / "page.html"
     assert main(["explain", script, "--out", str(page), "--batch-size", "2"]) == 0

@@ -329,7 +329,7 @@ def run_cases(first, number, folder, tell):
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system has no /proc")
 @pytest.mark.parametrize(("batch", "number"), [
-    (0, 300), *(pytest.param(i, 1000, marks=pytest.mark.slow) for i in range(1, 7))])
+    (0, 100), *(pytest.param(i, 1000, marks=pytest.mark.slow) for i in range(1, 8))])
 def test_damaged_files_end_in_success_or_one_error(batch, number, tmp_path, reference_backend, request):
     given = request.config.getoption("--seed")
     first = batch * 10_000 if given is None else int.from_bytes(os.urandom(3), "little") if given == "random" else int(

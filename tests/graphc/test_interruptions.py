@@ -330,7 +330,7 @@ def interrupted(work, check, number, rng, longest):
 
 @few_and_many(12, 40)
 @pytest.mark.parametrize("backend", each(2, ["native", "numpy"]))
-@pytest.mark.parametrize("source", ["arrays", "generator", "threads", "processes"])
+@pytest.mark.parametrize("source", each(2, ["arrays", "generator", "threads", "processes"]))
 def test_an_interrupt_leaves_the_weights_of_whole_steps(source, backend, number, rng):
     data = {"arrays": ONES, "generator": (batches(),), "threads": (Slow(workers=2),),
             "processes": (Slow(workers=2, use_multiprocessing=True),)}[source]
@@ -378,7 +378,7 @@ def test_workers_end_with_a_parent_that_is_killed(reference_backend):
         assert parent.end() == -signal.SIGKILL
 
 
-@few_and_many(6, 20)
+@few_and_many(3, 20)
 def test_an_interrupt_while_code_is_made(number, rng):
     sizes = iter(range(20, 10**6))
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from samples import each
 
 pytest.importorskip("llvmlite")
 
@@ -105,7 +106,7 @@ def test_arrays_of_many_lengths():
     assert len(model._programs) <= 64 and len(dense._programs) <= 64
 
 
-@pytest.mark.parametrize("equal", [True, False], ids=["equal", "different"])
+@pytest.mark.parametrize("equal", each(2, [False, True]), ids=["different", "equal"])
 def test_some_compilations(equal, few_kept):
     """Programs of dead models go, but for the last few, whose code the process keeps."""
     changes, _ = growth(8, lambda i: small_model(16 if equal else 16 + i).predict(X, verbose=0), 20)
@@ -121,6 +122,7 @@ def test_compilations(equal):
     assert memory < 30
 
 
+@pytest.mark.slow
 def test_trained_models_go(few_kept):
     def work(i):
         model = small_model()

@@ -47,7 +47,7 @@ def first(result):
     return np.asarray(result[0] if isinstance(result, list | tuple) else result)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", each(2, MODELS))
 @pytest.mark.filterwarnings("error:.*starts anew", "error:.*not compiled")
 def test_models_predict_and_train_on(name, folder):
     x, y, found = known(folder, name)

@@ -175,6 +175,7 @@ except AttributeError as error:
 """
 
 
+@pytest.mark.slow
 def test_functions_of_tensorflow(tmp_path):
     (tmp_path / "script.py").write_text(FUNCTIONS)
     done = run("-m", "graphc", "run", "script.py", home=tmp_path, folder=tmp_path)
@@ -182,6 +183,7 @@ def test_functions_of_tensorflow(tmp_path):
     assert "graphc.value_and_grad" in done.stdout
 
 
+@pytest.mark.slow
 def test_old_scikit_learn_wrappers(tmp_path):
     pytest.importorskip("sklearn", reason="the wrappers need scikit-learn")
     (tmp_path / "script.py").write_text("from keras.wrappers.scikit_learn import KerasClassifier, KerasRegressor\n"

@@ -97,6 +97,7 @@ def test_buffers_that_live_together_lie_apart(report):
         assert not together or a["offset"] + a["size"] <= b["offset"] or b["offset"] + b["size"] <= a["offset"]
 
 
+@pytest.mark.slow
 def test_what_is_measured(tmp_path):
     model = network()
     before = model.get_weights()

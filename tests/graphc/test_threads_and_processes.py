@@ -93,7 +93,7 @@ def test_one_model_is_trained_while_another_predicts(data):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("first", ["predict", "call", "train_on_batch", "fit"])
+@pytest.mark.parametrize("first", each(2, ["predict", "call", "fit", "train_on_batch"]))
 def test_the_first_calls_of_a_model_without_weights_come_at_once(data, first):
     x, y = data
     model = graphc.Sequential([layers.Dense(16, activation="relu"), layers.BatchNormalization(), layers.Dense(3)])
@@ -286,6 +286,7 @@ if __name__ == "__main__":
 
 
 @needs_fork
+@pytest.mark.slow
 def test_a_forked_worker_feeds_the_training(tmp_path):
     """As loaders do that fetch batches in processes, some of which use a model themselves."""
     found = run_script(tmp_path, """

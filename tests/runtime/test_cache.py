@@ -121,6 +121,7 @@ def test_a_lost_kernel_is_compiled_again_and_no_other(folder):
     assert train(path)["kernels_compiled"] == 0
 
 
+@pytest.mark.slow
 def test_two_processes_at_once(tmp_path):
     with ThreadPoolExecutor(2) as pool:
         one, two = pool.map(lambda _: train(tmp_path / "cache"), range(2))

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from kernels import MACHINES, TARGETS, lowered, region, run_interpreted, run_native
-from samples import sample
+from samples import each, sample
 
 from graphc.ir import functions as f
 from graphc.ir.evaluate import evaluate
@@ -267,7 +267,7 @@ def check(graph, machine, rng, rows=ROWS, interpreted=2, linear=False):
 
 
 @pytest.mark.parametrize("machine", TARGETS)
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", each(2, KERNELS))
 def test_kernel(name, machine, rng):
     check(region(*KERNELS[name]()), machine, rng, interpreted=2 if machine == "host" else 0)
 
