@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from dataclasses import replace as replaced
 from functools import cmp_to_key, partial
 
@@ -43,7 +42,7 @@ from graphc.runtime.loops import (
     walk,
 )
 
-__all__ = ["COSTLY", "Body", "Panels", "accumulate_lanes", "chain_of", "collapse", "conditions", "distribute", "find",
+__all__ = ["COSTLY", "Body", "accumulate_lanes", "chain_of", "collapse", "conditions", "distribute", "find",
            "guarded", "hoist", "keep", "mark", "outermost", "peel", "reorder", "replicate", "residues", "sink",
            "spill", "split", "split_reduction", "stage", "stageable", "tighten", "transpose", "volume"]
 
@@ -465,22 +464,13 @@ def _single_update(loop: For, a: Axis) -> Update | None:
     return None
 
 
-@dataclass(frozen=True)
-class Panels:
-    """An operand to be copied block by block: panels of `width` elements along an axis, those of all terms together."""
-
-    operand: Expr
-    axis: Axis
-    width: int
-
-
 def split_reduction(loops: Loops, a: Axis, chunks: int, blocked: Sequence[Axis] = (),
-                    panels: Panels | None = None) -> tuple[Loops, Axis]:
+                    outer: Axis | None = None) -> tuple[Loops, Axis]:
     """Cut the reduction over `a` into a fixed number of chunks, so that they can run in parallel.
 
     The number of threads does not change the result. Where inner reduction axes are `blocked`, they are summed in
-    registers for each iteration of `a` and added to the partial results in scratch, so that operands stay in cache;
-    an operand may be copied to `panels` there, and is read a panel at a time.
+    registers for each iteration of `a` and added to the partial results in scratch, so that operands stay in cache:
+    what lies along the loop that is to be the `outer` one stays there until all others have read it.
 
     for j {                                for c in 16 { for j {
       s[] = 0                                s[] = 0; for n in N*(c+1)//16 - N*c//16 { s[] sum= x[.., j] }
@@ -514,25 +504,11 @@ def split_reduction(loops: Loops, a: Axis, chunks: int, blocked: Sequence[Axis] 
     if blocked:
         registers = [c for c in inner_axes if c.axis in blocked]
         outside = [c for c in inner_axes if c.axis not in blocked]
-        copies: Body = ()
-        if panels is not None:
-            v, width = panels.axis, panels.width
-            assert isinstance(v.extent, int), f"panels along {v} need a known extent"
-            operand = substitute(panels.operand, {a: first + axis(part_axis)})
-            rows = [c.axis for c in registers]
-            copy = Buffer(f"copy{len(loops.scratch)}", operand.dtype, (
-                chunks, -(-v.extent // width), *(r.extent for r in rows), width), "scratch")  # type: ignore[arg-type]
-            place = (axis(chunk), axis(v) // width, *map(axis, rows), axis(v) % width)
-            moved = Axis(f"{v}s", v.extent)
-            store = substitute_axes((Store(copy, place, operand),), {v: axis(moved)})
-            copies = split(around([*registers, For(moved, ())], store), moved, width)[0]
-            adding = (Update(update.buffer, (), update.op, replace(value, {operand: load(copy, place, copy.dtype)})),)
-            loops = replaced(loops, scratch=(*loops.scratch, copy))
-        order = sorted(chain, key=lambda c: panels is None or c.axis != panels.axis)  # all that a panel is read for
+        order = sorted(chain, key=lambda c: c.axis != outer)
         once = (init, *around(registers, adding), Update(parts, where, update.op, formed))
         clear = [For(Axis(f"{c.axis}z", c.axis.extent), ()) for c in chain]
         cleared = Store(parts, (axis(chunk), *(axis(c.axis) for c in clear)), init.value)
-        nests = (*around(clear, (cleared,)), For(part_axis, (*copies, *around((*outside, *order), once))))
+        nests = (*around(clear, (cleared,)), For(part_axis, around((*outside, *order), once)))
     else:
         once = (init, For(part_axis, around(inner_axes, adding)), Store(parts, where, formed))
         nests = around(chain, once)

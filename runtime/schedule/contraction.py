@@ -26,7 +26,6 @@ from graphc.runtime.schedule.tile import (
 from graphc.runtime.targets.machine import Machine
 from graphc.runtime.transform import (
     Body,
-    Panels,
     conditions,
     distribute,
     guarded,
@@ -136,13 +135,12 @@ def apply(loops: Loops, machine: Machine, repeated: bool = False) -> Loops:
         copies += (Barrier(),)
     few = all(isinstance(a.extent, int) for a in c.outputs) and volume(c.outputs) <= 1 << 18
     if few and len(c.reduced) > 1 and _long(c.reduced[0]):
-        side = tile.vectors * machine.lanes
-        panels = Panels(c.columns, v, side) if _worth_panels(c, v, side) else None
         chunks = CHUNKS // 2 if volume(c.outputs) * c.product.dtype.size * CHUNKS > MOST_PARTS else CHUNKS
-        loops, _ = split_reduction(loops, c.reduced[0], chunks, c.reduced[1:], panels)
+        loops, _ = split_reduction(loops, c.reduced[0], chunks, c.reduced[1:], v)
         part, barrier, total = loops.body
         parts = _tiled((part,), c, tile, taps, v, machine)
-        for a in {s.axis for s in walk(parts) if isinstance(s, For) and s.axis.name in (f"{v}z", f"{v}si", f"{v}sr")}:
+        clear = [s.axis for s in walk(parts) if isinstance(s, For) and s.axis.name == f"{v}z"]
+        for a in clear:
             parts = vectorise(parts, a, machine.lanes)
         body = (*parts, barrier, *vectorise((total,), v, machine.lanes))
     else:
@@ -196,17 +194,6 @@ def _worth_packing(operand: Expr, c: Contraction, machine: Machine) -> bool:
     """Whether an operand takes half of the cache, and is read again by many rows or columns."""
     readers = volume([a for a in c.outputs if a not in operand.axes])
     return _fills_cache(operand, machine) and readers >= READERS
-
-
-def _worth_panels(c: Contraction, v: Axis, width: int) -> bool:
-    """Whether a block of an operand has lines enough apart that its panels are worth a copy of their own.
-
-    As they stand, the lines of a panel lie a row apart and drive one another out of the cache.
-    """
-    assert isinstance(v.extent, int)
-    readers = volume([a for a in c.outputs if a not in c.columns.axes])
-    alone = not any(a in c.columns.axes for a in c.outputs if a != v)
-    return alone and _plain(c.columns) and v.extent >= 4 * width and readers >= READERS
 
 
 def _tiled(body: Body, c: Contraction, tile: Tile, taps: Sequence[Axis] | None, v: Axis, machine: Machine,

@@ -13,6 +13,7 @@ __all__ = ["prefetched"]
 LEAST = 32  # iterations of a reduction that take longer than memory
 MOST = 32  # lines asked for at once, as many as a core waits for
 FEW = 8  # lines that a tile asks for of the next block
+APART = 4  # tiles beside one another in a row, from which on a core does not foresee what they read
 
 
 def prefetched(body: Body) -> Body:
@@ -56,46 +57,56 @@ def _reads(s: Statement) -> Iterator[Statement]:
 
 
 def _loads(body: Sequence[Statement]) -> Iterator[Expr]:
-    for e in postorder([s.value for s in body if isinstance(s, Store)]):
+    for e in postorder([s.value for s in body if isinstance(s, (Store, Update))]):
         if e.op == "load" and e.attr.space == "param":
             yield e
 
 
 def _ahead(loop: For) -> For:
-    """A loop that copies a block and computes with it: each of its tiles asks for a part of the next block.
+    """A loop whose tiles multiply a block of an operand each time: each of them asks for a part of the next block.
 
-    for t in T { c[..] = p[t, ..]  for q in tiles { .. } }    ->    .. for q in tiles { prefetch p[t + 1, ..]  .. }
+    for t in T { for q in tiles { for k in K { a[..] sum= .. * p[t, k, q..] } } }
+    ->   for t in T { for q in tiles { prefetch p[t + 1, ..]  for k in K { .. } } }
     """
-    if len(loop.body) != 2 or loop.kind != "serial":
+    tiles, work = chain_of(loop.body)
+    reduction = next((s for s in work if isinstance(s, For) and s.kind == "serial" and _sums(s)), None)
+    if loop.kind != "serial" or not tiles or reduction is None:
         return loop
-    copied, inner = chain_of(loop.body[:1])
-    tiles, work = chain_of(loop.body[1:])
-    store = inner[0] if len(inner) == 1 else None
-    if not isinstance(store, Store) or store.value.op != "load" or store.value.attr.space != "param" or (
-            loop.axis not in store.value.axes or not any(isinstance(s, For) and _sums(s) for s in work)):
-        return loop
-    first, *others = [c.axis for c in copied if c.kind != "vector"]
-    if not all(isinstance(a.extent, int) for a in (*others, *(c.axis for c in tiles))):
-        return loop
-    lines, count = volume(others), volume([c.axis for c in tiles])
+    chain, inner = chain_of((reduction,))
+    lanes = {c.axis for c in chain if c.kind == "vector"}
+    for place in _loads(inner):
+        if loop.axis in place.axes and lanes & place.axes and chain[0].axis in place.axes:
+            asked = _of_next(place, loop, [c.axis for c in tiles], chain)
+            body: Body = (*asked, *work)
+            for c in reversed(tiles):
+                body = (replaced(c, body=body),)
+            return replaced(loop, body=body)
+    return loop
+
+
+def _of_next(place: Expr, loop: For, tiles: Sequence[Axis], chain: Sequence[For]) -> Body:
+    """The prefetches of one tile: its part of the block that `place` goes through in the next iteration of a loop."""
+    first, *others = [c.axis for c in chain if c.kind == "serial"]
+    beside = [a for a in tiles if a in place.axes]
+    others += [*beside, *(c.axis for c in chain if c.kind == "unroll" and c.axis in place.axes)]
+    if not all(isinstance(a.extent, int) for a in (*others, *tiles)):
+        return ()
+    lines, count = volume(others), volume(tiles)
     parts = max(1, lines // FEW)  # of a row, one for each tile
-    if count < LEAST or count % parts or lines % parts:
-        return loop
-    tile = position([axis(c.axis) for c in tiles], [c.axis.extent for c in tiles])  # type: ignore[misc]
+    if volume(beside) < APART or count < LEAST or count % parts or lines % parts:
+        return ()
+    tile = position([axis(a) for a in tiles], [a.extent for a in tiles])  # type: ignore[misc]
     rows = count // parts
     again, part = Axis(f"{first}g", number((_size(first) + (rows - 1)) // rows)), Axis(f"{first}h", lines // parts)
     line = tile % parts * (lines // parts) + axis(part)
-    places: dict[Axis, Expr] = {c.axis: const(0) for c in copied if c.kind == "vector"}
+    places: dict[Axis, Expr] = {c.axis: const(0) for c in chain if c.kind == "vector"}
     for a in reversed(others):
         places[a], line = line % _size(a), line // _size(a)
     places[first], places[loop.axis] = tile // parts + axis(again) * rows, axis(loop.axis) + 1
-    asked: Body = (Prefetch(substitute(store.value, places)),)
+    asked: Body = (Prefetch(substitute(place, places)),)
     for a, kind in ((part, "unroll"), (again, "serial")):
         asked = (For(a, asked, kind),) if a.extent != 1 else asked
-    body: Body = (*asked, *work)
-    for c in reversed(tiles):
-        body = (replaced(c, body=body),)
-    return replaced(loop, body=(*loop.body[:1], *body))
+    return asked
 
 
 def _size(a: Axis) -> Expr:

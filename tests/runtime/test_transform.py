@@ -16,7 +16,6 @@ from graphc.runtime.loops import Barrier, Buffer, For, Loops, Statement, Store, 
 from graphc.runtime.lower import lower
 from graphc.runtime.targets.interpreter import interpret
 from graphc.runtime.transform import (
-    Panels,
     accumulate_lanes,
     chain_of,
     collapse,
@@ -322,18 +321,6 @@ def test_split_reduction_of_a_filter_gradient(blocked, rng):
     registers = [loop(loops, name).axis for name in blocked]
     made, _ = split_reduction(loops, loop(loops, "r0_0").axis, 4, registers)
     same(loops, made, rng, [{"N": n} for n in (1, 3, 6)])
-
-
-@pytest.mark.parametrize("width", [4, 8, 32])
-def test_split_reduction_copies_panels(width, rng):
-    x, g = f.input("x", (T, N, 6)), f.input("g", (T, N, 19))
-    loops = kernel(f.sum(f.einsum("tng,tnf->tfg", g, x), 0))
-    columns = next(e for s in walk(loops.body) if isinstance(s, Update) for e in s.value.args
-                   if loop(loops, "i1").axis in e.axes)
-    panels = Panels(columns, loop(loops, "i1").axis, width)
-    made, _ = split_reduction(loops, loop(loops, "r0_0").axis, 4, [loop(loops, "r0_1").axis], panels)
-    assert str(made.scratch[0].type) == f"f32[4,{-(-19 // width)},N,{width}]"
-    same(loops, made, rng, [{"N": 3, "T": 1}, {"N": 1, "T": 9}])
 
 
 def test_split_reduction_keeps_what_follows(rng):
