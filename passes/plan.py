@@ -135,7 +135,8 @@ def _above(size: Dim) -> dict[Monomial, Fraction]:
         q = max(quotients, key=len)  # what it is made of is shorter
         bounded: dict[Monomial, Fraction] = {}
         for monomial, c in terms.items():
-            others, parts = list(monomial), [((), Fraction(1))]
+            others = list(monomial)
+            parts: list[tuple[Monomial, Fraction]] = [((), Fraction(1))]
             if q in others:
                 others.remove(q)
                 if not at_least_zero(product(Dim({(f,): 1}) for f in others)):

@@ -6,16 +6,18 @@ The compiler itself works through a listing (native.py), so what is dumped, prof
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from graphc.ir.graph import Graph, Value
+from graphc.ir.ops.structure import Scan
+from graphc.passes.cost import work
 from graphc.passes.pipeline import PIPELINE
 from graphc.passes.plan import Plan
 from graphc.runtime.cache import digest, sources
-from graphc.runtime.loops import Loops, verify_loops
+from graphc.runtime.loops import Buffer, Loops, verify_loops
 from graphc.runtime.lower import lower
-from graphc.runtime.schedule import schedule
+from graphc.runtime.schedule import following, schedule
 from graphc.runtime.stages import Dump, run_passes
 from graphc.runtime.targets.jit import VERSION, optimised_code
 from graphc.runtime.targets.llvm import emit
@@ -34,11 +36,35 @@ def symbol(name: str, key: str) -> str:
     return f"{re.sub('[^A-Za-z0-9_]', '_', name)}.{key[:16]}"
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """The loop that runs a kernel again and again.
+
+    `slices` are what the kernel may ask for meanwhile, one `step` further: what others read of arrays.
+    """
+
+    slices: tuple[Value, ...] = ()
+    step: int = 1
+
+
+def surroundings(plan: Plan) -> dict[Value, Surroundings]:
+    """The loop around each kernel that is in one; the kernel with the most work asks for all slices."""
+    found: dict[Value, Surroundings] = {}
+    for scan, inner in plan.inner.items():
+        op: Scan = scan.op  # type: ignore[assignment]
+        found.update(dict.fromkeys(inner.kernels(), Surroundings()))
+        heaviest = max(inner.steps, key=work, default=None)
+        if heaviest is not None:
+            found[heaviest] = Surroundings(inner.graph.inputs[:op.scanned], -1 if op.reverse else 1)
+        found.update(surroundings(inner))
+    return found
+
+
 class KernelListing:
     """One kernel of a fused graph on its way to machine code; each form is made when it is first asked for."""
 
-    def __init__(self, value: Value, machine: Machine, repeated: bool = False):
-        self.value, self.machine, self.repeated = value, machine, repeated
+    def __init__(self, value: Value, machine: Machine, loop: Surroundings | None = None):
+        self.value, self.machine, self.loop = value, machine, loop
         self.body: Graph = value.op.body  # type: ignore[attr-defined]
 
     @property
@@ -53,9 +79,25 @@ class KernelListing:
     @cached_property
     def schedule(self) -> Loops:
         """The loops as they are compiled, proved in bounds."""
-        loops = schedule(self.loops, self.machine, self.repeated)
+        loops = schedule(self.loops, self.machine, self.loop is not None)
+        if self.slices:
+            loops = following(loops, list(self.slices), self.loop.step)  # type: ignore[union-attr]
         verify_loops(loops)
         return loops
+
+    @cached_property
+    def slices(self) -> dict[Buffer, Value]:
+        """What the kernel may ask for of the next step's slices, as its params: those it reads, and others."""
+        read = {v: Buffer(p.op.label, p.dtype, p.shape)  # type: ignore[attr-defined]
+                for v, p in zip(self.value.operands, self.body.inputs, strict=True)}
+        found = self.loop.slices if self.loop is not None else ()
+        return {read.get(v) or Buffer(f"next{k}", v.dtype, v.shape): v for k, v in enumerate(found)}
+
+    @property
+    def operands(self) -> list[Value]:
+        """What the params of the schedule are before its results: the operands, and slices to ask for."""
+        params = self.schedule.params[len(self.body.inputs):-self.schedule.outputs]
+        return [*self.value.operands, *(self.slices[p] for p in params)]
 
     @cached_property
     def key(self) -> str:
@@ -87,8 +129,8 @@ class Listing:
         self.graph, self.machine = graph, machine
         sink = Dump(dump, graph.name) if dump else None
         self.stages = run_passes(graph, PIPELINE, check, sink)
-        outside = set(self.plan.steps)
-        self.kernels = [KernelListing(kernel, machine, kernel not in outside) for kernel in self.plan.kernels()]
+        loops = surroundings(self.plan)
+        self.kernels = [KernelListing(kernel, machine, loops.get(kernel)) for kernel in self.plan.kernels()]
         if sink is not None:
             for number, kernel in enumerate(self.kernels):
                 _write(sink, number, kernel)

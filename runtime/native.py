@@ -148,19 +148,19 @@ def _compile(listing: Listing, key: str, functions: _Functions, kept: bool, prof
     """Compile the kernels of a listing, each while the next one is scheduled, and keep what was made in the cache."""
     made = listing.plan
     graph, store = made.graph, functions.store
-    native: dict[Value, tuple[Loops, str]] = {}  # the loops and the function of each kernel that NumPy needn't run
+    native: dict[Value, tuple[KernelListing, str]] = {}  # each kernel that NumPy needn't run, and its function
     segments: list[str | Value] = []
     pending: list[Value] = []
     with compiler(functions.machine) as submit:
         for kernel in listing.kernels:
             notice()
             try:
-                native[kernel.value] = kernel.schedule, functions.kernel(kernel, submit)
+                native[kernel.value] = kernel, functions.kernel(kernel, submit)
             except Exception as error:  # NumPy can do it, whatever went wrong
                 reason = str(error) if isinstance(error, LoweringError | InvalidGraph) else repr(error)
                 where = f" of {kernel.value.origin}" if kernel.value.origin else ""
                 warnings.warn(f"The kernel {kernel.name}{where} runs on NumPy: {reason}", RuntimeWarning, stacklevel=2)
-        regions, scratch = made.regions(), _scratch([loops for loops, _ in native.values()])
+        regions, scratch = made.regions(), _scratch([kernel.schedule for kernel, _ in native.values()])
         layout = _Layout.of(made, regions)
         blocks = layout.blocks + profiled
 
@@ -275,13 +275,13 @@ class _Layout:
             return self.fixed[place]
         return _at(self.arena[place.region], ((place.region, place.offset),))
 
-    def instruction(self, step: Value, native: Mapping[Value, tuple[Loops, str]]) -> Call | Repeat:
+    def instruction(self, step: Value, native: Mapping[Value, tuple[KernelListing, str]]) -> Call | Repeat:
         """What runs a kernel or a loop."""
         return self.repeat(step, native) if isinstance(step.op, Scan) else self.call(step, *native[step])
 
-    def call(self, step: Value, loops: Loops, function: str) -> Call:
-        made = self.results[step]
-        buffers = [self.locations[source(o)] for o in step.operands]
+    def call(self, step: Value, kernel: KernelListing, function: str) -> Call:
+        made, loops = self.results[step], kernel.schedule
+        buffers = [self.locations[source(o)] for o in kernel.operands]
         buffers += [self.locations[made[k]] for k in range(loops.outputs)]
         arena = tuple(self.regions.items())
         used: dict[tuple[str, ...], int] = {}
@@ -294,7 +294,7 @@ class _Layout:
             used[region] = used.get(region, 0) + size
         return Call(function, tuple(buffers), tuple(symbols(loops)))
 
-    def repeat(self, step: Value, native: Mapping[Value, tuple[Loops, str]]) -> Repeat:
+    def repeat(self, step: Value, native: Mapping[Value, tuple[KernelListing, str]]) -> Repeat:
         """The loop of a scan: its body's inputs and outputs are slices of what it reads and gives."""
         op: Scan = step.op  # type: ignore[assignment]
         plan, made = self.plan.inner[step], self.results[step]

@@ -8,12 +8,12 @@ from graphc.ir.expr import postorder, rewrite
 from graphc.runtime.loops import Loops, expressions, map_expressions, walk
 from graphc.runtime.mathlib import expand
 from graphc.runtime.schedule import contraction, general, scatter
-from graphc.runtime.schedule.prefetch import prefetched
+from graphc.runtime.schedule.prefetch import following, prefetched
 from graphc.runtime.schedule.tile import single_reduction
 from graphc.runtime.targets.machine import Machine
 from graphc.runtime.transform import Body, chain_of, hoist, prune, residues, spill, tighten
 
-__all__ = ["schedule"]
+__all__ = ["following", "schedule"]
 
 UNROLLED = 256  # operations on vectors beyond which code is better repeated by a loop
 

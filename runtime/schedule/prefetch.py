@@ -1,18 +1,30 @@
-"""Ask for what a tile needs when its sums are done before they are computed: by then it lies in the cache."""
+"""Ask for what is needed later before long sums are computed: by then it lies in the cache."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from graphc.ir.expr import Axis, Expr, axis, const, position, postorder, size, substitute
-from graphc.runtime.loops import For, Prefetch, Statement, Store, Update, map_loops, number, walk
-from graphc.runtime.transform import Body, chain_of, replaced, volume
+from graphc.ir.expr import Axis, Expr, axis, const, load, position, postorder, size, substitute
+from graphc.runtime.loops import (
+    Buffer,
+    For,
+    Loops,
+    Prefetch,
+    Statement,
+    Store,
+    Update,
+    map_loops,
+    number,
+    walk,
+)
+from graphc.runtime.transform import Body, chain_of, replaced, split, volume
 
-__all__ = ["prefetched"]
+__all__ = ["following", "prefetched"]
 
 LEAST = 32  # iterations of a reduction that take longer than memory
 MOST = 32  # lines asked for at once, as many as a core waits for
 FEW = 8  # lines that a tile asks for of the next block
+PACE = 4  # iterations of a tile's sums in which memory gives a line
 APART = 4  # tiles beside one another in a row, from which on a core does not foresee what they read
 
 
@@ -107,6 +119,52 @@ def _of_next(place: Expr, loop: For, tiles: Sequence[Axis], chain: Sequence[For]
     for a, kind in ((part, "unroll"), (again, "serial")):
         asked = (For(a, asked, kind),) if a.extent != 1 else asked
     return asked
+
+
+def following(loops: Loops, slices: Sequence[Buffer], step: int) -> Loops:
+    """Loops that ask, while their tiles are summed, for what the next step of a loop around them reads.
+
+    That are slices of arrays, next to those at hand: so many rows on, or back where the `step` is -1. Of each that has
+    the shape of the first result a tile asks for its own place, a row at a time; of as many as memory can give so fast.
+
+    for k in 512 { a[r] sum= .. } z[r] = a[r]    ->    for q in 8 { prefetch s[q + R] for k in 64 { .. } } ..
+    """
+    result = loops.params[-loops.outputs]
+    asked: dict[Buffer, None] = {}
+
+    def change(loop: For) -> Body:
+        at = next((k for k, s in enumerate(loop.body) if isinstance(s, For) and s.kind == "serial" and _sums(s)), None)
+        if at is None:
+            return (loop,)
+        k = loop.body[at].axis  # type: ignore[union-attr]
+        for chain, inner in map(chain_of, (loop.body[n:n + 1] for n in range(at + 1, len(loop.body)))):
+            place = next((s.index for s in inner if isinstance(s, Store) and s.buffer == result), None)
+            unrolled = [c.axis for c in chain if c.kind == "unroll"]
+            if place is None or not unrolled or unrolled[0] not in place[0].axes or not isinstance(k.extent, int):
+                continue
+            row, columns = unrolled[0], unrolled[1:]
+            assert isinstance(row.extent, int), f"{row} is written out"
+            found = [b for b in slices if b.shape == result.shape]
+            found = found[:k.extent // (row.extent * PACE * volume(columns))]
+            if not found:
+                continue
+            (parts, *rest), at_part, _, _ = split(loop.body[at:at + 1], k, k.extent // row.extent)
+            at_row = {row: axis(at_part), **{c.axis: const(0) for c in chain if c.kind == "vector"}}
+            next_row = place[0] + size(result.shape[0]) * step
+            nests: Body = ()
+            for b in found:
+                nest: Body = (Prefetch(substitute(load(b, (next_row, *place[1:]), b.dtype), at_row)),)
+                for c in reversed(columns):
+                    nest = (For(c, nest, "unroll"),)
+                nests += nest
+            asked.update(dict.fromkeys(found))
+            parts = replaced(parts, body=(*nests, *parts.body))  # type: ignore
+            return (replaced(loop, body=(*loop.body[:at], parts, *rest, *loop.body[at + 1:])),)
+        return (loop,)
+
+    body = map_loops(loops.body, change)
+    more = tuple(b for b in asked if b not in loops.params)
+    return replaced(loops, params=(*loops.params[:-loops.outputs], *more, *loops.params[-loops.outputs:]), body=body)
 
 
 def _size(a: Axis) -> Expr:

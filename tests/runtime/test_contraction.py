@@ -12,11 +12,15 @@ from kernels import MACHINES, TARGETS, region, run_interpreted
 from graphc.ir import functions as f
 from graphc.ir.evaluate import evaluate
 from graphc.ir.expr import SCALARS, const, postorder, substitute
+from graphc.ir.graph import Graph
 from graphc.ir.types import dim, evaluate_dim
 from graphc.passes.pipeline import GRAPH_PASSES, run
-from graphc.runtime.loops import Barrier, For, Prefetch, Store, Update, expressions, verify_loops, walk
+from graphc.runtime.listing import Listing
+from graphc.runtime.loops import Barrier, Buffer, For, Prefetch, Store, Update, expressions, verify_loops, walk
 from graphc.runtime.lower import lower
-from graphc.runtime.schedule import schedule
+from graphc.runtime.program import NativeProgram
+from graphc.runtime.rungs import NativeKernel
+from graphc.runtime.schedule import following, schedule
 from graphc.runtime.schedule.tile import stride
 from graphc.runtime.targets.machine import Machine
 
@@ -257,3 +261,51 @@ def test_the_next_block_is_asked_for_while_one_is_multiplied(rows):
     (lines,) = asked_for(loops, {"N": rows}, steps).values()
     inside = {line for line in lines if line[1] < rows}  # what lies beside the memory does no harm
     assert inside == {(40, n, j) for n in range(rows) for j in range(0, 512, 16)}
+
+
+def test_slices_of_the_next_step_are_asked_for_while_a_product_is_summed():
+    x, w = f.input("x", (N, 512)), f.input("w", (512, 128))
+    loops = scheduled(f.einsum("nk,kj->nj", x, w), on="x86-64-v4")
+    dtype, shapes = loops.params[-1].dtype, [(N, 128), (N, 512), (N, 128)]
+    slices = [Buffer(f"next{k}", dtype, shape) for k, shape in enumerate(shapes)]
+    for step in (1, -1):
+        made = following(loops, slices, step)
+        verify_loops(made)
+        assert [p.name for p in made.params] == ["x", "w", "next0", "next2", "out0"]
+        lines = asked_for(made, {"N": 24})
+        assert lines.keys() == {"next0", "next2"}
+        for asked in lines.values():
+            assert sorted(asked) == [(i + 24 * step, j) for i in range(24) for j in range(0, 128, 16)]
+    arrays = {p.name: np.ones([evaluate_dim(d, {"N": 24}) for d in p.shape], "float32") for p in made.params}
+    assert (NativeKernel(made)(arrays, {"N": 24})["out0"] == 512).all()
+
+
+def test_no_more_slices_are_asked_for_than_come_in_time():
+    x, w = f.input("x", (N, 64)), f.input("w", (64, 128))
+    loops = scheduled(f.einsum("nk,kj->nj", x, w), on="x86-64-v4")
+    slices = [Buffer(f"next{k}", loops.params[-1].dtype, (N, 128)) for k in range(4)]
+    assert sum(p in slices for p in following(loops, slices, 1).params) == 1
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_product_of_a_loop_asks_for_what_others_read(reverse):
+    x, w, h = f.input("x", (T, N, 128)), f.input("w", (128, 128)), f.input("h", (N, 128))
+
+    def step(h, x):
+        made = f.matmul(h, w)
+        return f.softmax(made * x), made
+
+    last, steps = f.scan(step, h, x, reverse=reverse)
+    graph = Graph("loop", (x, w, h), (), (("last", last), ("steps", steps)))
+    product, other = Listing(graph, machine("x86-64-v4")).kernels
+    (slices,) = set(product.operands) - {*product.value.operands}
+    assert slices in other.value.operands and other.operands == list(other.value.operands)
+    lines = asked_for(product.schedule, {"N": 8})["next0"]
+    assert {i // 8 for i, _ in lines} == {-1 if reverse else 1}
+    rng = np.random.default_rng(0)
+    arrays = {v.op.label: rng.standard_normal([evaluate_dim(d, {"N": 9, "T": 4}) for d in v.shape]).astype("float32")
+              for v in graph.inputs}
+    wanted, _ = evaluate(graph, arrays)
+    found = NativeProgram(graph, {}, "host", 2)(*arrays.values())
+    for a, b in zip(found, wanted.values(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4)
