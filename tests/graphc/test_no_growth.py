@@ -117,7 +117,7 @@ def test_some_compilations(equal, few_kept):
 @pytest.mark.slow
 @pytest.mark.parametrize("equal", [True, False], ids=["equal", "different"])
 def test_compilations(equal):
-    changes, memory = growth(200, lambda i: small_model(16 if equal else 16 + i).predict(X, verbose=0), 200)
+    changes, memory = growth(100, lambda i: small_model(16 if equal else 16 + i).predict(X, verbose=0), 900)
     assert max(changes.values()) <= 5, changes
     assert memory < 30
 
