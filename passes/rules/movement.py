@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from functools import reduce
 
 from graphc.ir import functions as f
 from graphc.ir.graph import Value, apply
 from graphc.ir.op import Elementwise
 from graphc.ir.ops.contract import Einsum
-from graphc.ir.ops.elementwise import Cast, Where
-from graphc.ir.ops.movement import Broadcast, Concatenate, Reshape, Reverse, Slice, Transpose
+from graphc.ir.ops.elementwise import Add, Cast, Where
+from graphc.ir.ops.movement import Broadcast, Concatenate, Pad, Reshape, Reverse, Slice, Transpose
 from graphc.ir.types import Shape
 from graphc.passes.rewrite import Rule, rule
 
@@ -54,6 +56,46 @@ def concatenate_of_one(value: Value) -> Value | None:
     x: f32[2,3] => concatenate([x], 0)
     """
     return value.operands[0] if len(value.operands) == 1 else None
+
+
+@rule(Add, exact=False)
+def add_of_pads(value: Value) -> Value | None:
+    """Parts that are padded to lie side by side, and added, are joined: so the gradients of what was split.
+
+    x: f32[2,3], y: f32[2,1] => pad(x, ((0, 0), (0, 1))) + pad(y, ((0, 0), (3, 0)))
+    x: f32[2], y: f32[3], z: f32[6] => (pad(x, ((4, 0),)) + z) + pad(y, ((1, 2),))
+    """
+    terms, todo = [], [value]
+    while todo:
+        v = todo.pop()
+        if isinstance(v.op, Add):
+            todo += reversed(v.operands)
+        else:
+            terms.append(v)
+    padded = [(v, axis) for v in terms if (axis := _padded_axis(v)) is not None]
+    for (a, axis), (b, other) in itertools.permutations(padded, 2):
+        x, y = a.operands[0], b.operands[0]
+        start, end = a.op.before[axis], b.op.after[axis]  # type: ignore[attr-defined]
+        if axis == other and b.op.before[axis] == start + x.shape[axis]:  # type: ignore[attr-defined]
+            widths = [(start, end) if k == axis else (0, 0) for k in range(value.ndim)]
+            joined = f.concatenate([p for v in (x, y) for p in _joined(v, axis)], axis)
+            rest = [t for t in terms if t is not a and t is not b]
+            return reduce(f.add, rest, f.pad(joined, widths) if widths[axis] != (0, 0) else joined)
+    return None
+
+
+def _padded_axis(value: Value) -> int | None:
+    """The one axis along which a value has zeros beside what is padded."""
+    match value.op:
+        case Pad(before, after, 0.0):
+            axes = [k for k, widths in enumerate(zip(before, after, strict=True)) if widths != (0, 0)]
+            return axes[0] if len(axes) == 1 else None
+    return None
+
+
+def _joined(value: Value, axis: int) -> tuple[Value, ...]:
+    """The parts of a value that is joined along an axis, or the value."""
+    return value.operands if isinstance(value.op, Concatenate) and value.op.axis == axis else (value,)
 
 
 @rule(Transpose)
@@ -206,4 +248,4 @@ def _read_through(value: Value, letters: Callable[[str, Value], str | None]) -> 
 RULES: tuple[Rule, ...] = (
     move_to_same, concatenate_of_one, transpose_of_transpose, reshape_of_reshape, reverse_of_reverse,
     broadcast_of_broadcast, transpose_of_broadcast, reshape_of_broadcast, slice_of_broadcast,
-    op_of_broadcasts, einsum_of_transpose, einsum_of_broadcast)
+    op_of_broadcasts, add_of_pads, einsum_of_transpose, einsum_of_broadcast)
