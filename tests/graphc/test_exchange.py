@@ -10,6 +10,7 @@ import os
 from importlib.util import find_spec
 
 import cases
+import cases_hooks
 import cases_models
 import cases_sequences
 import cases_spatial_and_attention as spatial
@@ -199,3 +200,32 @@ def test_models(name, ending, tmp_path):
         results = [np.ravel([float(v) for v in m.evaluate(case.x, case.y, batch_size=8, verbose=0, return_dict=True,
                                                           **weights).values()]) for m in (case.model, again)]
         np.testing.assert_allclose(sorted(results[1]), sorted(results[0]), rtol=1e-4, atol=1e-5)
+
+
+HOOKS = {k: cases_hooks.classes(k) for k in (graphc, keras)}
+HOOKED = {"hooks": lambda k: cases_hooks.functional(k, HOOKS[k]), "own": lambda k: cases_hooks.own(k, HOOKS[k]),
+          "held": lambda k: cases_hooks.held(HOOKS[k])}
+
+
+@pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
+@pytest.mark.parametrize("name", HOOKED)
+@pytest.mark.filterwarnings("ignore")
+def test_hooks(name, ending, tmp_path):
+    a, b = cases_hooks.data()
+    x, y = ([a, b] if name == "hooks" else a), b[:, :2]
+
+    def losses(model):
+        return [float(np.ravel(model.train_on_batch(x, y))[0]) for _ in range(3)] if name == "own" else []
+
+    for one, other in ((graphc, keras), (keras, graphc)):
+        model = HOOKED[name](one)
+        losses(model)
+        again = crossed(model, other, HOOKED[name], tmp_path / f"{one.__name__}{ending}")
+        np.testing.assert_allclose(flat(again.predict(x, verbose=0)), flat(model.predict(x, verbose=0)), rtol=1e-5,
+                                   err_msg=f"from {one.__name__}")
+        np.testing.assert_allclose(losses(again), losses(model), rtol=2e-5, err_msg=f"from {one.__name__}")
+        if name == "hooks":
+            words = ["a", "ß", "c d"]
+            assert list(again.get_layer("worded").words) == words and again.get_layer("packed").saved == 1
+        if name == "own":
+            assert again.weight == 0.5 and int(again.optimizer.iterations) == 6
