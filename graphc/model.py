@@ -293,11 +293,15 @@ class Model(Trainer, Layer):
 
         return model_to_json(self, **kwargs)
 
-    def save_weights(self, filepath: Any, overwrite: bool = True, **options: Any) -> None:
-        """Write the weights, and the optimizer's state, to a `.weights.h5` file."""
+    def save_weights(self, filepath: Any, overwrite: bool = True, max_shard_size: float | None = None,
+                     **options: Any) -> None:
+        """Write the weights, and the optimizer's state, to a `.weights.h5` file.
+
+        With `max_shard_size` to files of so many GB each, and a `.weights.json` file. See `graphc.saving.save_weights`.
+        """
         from graphc.saving import save_weights
 
-        save_weights(self, filepath, overwrite, **options)
+        save_weights(self, filepath, overwrite, max_shard_size, **options)
 
     def load_weights(self, filepath: Any, skip_mismatch: bool = False, **options: Any) -> None:
         """Read the weights, and the optimizer's state, from a file; all of them fit, or none changes.

@@ -25,14 +25,14 @@ from graphc.safe_files import FileError, message_of, reading, replacing
 from graphc.serialization import deserialize
 from graphc.variable import Variable
 
-__all__ = ["HDF5", "KERAS_VERSION", "LARGEST_CONFIG", "FileError", "Pairs", "array_of", "as_json", "assign", "child",
-           "compile_as", "fitting", "inside", "model_in", "numbers", "opened", "plain_dataset", "random_pairs",
-           "reading", "replacing", "room", "state_for", "stored_whole", "write_random_state"]
+__all__ = ["HDF5", "KERAS_VERSION", "LARGEST_CONFIG", "RANDOM", "FileError", "Pairs", "array_of", "as_json", "assign",
+           "child", "compile_as", "fitting", "inside", "model_in", "numbers", "opened", "plain_dataset", "random_pairs",
+           "random_states", "reading", "replacing", "room", "state_for", "stored_whole", "write_random_state"]
 
 KERAS_VERSION = "3.15.1"  # whose files these are
 LARGEST_CONFIG = 1 << 25  # bytes
 HDF5 = b"\x89HDF\r\n\x1a\n"  # how such files begin
-_RANDOM = "graphc.random"  # no attribute has a name with a dot, so it is none of Keras's groups
+RANDOM = "graphc.random"  # no attribute has a name with a dot, so it is none of Keras's groups
 
 Pairs = list[tuple[Variable, np.ndarray]]
 
@@ -174,7 +174,7 @@ def state_for(path: Path, model: Model, count: int, rated: bool = True) -> Seque
     return []
 
 
-def _random_states(model: Model) -> list[Variable]:
+def random_states(model: Model) -> list[Variable]:
     """The model's seed and counter, and those of the generators in its layers."""
     held = (part for layer in (model, *model._all_layers()) for part in vars(layer).values())
     return [model.random_key, *(part.state for part in dict.fromkeys(
@@ -183,14 +183,14 @@ def _random_states(model: Model) -> list[Variable]:
 
 def write_random_state(file: h5py.File, model: Model) -> None:
     """Put the random state into a group that Keras doesn't look at."""
-    group = file.create_group(_RANDOM)
-    for i, state in enumerate(_random_states(model)):
+    group = file.create_group(RANDOM)
+    for i, state in enumerate(random_states(model)):
         group[str(i)] = state.array
 
 
 def random_pairs(file: h5py.File, model: Model) -> Pairs:
     """The random state with its arrays, where the file has it for the same generators."""
-    group, states = child(file, _RANDOM), _random_states(model)
+    group, states = child(file, RANDOM), random_states(model)
     if not isinstance(group, h5py.Group) or len(group) != len(states):
         return []
     return [(state, array_of(group, str(i), state)) for i, state in enumerate(states)]

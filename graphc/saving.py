@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import graphc
-from graphc import saving_h5
+from graphc import saving_h5, shards
 from graphc.archives import assets_in, assets_of, load_assets, member
 from graphc.configs import describe
 from graphc.descriptions import deserialize_keras_object, serialize_keras_object
@@ -117,11 +117,19 @@ def load_model(filepath: Any, custom_objects: Mapping[str, Any] | None = None, c
     return model
 
 
-def save_weights(model: Model, filepath: Any, overwrite: bool = True, objects_to_skip: Iterable[Layer] = ()) -> None:
+def save_weights(model: Model, filepath: Any, overwrite: bool = True, max_shard_size: float | None = None,
+                 objects_to_skip: Iterable[Layer] = ()) -> None:
     """Write the weights of a built model, and its optimizer's state, to a `.weights.h5` file.
 
-    Layers in `objects_to_skip`, and what is inside of them, are left out.
+    With `max_shard_size` they are in several files with so many GB of weights each, and a `.weights.json` file says
+    what is where; each is replaced whole, that one last. Layers in `objects_to_skip`, and what is inside of them, are
+    left out.
     """
+    if max_shard_size is not None:
+        path = _checked(Path(os.fspath(filepath)).with_suffix(".json"), (".weights.json",), overwrite)
+        _need_weights(model, path)
+        shards.save(model, path, max_shard_size, objects_to_skip)
+        return
     path = _checked(filepath, (".weights.h5",), overwrite)
     _need_weights(model, path)
     with replacing(path) as file:
@@ -132,15 +140,18 @@ def load_weights(model: Model, filepath: Any, skip_mismatch: bool = False, by_na
                  objects_to_skip: Iterable[Layer] = ()) -> None:
     """Give a built model the weights of a file, and its optimizer the state where a `.weights.h5` file has it.
 
-    `.weights.h5` and `.keras` files, `.h5` files of weights alone as Keras 1 and 2 wrote them, and the weights of a
-    whole model in an `.h5` file are told apart by their contents. The layers are taken in their order; in the `.h5`
-    files of Keras 1 and 2 `by_name` goes by their names, and leaves layers that the file doesn't know. With
-    `skip_mismatch` arrays of another shape are skipped with a warning; without, all fit or nothing changes.
+    `.weights.h5` and `.keras` files, `.weights.json` files with those that they speak of, `.h5` files of weights alone
+    as Keras 1 and 2 wrote them, and the weights of a whole model in an `.h5` file are told apart by their contents. The
+    layers are taken in their order; in the `.h5` files of Keras 1 and 2 `by_name` goes by their names, and leaves
+    layers that the file doesn't know. With `skip_mismatch` arrays of another shape are skipped with a warning; without,
+    all fit or nothing changes.
     """
-    path = _checked(filepath, (".keras", ".h5", ".hdf5"))
+    path = _checked(filepath, (".keras", ".h5", ".hdf5", ".weights.json"))
     _need_weights(model, path)
     data = path.read_bytes()
     with reading(path):
+        if path.name.endswith(".weights.json"):
+            data = shards.merged(path, data)
         if data[:2] == b"PK":
             _, _, data = _members(io.BytesIO(data), len(data))
         with opened(data) as file:

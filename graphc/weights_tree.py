@@ -18,6 +18,7 @@ import numpy as np
 
 from graphc.layers.layer import Layer
 from graphc.model_files import (
+    RANDOM,
     Pairs,
     array_of,
     assign,
@@ -25,15 +26,15 @@ from graphc.model_files import (
     inside,
     numbers,
     random_pairs,
+    random_states,
     state_for,
-    write_random_state,
 )
 from graphc.models import Functional, Model, Sequential
 from graphc.names import snake_case
 from graphc.safe_files import message_of
 from graphc.variable import Variable
 
-__all__ = ["groups", "tree_of", "tree_pairs"]
+__all__ = ["arrays_of", "groups", "tree_of", "tree_pairs"]
 
 _OLD_LAYERS = "_layer_checkpoint_dependencies"  # what tf.keras 2.12 to 2.14 called the layers of a model
 
@@ -42,15 +43,24 @@ def tree_of(model: Model, skipped: Iterable[Layer] = ()) -> bytes:
     """The file's content for a model and its optimizer, without the layers that are skipped."""
     data = io.BytesIO()
     with h5py.File(data, "w") as file:
-        for place, layer in groups(model, skipped):
-            arrays: dict[str, Any] = {}
-            layer.save_own_variables(arrays)
-            _write(file, place, layer.name, arrays)
-        if model.optimizer is not None:
-            state = model.optimizer.state(model.trainable_weights)
-            _write(file, _optimizer_of(model), model.optimizer.name, {str(i): v for i, v in enumerate(state)})
-        write_random_state(file, model)
+        for place, name, arrays in arrays_of(model, skipped):
+            group = file.create_group(place)
+            group.attrs["name"] = name
+            for key, array in arrays.items():
+                group[key] = array
     return data.getvalue()
+
+
+def arrays_of(model: Model, skipped: Iterable[Layer] = ()) -> Iterator[tuple[str, str, dict[str, np.ndarray]]]:
+    """The groups of such a file: the place, whose arrays these are, and the arrays by their names."""
+    for place, layer in groups(model, skipped):
+        store: dict[str, Any] = {}
+        layer.save_own_variables(store)
+        yield f"{place}/vars" if place else "vars", layer.name, {k: _numbers(layer, k, v) for k, v in store.items()}
+    if model.optimizer is not None:
+        state = model.optimizer.state(model.trainable_weights)
+        yield f"{_optimizer_of(model)}/vars", model.optimizer.name, {str(i): v.array for i, v in enumerate(state)}
+    yield RANDOM, model.name, {str(i): v.array for i, v in enumerate(random_states(model))}
 
 
 def tree_pairs(path: Path, model: Model, file: h5py.File, compiled: bool, skip_mismatch: bool = False,
@@ -176,15 +186,13 @@ def _layers_in(part: Any) -> Iterator[tuple[str, Layer]]:
                 yield from (("/".join(filter(None, (unique, step))), layer) for step, layer in _layers_in(inner))
 
 
-def _write(file: h5py.File, path: str, name: str, arrays: Mapping[str, Any]) -> None:
-    group = file.create_group(f"{path}/vars" if path else "vars")
-    group.attrs["name"] = name
-    for key, value in arrays.items():
-        array = value.array if isinstance(value, Variable) else np.asarray(value)
-        if array.dtype.kind not in "fiub":
-            raise ValueError(f"save_own_variables of the layer {name!r} gave {value!r} for {key!r}, expected numbers. "
-                             "Other things can be files: save_assets.")
-        group[key] = array
+def _numbers(layer: Layer, key: str, value: Any) -> np.ndarray:
+    """What a layer saves by a name as an array."""
+    array = value.array if isinstance(value, Variable) else np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"save_own_variables of the layer {layer.name!r} gave {value!r} for {key!r}, expected "
+                         "numbers. Other things can be files: save_assets.")
+    return array
 
 
 def _vars(file: h5py.File, path: str) -> Mapping[str, Any]:

@@ -229,3 +229,27 @@ def test_hooks(name, ending, tmp_path):
             assert list(again.get_layer("worded").words) == words and again.get_layer("packed").saved == 1
         if name == "own":
             assert again.weight == 0.5 and int(again.optimizer.iterations) == 6
+
+
+@pytest.mark.parametrize("name", HOOKED)
+@pytest.mark.filterwarnings("ignore")
+def test_shards(name, tmp_path):
+    """Weights in several files, so many that also the arrays of one layer are in two."""
+    a, b = cases_hooks.data()
+    x = [a, b] if name == "hooks" else a
+    for one, other in ((graphc, keras), (keras, graphc)):
+        model, path = HOOKED[name](one), tmp_path / f"{one.__name__}.weights.json"
+        if name == "own":
+            model.train_on_batch(x, b[:, :2])
+        model.save_weights(path, max_shard_size=70 / 2**30)
+        assert (tmp_path / f"{one.__name__}_00001.weights.h5").exists()
+        again = HOOKED[name](other)
+        if name == "own":
+            again.optimizer.build(again.trainable_variables)
+        again.set_weights([0 * w for w in again.get_weights()])
+        again.load_weights(path)
+        np.testing.assert_allclose(flat(again.predict(x, verbose=0)), flat(model.predict(x, verbose=0)), rtol=1e-5,
+                                   err_msg=f"from {one.__name__}")
+        if name == "own":
+            losses = [float(np.ravel(m.train_on_batch(x, b[:, :2]))[0]) for m in (again, model)]
+            np.testing.assert_allclose(*losses, rtol=2e-5, err_msg=f"from {one.__name__}")
