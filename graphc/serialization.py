@@ -8,7 +8,6 @@ is accepted at Keras's default, and refused otherwise.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -92,14 +91,16 @@ def deserialize(described: Any, kind: str, custom_objects: Mapping[str, Any] | N
         raise ValueError(f"graphc has no {kind} class {name!r}.{hint} Pass a class of your own by its name: "
                          f"custom_objects={{{name!r}: {name}}}.")
     label = f"the {kind} {config.get('name') or name!r} ({name})"
-    inner = "/".join(filter(None, (current_origin(), config.get("name"))))
-    around = origin(inner) if issubclass(cls, Model) and kind != "model" else nullcontext()
-    with with_objects(custom_objects), around:  # a model's name is in the paths of its weights, as in a call
+    outer = inner = current_origin()  # a layer's name is in the paths of the weights inside, as in a call
+    if issubclass(cls, layers.Layer) and kind != "model":
+        inner = "/".join(filter(None, (outer, config.get("name"))))
+    with with_objects(custom_objects), origin(inner if issubclass(cls, Model) else outer):
         if issubclass(cls, Model) and (issubclass(cls, Functional | Sequential) or "input_layers" in config):
             return _built(cls.from_config(config, custom_objects), described, label)
         options = config if users else _known(cls, config, label)
         try:
-            values = {option: _value(value, custom) for option, value in options.items()}
+            with origin(inner):
+                values = {option: _value(value, custom) for option, value in options.items()}
             made = cls.from_config(values) if hasattr(cls, "from_config") else cls(**values)
             return _built(made, described, label) if users else made  # graphc's own are built by their calls
         except Exception as error:

@@ -174,6 +174,43 @@ def test_the_hooks_by_hand():
     np.testing.assert_array_equal(again.gamma.numpy(), [1, 2, 3])
 
 
+class Around(layers.Layer):
+    """A layer around another one."""
+
+    def __init__(self, layer, **options):
+        super().__init__(**options)
+        self.layer = layer
+
+    def call(self, inputs):
+        return self.layer(inputs)
+
+
+def test_layers_around_others_are_in_the_paths_of_weights(tmp_path):
+    inputs = graphc.Input((4, 3))
+    hidden = layers.TimeDistributed(Around(layers.Dense(5, name="a"), name="b"), name="c")(inputs)
+    model = graphc.Model(inputs, Around(graphc.Sequential([layers.Dense(2, name="d")], name="e"), name="f")(hidden))
+    model.save(tmp_path / "m.keras")
+    again = load_model(tmp_path / "m.keras", {"Around": Around})
+    assert [w.path for w in again.weights] == [w.path for w in model.weights] == [
+        "c/b/a/kernel", "c/b/a/bias", "f/e/d/kernel", "f/e/d/bias"]
+
+
+@pytest.mark.parametrize("mode", ["int", "multi_hot"])
+def test_a_vocabulary_in_a_file_of_its_own(mode, tmp_path):
+    """Keras writes one that came by `adapt` so."""
+    inputs, x = graphc.Input((2,), dtype="int32"), np.array([[7, 3], [9, 4]])
+    lookup = layers.IntegerLookup(vocabulary=[3, 9, 7], output_mode=mode, name="lookup")
+    model = graphc.Model(inputs, layers.Dense(2)(lookup(inputs)))
+    model.save(tmp_path / "m.keras")
+    again = load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(again.predict(x, verbose=0), model.predict(x, verbose=0))
+    rewrite(tmp_path / "m.keras", lambda value: layer_named(value, "lookup")["config"].update(vocabulary=None),
+            add=[("assets/layers/integer_lookup/vocabulary.txt", b"-1\n3\n9\n7")])
+    again = load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(again.predict(x, verbose=0), model.predict(x, verbose=0))
+    assert again.get_layer("lookup").get_vocabulary() == [-1, 3, 9, 7]
+
+
 # ----------------------------------------------------------------------------------------------- what goes wrong
 
 def dataset(name, *shape, **options):
