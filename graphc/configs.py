@@ -12,7 +12,7 @@ from graphc.names import choose
 from graphc.registry import get_registered_name
 
 __all__ = ["config_of", "constructor_options", "constructor_parameters", "describe", "describe_function", "identified",
-           "rule_for", "serialize_keras_object"]
+           "is_own", "rule_for", "serialize_keras_object"]
 
 _PLAIN = (str, int, float, bool, type(None))
 
@@ -41,9 +41,14 @@ def constructor_options(cls: type) -> list[str]:
     return list(constructor_parameters(cls))
 
 
-def config_of(thing: Any) -> dict[str, Any]:
-    """The constructor's arguments, read from the attributes of the same names."""
-    return {name: getattr(thing, name) for name in constructor_options(type(thing)) if hasattr(thing, name)}
+def config_of(thing: Any, cls: type | None = None) -> dict[str, Any]:
+    """The arguments of a constructor, by default its own, read from the attributes of the same names."""
+    return {name: getattr(thing, name) for name in constructor_options(cls or type(thing)) if hasattr(thing, name)}
+
+
+def is_own(cls: type) -> bool:
+    """Whether a class is graphc's, and not a user's."""
+    return cls.__module__.startswith("graphc.")
 
 
 def describe(thing: Any) -> dict[str, Any]:
@@ -53,7 +58,7 @@ def describe(thing: Any) -> dict[str, Any]:
     through `custom_objects`. What a user's layer was built from is said, too; graphc's own are built by their calls.
     """
     cls = type(thing)
-    own = cls.__module__.startswith("graphc.")
+    own = is_own(cls)
     name = getattr(cls, "public_name", cls.__name__) if own else cls.__name__
     described = {"module": thing.keras_module if own else cls.__module__, "class_name": name,
                  "config": thing.get_config(), "registered_name": None if own else get_registered_name(cls)}

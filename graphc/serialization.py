@@ -97,7 +97,7 @@ def deserialize(described: Any, kind: str, custom_objects: Mapping[str, Any] | N
     with with_objects(custom_objects), origin(inner if issubclass(cls, Model) else outer):
         if issubclass(cls, Model) and (issubclass(cls, Functional | Sequential) or "input_layers" in config):
             return _built(cls.from_config(config, custom_objects), described, label)
-        options = config if users else _known(cls, config, label)
+        options = _given(cls, config) if users else _known(cls, config, label)
         try:
             with origin(inner):
                 values = {option: _value(value, custom) for option, value in options.items()}
@@ -156,6 +156,13 @@ def _dtype(value: Any) -> Any:
     """The name of a dtype policy."""
     config = value.get("config") if isinstance(value, dict) and value.get("class_name") == "DTypePolicy" else None
     return config.get("name") if isinstance(config, dict) else None
+
+
+def _given(cls: type, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a user's class, without those at their defaults that only Keras's class under it has."""
+    names = {*constructor_options(cls), *constructor_options(layers.Layer)}
+    return {option: value for option, value in options.items()
+            if option in names or option not in _DEFAULTS or value != _DEFAULTS[option]}
 
 
 def _known(cls: type, options: dict[str, Any], label: str) -> dict[str, Any]:

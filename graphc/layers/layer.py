@@ -21,7 +21,7 @@ from weakref import WeakSet
 import numpy as np
 
 from graphc import activations, constraints, initializers, regularizers
-from graphc.configs import config_of, constructor_options, describe, describe_function
+from graphc.configs import config_of, constructor_options, describe, describe_function, is_own
 from graphc.eager import as_value
 from graphc.functional import Call, record
 from graphc.ir import functions as f
@@ -157,9 +157,14 @@ class Layer:
         return variable
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, read from the attributes of the same names."""
-        common = set(constructor_options(Layer))
-        own = {name: _plain(value) for name, value in config_of(self).items() if name not in common}
+        """The constructor's arguments, read from the attributes of the same names.
+
+        A subclass with a `get_config` of its own adds those of its constructor, as in Keras.
+        """
+        common, cls = set(constructor_options(Layer)), type(self)
+        if not is_own(next(base for base in cls.__mro__ if "get_config" in vars(base))):
+            cls = next(filter(is_own, cls.__mro__))
+        own = {name: _plain(value) for name, value in config_of(self, cls).items() if name not in common}
         if self.activity_regularizer is not None:
             own["activity_regularizer"] = _plain(self.activity_regularizer)
         return {"name": self.name, "trainable": self.trainable, "dtype": "float32"} | own

@@ -174,6 +174,47 @@ def test_the_hooks_by_hand():
     np.testing.assert_array_equal(again.gamma.numpy(), [1, 2, 3])
 
 
+class Guided(layers.Dense):
+    """As Keras's guide has it: its base's configuration is that of the base's options."""
+
+    def __init__(self, units, factor, **options):
+        super().__init__(units, **options)
+        self.factor = factor
+
+    def call(self, inputs):
+        return self.factor * super().call(inputs)
+
+    def get_config(self):
+        return dict(factor=self.factor, **super().get_config())
+
+
+class Plain(layers.Layer):
+    """The same without options in the base."""
+
+    def __init__(self, factor, **options):
+        super().__init__(**options)
+        self.factor = factor
+
+    def call(self, inputs):
+        return self.factor * inputs
+
+    def get_config(self):
+        return dict(factor=self.factor, **super().get_config())
+
+
+def test_configurations_of_the_users_add_to_those_of_the_base(tmp_path):
+    model = graphc.Sequential([Guided(2, 3.0, use_bias=False, input_shape=(3,), name="guided"), Plain(2.0)])
+    assert set(model.layers[1].get_config()) == {"factor", "name", "trainable", "dtype"}
+    model.save(tmp_path / "m.keras")
+    rewrite(tmp_path / "m.keras", lambda value: layer_named(value, "guided")["config"].update(
+        quantization_config=None, lora_rank=None))  # which Keras's Dense has, too
+    again = load_model(tmp_path / "m.keras", {"Guided": Guided, "Plain": Plain})
+    np.testing.assert_array_equal(again.predict(A, verbose=0), model.predict(A, verbose=0))
+    rewrite(tmp_path / "m.keras", lambda value: layer_named(value, "guided")["config"].update(lora_rank=4))
+    with pytest.raises(FileError, match="unknown argument lora_rank=4"):
+        load_model(tmp_path / "m.keras", {"Guided": Guided, "Plain": Plain})
+
+
 class Around(layers.Layer):
     """A layer around another one."""
 
