@@ -6,11 +6,15 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from graphc.names import choose
 from graphc.registry import get_registered_name
 
 __all__ = ["config_of", "constructor_options", "constructor_parameters", "describe", "describe_function", "identified",
-           "rule_for"]
+           "is_own", "rule_for", "serialize_keras_object"]
+
+_PLAIN = (str, int, float, bool, type(None))
 
 
 def constructor_parameters(cls: type) -> dict[str, inspect.Parameter]:
@@ -37,22 +41,29 @@ def constructor_options(cls: type) -> list[str]:
     return list(constructor_parameters(cls))
 
 
-def config_of(thing: Any) -> dict[str, Any]:
-    """The constructor's arguments, read from the attributes of the same names."""
-    return {name: getattr(thing, name) for name in constructor_options(type(thing)) if hasattr(thing, name)}
+def config_of(thing: Any, cls: type | None = None) -> dict[str, Any]:
+    """The arguments of a constructor, by default its own, read from the attributes of the same names."""
+    return {name: getattr(thing, name) for name in constructor_options(cls or type(thing)) if hasattr(thing, name)}
+
+
+def is_own(cls: type) -> bool:
+    """Whether a class is graphc's, and not a user's."""
+    return cls.__module__.startswith("graphc.")
 
 
 def describe(thing: Any) -> dict[str, Any]:
     """A layer, initializer, optimizer, loss or metric by its class and `get_config`.
 
     Classes of graphc's own are named as Keras's; a user's class is registered under its name, and is found again
-    through `custom_objects`.
+    through `custom_objects`. What a user's layer was built from is said, too; graphc's own are built by their calls.
     """
     cls = type(thing)
-    own = cls.__module__.startswith("graphc.")
+    own = is_own(cls)
     name = getattr(cls, "public_name", cls.__name__) if own else cls.__name__
-    return {"module": thing.keras_module if own else cls.__module__, "class_name": name,
-            "config": thing.get_config(), "registered_name": None if own else get_registered_name(cls)}
+    described = {"module": thing.keras_module if own else cls.__module__, "class_name": name,
+                 "config": thing.get_config(), "registered_name": None if own else get_registered_name(cls)}
+    built = thing.get_build_config() if not own and hasattr(thing, "get_build_config") else None
+    return described if built is None else described | {"build_config": serialize_keras_object(built)}
 
 
 def describe_function(function: Any) -> dict[str, Any]:
@@ -62,6 +73,19 @@ def describe_function(function: Any) -> dict[str, Any]:
         raise ValueError(f"{function!r} has no name to write down. Define it with `def`.")
     return {"module": "builtins", "class_name": "function", "config": name,
             "registered_name": get_registered_name(function)}
+
+
+def serialize_keras_object(obj: Any) -> Any:
+    """A layer, model, loss, ... or function as a dict of plain values; plain values and lists stay as they are."""
+    if isinstance(obj, _PLAIN):
+        return obj
+    if isinstance(obj, np.generic):
+        return obj.item()
+    if isinstance(obj, list | tuple):
+        return [serialize_keras_object(part) for part in obj]
+    if isinstance(obj, dict):
+        return {name: serialize_keras_object(part) for name, part in obj.items()}
+    return describe(obj) if hasattr(obj, "get_config") else describe_function(obj)
 
 
 def identified(kind: str, identifier: Any, classes: Mapping[str, Any], base: type) -> Any:

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from graphc.configs import describe, describe_function
+from graphc import losses, metrics
+from graphc.configs import describe, serialize_keras_object
+from graphc.ir.tree import mapped
 from graphc.keras_versions import Version, modern
 from graphc.model import Model
 from graphc.serialization import KINDS, deserialize
 
-__all__ = ["deserialize_keras_object", "model_from_json", "model_to_json", "serialize_keras_object"]
-
-_PLAIN = (str, int, float, bool, type(None))
-
-
-def serialize_keras_object(obj: Any) -> Any:
-    """A layer, model, loss, ... or function as a dict of plain values; plain values and lists stay as they are."""
-    if isinstance(obj, _PLAIN):
-        return obj
-    if isinstance(obj, list | tuple):
-        return [serialize_keras_object(part) for part in obj]
-    if isinstance(obj, dict):
-        return {name: serialize_keras_object(part) for name, part in obj.items()}
-    return describe(obj) if hasattr(obj, "get_config") else describe_function(obj)
+__all__ = ["compile_config", "compile_from", "deserialize_keras_object", "model_from_json", "model_to_json",
+           "serialize_keras_object"]
 
 
 def deserialize_keras_object(config: Any, custom_objects: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
@@ -43,6 +33,28 @@ def deserialize_keras_object(config: Any, custom_objects: Mapping[str, Any] | No
     named = next((kind for kind in kinds if kind in ("optimizer", "loss", "metric") and module.endswith(
         {"optimizer": "optimizers", "loss": "losses", "metric": "metrics"}[kind])), None)
     return deserialize(config, named or (kinds[0] if kinds else "layer"), custom_objects)
+
+
+def compile_config(model: Model) -> dict[str, Any]:
+    """What `compile` was told, as Keras writes it."""
+    def written(serialize: Callable[[Any], Any], nest: Any) -> Any:
+        return None if nest is None else mapped(lambda part: None if part is None else serialize(part), nest)
+
+    chosen = model.objective
+    return {"optimizer": describe(model.optimizer), "loss": written(losses.serialize, chosen.loss),
+            "loss_weights": chosen.loss_weights, "metrics": written(metrics.serialize, chosen.metrics) or None,
+            "weighted_metrics": written(metrics.serialize, chosen.weighted_metrics) or None,
+            "run_eagerly": False, "steps_per_execution": 1, "jit_compile": "auto"}
+
+
+def compile_from(model: Model, config: Mapping[str, Any]) -> None:
+    """Compile as `compile_config` says."""
+    def read(name: str, kind: str) -> Any:
+        return mapped(lambda part: None if part is None else deserialize(part, kind), config.get(name),
+                      lambda part: isinstance(part, dict) and "class_name" in part)
+
+    model.compile(deserialize(config.get("optimizer"), "optimizer"), read("loss", "loss"), config.get("loss_weights"),
+                  read("metrics", "metric"), read("weighted_metrics", "metric"))
 
 
 def model_to_json(model: Model, **kwargs: Any) -> str:

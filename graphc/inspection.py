@@ -13,10 +13,11 @@ from typing import Any
 import h5py
 import numpy as np
 
+from graphc.archives import is_asset, member, unpacked
 from graphc.functional_config import OPERATIONS
 from graphc.model_files import LARGEST_CONFIG, child, opened, stored_whole
 from graphc.safe_files import message_of
-from graphc.saving import MEMBERS, member
+from graphc.saving import MEMBERS
 from graphc.serialization import KINDS
 
 __all__ = ["inspect"]
@@ -39,7 +40,7 @@ def _archive(data: bytes) -> Iterator[tuple[str, bool]]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for info in archive.infolist():
             if info.filename not in MEMBERS:
-                yield f"  {info.filename!r}: {info.file_size:,} bytes, never read", False
+                yield _other(archive, info, len(data))
         for name, limit in MEMBERS.items():
             try:
                 content = member(archive, name, len(data), limit)
@@ -51,6 +52,17 @@ def _archive(data: bytes) -> Iterator[tuple[str, bool]]:
                 yield from _indented(_weights(content) if limit is None else _json(content))
             except Exception as error:
                 yield f"    refused: {message_of(error)}", True
+
+
+def _other(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> tuple[str, bool]:
+    """A member that may be a layer's file."""
+    try:
+        if not is_asset(info):
+            return f"  {info.filename!r}: {info.file_size:,} bytes, never read", False
+        digest = hashlib.sha256(unpacked(archive, info, size)).hexdigest()
+    except Exception as error:
+        return f"  {info.filename!r}: refused: {message_of(error)}", True
+    return f"  {info.filename!r}: {info.file_size:,} bytes for a layer, SHA-256 {digest}", False
 
 
 def _indented(lines: Iterator[tuple[str, bool]]) -> Iterator[tuple[str, bool]]:

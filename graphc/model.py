@@ -103,11 +103,15 @@ class Model(Trainer, Layer):
     def ensure_built(self, call: Arguments) -> None:
         if self._opening or (self.built and self.takes is not None):
             return
-        if not self.built and type(self).build is not Model.build and not issubclass(type(self), _known_kinds()):
-            super().ensure_built(call)  # a `build` of the user's
+        if not self.built and self._builds_itself():
+            super().ensure_built(call)
         if self.takes is None and set(call.tensors) <= {next(iter(call.bound.arguments)), "mask"}:
             self._open(_named(mapped(lambda v: port_of(v, "x"), call.first)))
         self.built = True
+
+    def _builds_itself(self) -> bool:
+        """Whether the class has a `build` of the user's."""
+        return type(self).build is not Model.build and not isinstance(self, _known_kinds())
 
     def _settle(self, x: Any, who: str) -> None:
         """Build for data, which say what the model takes."""
@@ -125,8 +129,8 @@ class Model(Trainer, Layer):
             takes = takes[0] if len(takes) == 1 else takes
         else:
             takes = port("input_1", x)
-        if not self.built and type(self).build is not Model.build and not issubclass(type(self), _known_kinds()):
-            self.build(mapped(lambda p: p.batch_shape, takes))  # a `build` of the user's
+        if not self.built and self._builds_itself():
+            self.build(mapped(lambda p: p.batch_shape, takes))
         if self.takes is None:
             self._open(takes)
 
@@ -229,6 +233,39 @@ class Model(Trainer, Layer):
 
     # Files --------------------------------------------------------------------------------------------------
 
+    def get_build_config(self) -> dict[str, Any] | None:
+        """What `build_from_config` makes the weights of: by default the shape of the inputs, where that is known."""
+        return super().get_build_config() if self.takes is None else {"input_shape": self.input_shape}
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Make all weights as `get_build_config` says."""
+        shape = config.get("input_shape")
+        if self._builds_itself() and (shape is not None or "shapes_dict" in config):
+            super().build_from_config(config)
+        if self.takes is None and shape is not None:
+            Model.build(self, shape)
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """What `compile` was told, for `compile_from_config`; empty before.
+
+        A subclass whose `compile` has arguments of its own returns them here, by any names; objects may be among them.
+        """
+        from graphc.descriptions import compile_config  # descriptions build on models
+
+        return {} if self.optimizer is None else compile_config(self)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as `get_compile_config` says, where objects are described: `deserialize_keras_object` makes them.
+
+        https://keras.io/guides/customizing_saving_and_serialization/
+        """
+        from graphc.descriptions import compile_from
+
+        if type(self).compile is not Model.compile:
+            raise ValueError(f"The class {type(self).__name__} has a `compile` of its own, whose arguments nothing is "
+                             "known of: define get_compile_config and compile_from_config in it, too.")
+        compile_from(self, config)
+
     def save(self, filepath: Any, overwrite: bool = True, **options: Any) -> None:
         """Write architecture, weights and training state to a `.keras` file, which Keras 3 reads too."""
         from graphc.saving import save_model  # saving builds on models
@@ -256,11 +293,15 @@ class Model(Trainer, Layer):
 
         return model_to_json(self, **kwargs)
 
-    def save_weights(self, filepath: Any, overwrite: bool = True, **options: Any) -> None:
-        """Write the weights, and the optimizer's state, to a `.weights.h5` file."""
+    def save_weights(self, filepath: Any, overwrite: bool = True, max_shard_size: float | None = None,
+                     **options: Any) -> None:
+        """Write the weights, and the optimizer's state, to a `.weights.h5` file.
+
+        With `max_shard_size` to files of so many GB each, and a `.weights.json` file. See `graphc.saving.save_weights`.
+        """
         from graphc.saving import save_weights
 
-        save_weights(self, filepath, overwrite, **options)
+        save_weights(self, filepath, overwrite, max_shard_size, **options)
 
     def load_weights(self, filepath: Any, skip_mismatch: bool = False, **options: Any) -> None:
         """Read the weights, and the optimizer's state, from a file; all of them fit, or none changes.

@@ -17,24 +17,22 @@ from typing import Any
 import h5py
 import numpy as np
 
-from graphc import losses, metrics
-from graphc.configs import describe
-from graphc.ir.tree import mapped
 from graphc.models import Model
 from graphc.random import SeedGenerator
+from graphc.registry import with_objects
 from graphc.runtime.interrupts import uninterrupted
 from graphc.safe_files import FileError, message_of, reading, replacing
 from graphc.serialization import deserialize
 from graphc.variable import Variable
 
-__all__ = ["HDF5", "KERAS_VERSION", "LARGEST_CONFIG", "FileError", "Pairs", "array_of", "as_json", "assign", "child",
-           "compile_as", "compile_config", "fitting", "model_in", "opened", "plain_dataset", "random_pairs", "reading",
-           "replacing", "room", "state_for", "stored_whole", "write_random_state"]
+__all__ = ["HDF5", "KERAS_VERSION", "LARGEST_CONFIG", "RANDOM", "FileError", "Pairs", "array_of", "as_json", "assign",
+           "child", "compile_as", "fitting", "inside", "model_in", "numbers", "opened", "plain_dataset", "random_pairs",
+           "random_states", "reading", "replacing", "room", "state_for", "stored_whole", "write_random_state"]
 
 KERAS_VERSION = "3.15.1"  # whose files these are
 LARGEST_CONFIG = 1 << 25  # bytes
 HDF5 = b"\x89HDF\r\n\x1a\n"  # how such files begin
-_RANDOM = "graphc.random"  # no attribute has a name with a dot, so it is none of Keras's groups
+RANDOM = "graphc.random"  # no attribute has a name with a dot, so it is none of Keras's groups
 
 Pairs = list[tuple[Variable, np.ndarray]]
 
@@ -92,6 +90,15 @@ def child(group: Any, name: str) -> Any:
     return None if link is None else group[name]
 
 
+def inside(group: Any, path: str) -> h5py.Group:
+    """A group within another; links are refused on every step."""
+    for name in filter(None, path.split("/")):
+        group = child(group, name)
+        if not isinstance(group, h5py.Group):
+            raise ValueError(f"it has no group {path!r}.")
+    return group
+
+
 def plain_dataset(group: Any, name: str, whose: str = "") -> h5py.Dataset:
     """An array that lies in the file as it is: not in other files, nor in pieces that may be compressed."""
     found = child(group, name)
@@ -108,6 +115,16 @@ def plain_dataset(group: Any, name: str, whose: str = "") -> h5py.Dataset:
 def stored_whole(found: h5py.Dataset) -> bool:
     """Whether an array lies in the file as it is; to be asked before its shape, for which HDF5 may look elsewhere."""
     return not found.is_virtual and not found.external and found.chunks is None
+
+
+def numbers(group: Any, name: str) -> np.ndarray:
+    """An array of numbers that the file has all bytes of, whatever its shape."""
+    found = plain_dataset(group, name)
+    size = group.file.id.get_filesize()
+    if found.dtype.kind not in "fiub" or found.nbytes > size:
+        raise ValueError(f"{found.name} is an array of shape {list(found.shape)} and type {found.dtype}, expected "
+                         f"numbers that have room in {size:,} bytes.")
+    return np.asarray(found[()])
 
 
 def array_of(group: Any, name: str, variable: Variable) -> np.ndarray:
@@ -157,7 +174,7 @@ def state_for(path: Path, model: Model, count: int, rated: bool = True) -> Seque
     return []
 
 
-def _random_states(model: Model) -> list[Variable]:
+def random_states(model: Model) -> list[Variable]:
     """The model's seed and counter, and those of the generators in its layers."""
     held = (part for layer in (model, *model._all_layers()) for part in vars(layer).values())
     return [model.random_key, *(part.state for part in dict.fromkeys(
@@ -166,14 +183,14 @@ def _random_states(model: Model) -> list[Variable]:
 
 def write_random_state(file: h5py.File, model: Model) -> None:
     """Put the random state into a group that Keras doesn't look at."""
-    group = file.create_group(_RANDOM)
-    for i, state in enumerate(_random_states(model)):
+    group = file.create_group(RANDOM)
+    for i, state in enumerate(random_states(model)):
         group[str(i)] = state.array
 
 
 def random_pairs(file: h5py.File, model: Model) -> Pairs:
     """The random state with its arrays, where the file has it for the same generators."""
-    group, states = child(file, _RANDOM), _random_states(model)
+    group, states = child(file, RANDOM), random_states(model)
     if not isinstance(group, h5py.Group) or len(group) != len(states):
         return []
     return [(state, array_of(group, str(i), state)) for i, state in enumerate(states)]
@@ -188,29 +205,14 @@ def assign(pairs: Pairs) -> None:
 
 # ----------------------------------------------------------------------------------------------- compile information
 
-def compile_config(model: Model) -> dict[str, Any]:
-    """What `compile` was told, as Keras writes it."""
-    def written(serialize: Callable[[Any], Any], nest: Any) -> Any:
-        return None if nest is None else mapped(lambda part: None if part is None else serialize(part), nest)
-
-    chosen = model.objective
-    return {"optimizer": describe(model.optimizer), "loss": written(losses.serialize, chosen.loss),
-            "loss_weights": chosen.loss_weights, "metrics": written(metrics.serialize, chosen.metrics) or None,
-            "weighted_metrics": written(metrics.serialize, chosen.weighted_metrics) or None,
-            "run_eagerly": False, "steps_per_execution": 1, "jit_compile": "auto"}
-
-
-def compile_as(path: Path, model: Model, config: Any, custom_objects: Mapping[str, Any] | None) -> bool:
-    """Compile as the file says; whether that could be done."""
+def compile_as(path: Path, compile: Callable[[Any], None], config: Any,
+               custom_objects: Mapping[str, Any] | None) -> bool:
+    """Have a model compile as the file says; whether that could be done."""
     if not config:  # of a model that was never compiled
         return False
     try:
-        def read(name: str, kind: str) -> Any:
-            return mapped(lambda part: None if part is None else deserialize(part, kind, custom_objects),
-                          config.get(name), lambda part: isinstance(part, dict) and "class_name" in part)
-
-        model.compile(deserialize(config.get("optimizer"), "optimizer", custom_objects), read("loss", "loss"),
-                      config.get("loss_weights"), read("metrics", "metric"), read("weighted_metrics", "metric"))
+        with with_objects(custom_objects):
+            compile(config)
     except Exception as error:  # whatever is wrong with it, the model is good for predictions
         warnings.warn(f"{path}: the model is not compiled, because graphc can't use the file's compile information: "
                       f"{message_of(error)} Call compile before training.", stacklevel=4)

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 __all__ = ["CustomObjectScope", "custom_object_scope", "get_custom_objects", "get_registered_name",
-           "get_registered_object", "register_keras_serializable"]
+           "get_registered_object", "known_objects", "register_keras_serializable", "with_objects"]
 
 T = TypeVar("T")
 _OBJECTS: dict[str, Any] = {}
 _NAMES: dict[Any, str] = {}
+_GIVEN: ContextVar[Mapping[str, Any]] = ContextVar("custom_objects", default={})  # noqa: B039, never changed
 
 
 def get_custom_objects() -> dict[str, Any]:
@@ -48,10 +50,25 @@ def get_registered_name(thing: Any) -> str:
 def get_registered_object(name: str, custom_objects: Mapping[str, Any] | None = None,
                           module_objects: Mapping[str, Any] | None = None) -> Any:
     """The class or function of that name in the registry or in one of the dicts, or None."""
-    for known in (_OBJECTS, custom_objects or {}, module_objects or {}):
+    for known in (known_objects(), custom_objects or {}, module_objects or {}):
         if name in known:
             return known[name]
     return None
+
+
+@contextmanager
+def with_objects(custom_objects: Mapping[str, Any] | None) -> Iterator[None]:
+    """Inside, in this thread, what the caller gave for a file is known too: to the methods of the user's classes."""
+    token = _GIVEN.set({**_GIVEN.get(), **(custom_objects or {})})
+    try:
+        yield
+    finally:
+        _GIVEN.reset(token)
+
+
+def known_objects() -> dict[str, Any]:
+    """The registered classes and functions by name, and those that the caller gave."""
+    return _OBJECTS | dict(_GIVEN.get())
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Models in files: the `.keras` files of Keras 3. https://keras.io/api/models/model_saving_apis/
 
-A `.keras` file is a zip archive of `metadata.json`, `config.json` (see graphc.configs) and `model.weights.h5` (see
-graphc.weights_tree). Whole models in one HDF5 file are in graphc.saving_h5, what both have in common in
-graphc.model_files.
+A `.keras` file is a zip archive of `metadata.json`, `config.json` (see graphc.configs), `model.weights.h5` (see
+graphc.weights_tree) and the files of layers in `assets/` (see graphc.archives). Whole models in one HDF5 file are in
+graphc.saving_h5, what both have in common in graphc.model_files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import graphc
-from graphc import saving_h5
+from graphc import saving_h5, shards
+from graphc.archives import assets_in, assets_of, load_assets, member
 from graphc.configs import describe
 from graphc.descriptions import deserialize_keras_object, serialize_keras_object
 from graphc.keras_versions import Version, modern, modern_training
@@ -30,7 +31,6 @@ from graphc.model_files import (
     as_json,
     assign,
     compile_as,
-    compile_config,
     model_in,
     opened,
     reading,
@@ -45,6 +45,7 @@ from graphc.registry import (
     get_registered_name,
     get_registered_object,
     register_keras_serializable,
+    with_objects,
 )
 from graphc.weights_tree import tree_of, tree_pairs
 
@@ -54,7 +55,6 @@ __all__ = ["CustomObjectScope", "FileError", "custom_object_scope", "deserialize
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 MEMBERS = {_METADATA: LARGEST_CONFIG, _CONFIG: LARGEST_CONFIG, _WEIGHTS: None}  # of an archive, with their limits
-_EXPANSION = 100  # how many times a compressed member may be larger than what is stored of it
 
 
 # ------------------------------------------------------------------------------------------------------- whole models
@@ -70,15 +70,18 @@ def save_model(model: Model, filepath: Any, overwrite: bool = True, include_opti
         return
     path = _checked(filepath, (".keras",), overwrite)
     config = describe(model)
-    if model.built:
-        config["build_config"] = {"input_shape": model.input_shape}
-    if model.optimizer is not None:
-        try:
-            config["compile_config"] = compile_config(model)
-        except ValueError as error:
-            warnings.warn(f"{path}: the compile information is left out: {error}", stacklevel=3)
+    built = model.get_build_config()
+    if built is not None:
+        config["build_config"] = serialize_keras_object(built)
+    try:
+        compiled = serialize_keras_object(model.get_compile_config())
+        if compiled:
+            config["compile_config"] = compiled
+    except ValueError as error:
+        warnings.warn(f"{path}: the compile information is left out: {error}", stacklevel=3)
     metadata = {"keras_version": KERAS_VERSION, "graphc_version": graphc.__version__}
-    members = {_METADATA: as_json(path, metadata), _CONFIG: as_json(path, config), _WEIGHTS: tree_of(model)}
+    members = {_METADATA: as_json(path, metadata), _CONFIG: as_json(path, config), _WEIGHTS: tree_of(model),
+               **assets_of(model)}
     with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, data in members.items():
             archive.writestr(zipfile.ZipInfo(name), data)  # stored, with a date that is always the same
@@ -99,26 +102,34 @@ def load_model(filepath: Any, custom_objects: Mapping[str, Any] | None = None, c
         if archive.read(8) == HDF5 or not path.name.endswith(".keras"):
             return saving_h5.load(path, custom_objects, compile)
         with reading(path):
-            version, config, weights = _members(archive, os.fstat(archive.fileno()).st_size)
+            size = os.fstat(archive.fileno()).st_size
+            version, config, weights = _members(archive, size)
+            assets = assets_in(archive, size)
     with reading(path):
         with first_values(room(len(weights))):
             model = model_in(modern(config, version), custom_objects)
-            shape = (config.get("build_config") or {}).get("input_shape")
-            if shape and not model.built:
-                model.build(shape)
         chosen = config.get("compile_config")
         chosen = modern_training(chosen, version) if isinstance(chosen, dict) else chosen
-        compiled = compile and compile_as(path, model, chosen, custom_objects)
-        with opened(weights) as file:
+        compiled = compile and compile_as(path, model.compile_from_config, chosen, custom_objects)
+        with with_objects(custom_objects), opened(weights) as file:
             assign(tree_pairs(path, model, file, compiled))
+            load_assets(model, assets)
     return model
 
 
-def save_weights(model: Model, filepath: Any, overwrite: bool = True, objects_to_skip: Iterable[Layer] = ()) -> None:
+def save_weights(model: Model, filepath: Any, overwrite: bool = True, max_shard_size: float | None = None,
+                 objects_to_skip: Iterable[Layer] = ()) -> None:
     """Write the weights of a built model, and its optimizer's state, to a `.weights.h5` file.
 
-    Layers in `objects_to_skip`, and what is inside of them, are left out.
+    With `max_shard_size` they are in several files with so many GB of weights each, and a `.weights.json` file says
+    what is where; each is replaced whole, that one last. Layers in `objects_to_skip`, and what is inside of them, are
+    left out.
     """
+    if max_shard_size is not None:
+        path = _checked(Path(os.fspath(filepath)).with_suffix(".json"), (".weights.json",), overwrite)
+        _need_weights(model, path)
+        shards.save(model, path, max_shard_size, objects_to_skip)
+        return
     path = _checked(filepath, (".weights.h5",), overwrite)
     _need_weights(model, path)
     with replacing(path) as file:
@@ -129,15 +140,18 @@ def load_weights(model: Model, filepath: Any, skip_mismatch: bool = False, by_na
                  objects_to_skip: Iterable[Layer] = ()) -> None:
     """Give a built model the weights of a file, and its optimizer the state where a `.weights.h5` file has it.
 
-    `.weights.h5` and `.keras` files, `.h5` files of weights alone as Keras 1 and 2 wrote them, and the weights of a
-    whole model in an `.h5` file are told apart by their contents. The layers are taken in their order; in the `.h5`
-    files of Keras 1 and 2 `by_name` goes by their names, and leaves layers that the file doesn't know. With
-    `skip_mismatch` arrays of another shape are skipped with a warning; without, all fit or nothing changes.
+    `.weights.h5` and `.keras` files, `.weights.json` files with those that they speak of, `.h5` files of weights alone
+    as Keras 1 and 2 wrote them, and the weights of a whole model in an `.h5` file are told apart by their contents. The
+    layers are taken in their order; in the `.h5` files of Keras 1 and 2 `by_name` goes by their names, and leaves
+    layers that the file doesn't know. With `skip_mismatch` arrays of another shape are skipped with a warning; without,
+    all fit or nothing changes.
     """
-    path = _checked(filepath, (".keras", ".h5", ".hdf5"))
+    path = _checked(filepath, (".keras", ".h5", ".hdf5", ".weights.json"))
     _need_weights(model, path)
     data = path.read_bytes()
     with reading(path):
+        if path.name.endswith(".weights.json"):
+            data = shards.merged(path, data)
         if data[:2] == b"PK":
             _, _, data = _members(io.BytesIO(data), len(data))
         with opened(data) as file:
@@ -182,19 +196,3 @@ def _members(file: Any, size: int) -> tuple[Version, dict[str, Any], bytes]:
             _METADATA in archive.namelist()) else {}
         version = Version.of(known.get("keras_version", KERAS_VERSION))
         return version, config, member(archive, _WEIGHTS, size)
-
-
-def member(archive: zipfile.ZipFile, name: str, size: int, limit: int | None = None) -> bytes:
-    """The bytes of a member of an archive of that size, if they are no more than what is stored can be."""
-    found = [i for i in archive.infolist() if i.filename == name]
-    if len(found) != 1:
-        raise ValueError(f"the archive has {len(found)} members {name!r}, expected one.")
-    (info,) = found
-    largest = _EXPANSION * info.compress_size
-    if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{name} is encrypted, or compressed in a way that isn't read.")
-    if info.compress_size > size or info.file_size > (largest if limit is None else min(largest, limit)):
-        raise ValueError(f"{name} would take {info.file_size:,} bytes, of which {info.compress_size:,} are stored in a "
-                         f"file of {size:,}.")
-    with archive.open(info) as content:
-        return content.read(info.file_size)  # so much at most is unpacked, whatever lies there

@@ -12,6 +12,7 @@ import io
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import h5py
 import numpy as np
 
 from graphc.configs import describe
+from graphc.descriptions import compile_config
 from graphc.keras_versions import SLOTS, Version, modern, modern_arrays, modern_training, written_for_all
 from graphc.layers.layer import first_values
 from graphc.model_files import (
@@ -31,8 +33,8 @@ from graphc.model_files import (
     assign,
     child,
     compile_as,
-    compile_config,
     fitting,
+    inside,
     model_in,
     opened,
     plain_dataset,
@@ -142,7 +144,7 @@ def load(path: Path, custom_objects: Mapping[str, Any] | None, compile: bool) ->
         if compile and "training_config" in file.attrs:
             given = _json_of(file, "training_config")
             chosen = modern_training({**given, "optimizer": given.get("optimizer_config")}, version)
-            if compile_as(path, model, chosen, custom_objects):
+            if compile_as(path, partial(Model.compile_from_config, model), chosen, custom_objects):
                 pairs += _state_of(path, model, child(file, "optimizer_weights"), group, version)
         assign(pairs + random_pairs(file, model))
     return model
@@ -173,14 +175,14 @@ def layer_pairs(path: Path, model: Model, group: h5py.Group, by_name: bool = Fal
         pairs += _paired(path, arrays, _weights_of(layer), whose, skip_mismatch)
     own = _own_weights(model)
     if own and (not by_name or child(group, "top_level_model_weights") is not None):
-        arrays, _ = _arrays_of(_inside(group, "top_level_model_weights"), left)
+        arrays, _ = _arrays_of(inside(group, "top_level_model_weights"), left)
         pairs += _paired(path, arrays, own, "the model itself", skip_mismatch)
     return pairs
 
 
 def _matched(model: Model, group: h5py.Group, by_name: bool = False) -> list[tuple[str, h5py.Group, Any]]:
     """The layers that have weights, each with its name and group in the file."""
-    kept = [(name, _inside(group, name)) for name in _names(group, "layer_names")]
+    kept = [(name, inside(group, name)) for name in _names(group, "layer_names")]
     kept = [(name, part) for name, part in kept if _names(part, "weight_names")]
     layers = [layer for layer in model.layers if layer.weights]
     if by_name:
@@ -197,7 +199,7 @@ def _version(group: h5py.Group, file: h5py.File) -> Version:
             for name in ("keras_version", "backend")}
     names = []
     if said["keras_version"] is None or said["keras_version"].startswith("1"):
-        names = [n for layer in _names(group, "layer_names") for n in _names(_inside(group, layer), "weight_names")]
+        names = [n for layer in _names(group, "layer_names") for n in _names(inside(group, layer), "weight_names")]
     return Version.of(said["keras_version"], said["backend"], names)
 
 
@@ -230,7 +232,7 @@ def _arrays_of(group: h5py.Group, left: int) -> tuple[list[np.ndarray], int]:
     arrays = []
     for name in _names(group, "weight_names"):
         *folders, last = name.split("/")
-        found = plain_dataset(_inside(group, "/".join(folders)), last)
+        found = plain_dataset(inside(group, "/".join(folders)), last)
         if found.dtype.kind not in "fiu":
             raise ValueError(f"{found.name} has numbers of type {found.dtype}, expected floats or integers.")
         left -= found.size * found.dtype.itemsize
@@ -257,22 +259,13 @@ def _paired(path: Path, arrays: Sequence[np.ndarray], variables: Sequence[Variab
             warnings.warn(f"{path}: a weight is left as it is: {error}", stacklevel=5)
 
 
-def _inside(group: Any, path: str) -> h5py.Group:
-    """A group within another; links are refused on every step."""
-    for name in filter(None, path.split("/")):
-        group = child(group, name)
-        if not isinstance(group, h5py.Group):
-            raise ValueError(f"it has no group {path!r}.")
-    return group
-
-
 # -------------------------------------------------------------------------------------------------- optimizer's state
 
 def _state_of(path: Path, model: Model, group: Any, weights: h5py.Group, version: Version) -> Pairs:
     """The optimizer's state, where the file has all of it."""
     names = _names(group, "weight_names") if isinstance(group, h5py.Group) else []
     if version.major >= 3:
-        places = [(_inside(group, name.rpartition("/")[0]), name.rpartition("/")[2]) for name in names]
+        places = [(inside(group, name.rpartition("/")[0]), name.rpartition("/")[2]) for name in names]
         state = state_for(path, model, len(names))
         return [(v, array_of(part, last, v)) for v, (part, last) in zip(state, places, strict=True)] if state else []
     if not names:

@@ -8,7 +8,6 @@ is accepted at Keras's default, and refused otherwise.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -17,7 +16,7 @@ from graphc.configs import constructor_options
 from graphc.ir.graph import current_origin, origin
 from graphc.models import Functional, Model, Sequential
 from graphc.names import nearest
-from graphc.registry import get_custom_objects
+from graphc.registry import known_objects, with_objects
 
 __all__ = ["KINDS", "deserialize"]
 
@@ -65,7 +64,7 @@ def deserialize(described: Any, kind: str, custom_objects: Mapping[str, Any] | N
     `kind` is a key of KINDS. Raises ValueError for a class or an option that graphc doesn't have; constructors may
     raise theirs.
     """
-    custom = get_custom_objects() | dict(custom_objects or {})
+    custom = known_objects() | dict(custom_objects or {})
     if isinstance(described, str):
         return custom.get(described, described)
     name, config = _parts(described, kind)
@@ -91,19 +90,33 @@ def deserialize(described: Any, kind: str, custom_objects: Mapping[str, Any] | N
         hint = f" Did you mean {close!r}?" if close else ""
         raise ValueError(f"graphc has no {kind} class {name!r}.{hint} Pass a class of your own by its name: "
                          f"custom_objects={{{name!r}: {name}}}.")
-    if isinstance(cls, type) and issubclass(cls, Model) and (
-            issubclass(cls, Functional | Sequential) or "input_layers" in config):
-        inner = "/".join(filter(None, (current_origin(), config.get("name"))))
-        with nullcontext() if kind == "model" else origin(inner):  # in the paths of the weights, as in a call
-            return cls.from_config(config, custom_objects)
     label = f"the {kind} {config.get('name') or name!r} ({name})"
-    options = config if users else _known(cls, config, label)
-    try:
-        values = {option: _value(value, custom) for option, value in options.items()}
-        return cls.from_config(values) if hasattr(cls, "from_config") else cls(**values)
-    except Exception as error:
-        error.add_note(f"in {label}")
-        raise
+    outer = inner = current_origin()  # a layer's name is in the paths of the weights inside, as in a call
+    if issubclass(cls, layers.Layer) and kind != "model":
+        inner = "/".join(filter(None, (outer, config.get("name"))))
+    with with_objects(custom_objects), origin(inner if issubclass(cls, Model) else outer):
+        if issubclass(cls, Model) and (issubclass(cls, Functional | Sequential) or "input_layers" in config):
+            return _built(cls.from_config(config, custom_objects), described, label)
+        options = _given(cls, config) if users else _known(cls, config, label)
+        try:
+            with origin(inner):
+                values = {option: _value(value, custom) for option, value in options.items()}
+            made = cls.from_config(values) if hasattr(cls, "from_config") else cls(**values)
+            return _built(made, described, label) if users else made  # graphc's own are built by their calls
+        except Exception as error:
+            error.add_note(f"in {label}")
+            raise
+
+
+def _built(made: Any, described: Mapping[str, Any], label: str) -> Any:
+    """A layer or model with the weights that its description says it had."""
+    config = described.get("build_config")
+    if config and isinstance(made, layers.Layer) and not made.built:
+        if not isinstance(config, dict):
+            raise ValueError(f"The build_config of {label} is {_short(config)}, expected an object.")
+        made.build_from_config(config)
+        made.built = True
+    return made
 
 
 def _function(name: str, custom: Mapping[str, Any]) -> Any:
@@ -143,6 +156,13 @@ def _dtype(value: Any) -> Any:
     """The name of a dtype policy."""
     config = value.get("config") if isinstance(value, dict) and value.get("class_name") == "DTypePolicy" else None
     return config.get("name") if isinstance(config, dict) else None
+
+
+def _given(cls: type, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a user's class, without those at their defaults that only Keras's class under it has."""
+    names = {*constructor_options(cls), *constructor_options(layers.Layer)}
+    return {option: value for option, value in options.items()
+            if option in names or option not in _DEFAULTS or value != _DEFAULTS[option]}
 
 
 def _known(cls: type, options: dict[str, Any], label: str) -> dict[str, Any]:

@@ -9,19 +9,32 @@ from __future__ import annotations
 import io
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from graphc.layers.layer import Layer
-from graphc.model_files import Pairs, array_of, child, random_pairs, state_for, write_random_state
+from graphc.model_files import (
+    RANDOM,
+    Pairs,
+    array_of,
+    assign,
+    child,
+    inside,
+    numbers,
+    random_pairs,
+    random_states,
+    state_for,
+)
 from graphc.models import Functional, Model, Sequential
 from graphc.names import snake_case
+from graphc.safe_files import message_of
 from graphc.variable import Variable
 
-__all__ = ["tree_of", "tree_pairs"]
+__all__ = ["arrays_of", "groups", "tree_of", "tree_pairs"]
 
 _OLD_LAYERS = "_layer_checkpoint_dependencies"  # what tf.keras 2.12 to 2.14 called the layers of a model
 
@@ -30,12 +43,24 @@ def tree_of(model: Model, skipped: Iterable[Layer] = ()) -> bytes:
     """The file's content for a model and its optimizer, without the layers that are skipped."""
     data = io.BytesIO()
     with h5py.File(data, "w") as file:
-        for path, layer, variables in _groups(model, "", set(skipped)):
-            _write(file, path, layer.name, variables)
-        if model.optimizer is not None:
-            _write(file, "optimizer", model.optimizer.name, model.optimizer.state(model.trainable_weights))
-        write_random_state(file, model)
+        for place, name, arrays in arrays_of(model, skipped):
+            group = file.create_group(place)
+            group.attrs["name"] = name
+            for key, array in arrays.items():
+                group[key] = array
     return data.getvalue()
+
+
+def arrays_of(model: Model, skipped: Iterable[Layer] = ()) -> Iterator[tuple[str, str, dict[str, np.ndarray]]]:
+    """The groups of such a file: the place, whose arrays these are, and the arrays by their names."""
+    for place, layer in groups(model, skipped):
+        store: dict[str, Any] = {}
+        layer.save_own_variables(store)
+        yield f"{place}/vars" if place else "vars", layer.name, {k: _numbers(layer, k, v) for k, v in store.items()}
+    if model.optimizer is not None:
+        state = model.optimizer.state(model.trainable_weights)
+        yield f"{_optimizer_of(model)}/vars", model.optimizer.name, {str(i): v.array for i, v in enumerate(state)}
+    yield RANDOM, model.name, {str(i): v.array for i, v in enumerate(random_states(model))}
 
 
 def tree_pairs(path: Path, model: Model, file: h5py.File, compiled: bool, skip_mismatch: bool = False,
@@ -46,15 +71,15 @@ def tree_pairs(path: Path, model: Model, file: h5py.File, compiled: bool, skip_m
     """
     pairs: Pairs = []
     layers = "layers" if child(file, _OLD_LAYERS) is None else _OLD_LAYERS
-    for place, layer, variables in _groups(model, "", set(skipped), layers):
+    for place, layer in groups(model, skipped, layers):
         try:
-            pairs += _layer_pairs(file, place, layer, variables)
+            pairs += _layer_pairs(file, place, layer)
         except ValueError as error:
             if not skip_mismatch:
                 raise
             warnings.warn(f"{path}: the layer {layer.name!r} is left as it is: {error}", stacklevel=5)
     if compiled and model.optimizer is not None:
-        group = _vars(file, "optimizer")
+        group = _vars(file, _optimizer_of(model))
         second = child(group, "1") if group else None
         rated = not isinstance(second, h5py.Dataset) or second.shape == ()
         state = state_for(path, model, len(group), rated)
@@ -67,52 +92,107 @@ def tree_pairs(path: Path, model: Model, file: h5py.File, compiled: bool, skip_m
     return pairs + random_pairs(file, model)
 
 
-def _layer_pairs(file: h5py.File, place: str, layer: Layer, variables: Sequence[Variable]) -> Pairs:
+def _layer_pairs(file: h5py.File, place: str, layer: Layer) -> Pairs:
     group = _vars(file, place)
+    if type(layer).load_own_variables is not Layer.load_own_variables:
+        return _loaded(layer, Arrays(group))
+    variables = layer._in_files()
     if len(group) != len(variables):
         raise ValueError(f"it has {len(group)} arrays at {place!r} for the layer {layer.name!r} "
                          f"({type(layer).__name__}), expected {len(variables)}.")
     return [(v, array_of(group, str(i), v)) for i, v in enumerate(variables)]
 
 
-def _groups(layer: Layer, path: str, seen: set[Layer],
-            layers: str = "layers") -> Iterator[tuple[str, Layer, list[Variable]]]:
-    """Each layer not seen yet with its path in a weights file and its own weights, trainable ones first.
+class Arrays(Mapping[str, np.ndarray]):
+    """What `load_own_variables` receives: the arrays that a file has for a layer, each read when it is asked for."""
+
+    def __init__(self, group: Mapping[str, Any]):
+        self._group = group
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        *folders, last = name.split("/")
+        if name not in self:
+            raise KeyError(f"{name!r} is not among the arrays {list(self)}")
+        return numbers(inside(self._group, "/".join(folders)), last)
+
+    def __contains__(self, name: object) -> bool:
+        return str(name).partition("/")[0] in self._group
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._group)
+
+    def __len__(self) -> int:
+        return len(self._group)
+
+
+def _loaded(layer: Layer, arrays: Arrays) -> Pairs:
+    """What the user's `load_own_variables` changes, which is put off until all of the file is known to fit."""
+    before = {v: v.numpy() for v in layer.weights}
+    try:
+        layer.load_own_variables(arrays)
+        return [(v, v.numpy()) for v in layer.weights if v not in before or v.array.tobytes() != before[v].tobytes()]
+    except Exception as error:
+        raise ValueError(f"load_own_variables of the layer {layer.name!r} ({type(layer).__name__}): "
+                         f"{message_of(error)}") from error
+    finally:
+        assign(list(before.items()))
+
+
+def _optimizer_of(model: Model) -> str:
+    """The place of the optimizer's state: the first of the attributes that hold the optimizer."""
+    return min((name for name, part in vars(model).items() if part is model.optimizer), key=_order)
+
+
+def _order(name: str) -> tuple[bool, str]:
+    """By name, private attributes last, as Keras goes through them."""
+    return name.startswith("_"), name
+
+
+def groups(model: Model, skipped: Iterable[Layer] = (), layers: str = "layers") -> Iterator[tuple[str, Layer]]:
+    """Each layer of a model with its place in a file, the model itself first; what is inside of others follows them.
 
     `layers` is the name of the group of a model's layers. By the old one, those with weights were counted twice.
     """
+    return _groups(model, "", set(skipped), layers)
+
+
+def _groups(layer: Layer, path: str, seen: set[Layer], layers: str) -> Iterator[tuple[str, Layer]]:
     if layer in seen:
         return
     seen.add(layer)
-    yield path, layer, sorted(layer._own, key=lambda w: not w.trainable)
+    yield path, layer
     if isinstance(layer, Sequential | Functional):
         twice = layers == _OLD_LAYERS
         parts: dict[str, Any] = {layers: [i for i in layer.layers for _ in range(2 if twice and i.weights else 1)]}
-    else:  # Keras goes through the attributes by name, private ones last
-        parts = dict(sorted(vars(layer).items(), key=lambda item: (item[0].startswith("_"), item[0])))
+    else:  # among a model's attributes is the list of its layers, where those after it in order are counted by class
+        parts = vars(layer) | ({"layers": layer.layers} if isinstance(layer, Model) else {})
+        parts = dict(sorted(parts.items(), key=lambda item: _order(item[0])))
     for name, part in parts.items():
         for step, inner in _layers_in(part):
             yield from _groups(inner, "/".join(filter(None, (path, name, step))), seen, layers)
 
 
 def _layers_in(part: Any) -> Iterator[tuple[str, Layer]]:
-    """The layers that an attribute holds; those in a list or dict with names by class: dense, dense_1."""
+    """The layers that an attribute holds; those in a list or dict with names by class: dense, dense_1, container."""
     if isinstance(part, Layer):
         yield "", part
     elif isinstance(part, list | tuple | dict):
         counts: Counter[str] = Counter()
         for inner in part.values() if isinstance(part, dict) else part:
-            if isinstance(inner, Layer):
-                name = snake_case(type(inner).__name__)
-                yield f"{name}_{counts[name]}" if counts[name] else name, inner
+            if isinstance(inner, Layer | list | tuple | dict):
+                name = snake_case(type(inner).__name__) if isinstance(inner, Layer) else "container"
+                unique = f"{name}_{counts[name]}" if counts[name] else name
                 counts[name] += 1
+                yield from (("/".join(filter(None, (unique, step))), layer) for step, layer in _layers_in(inner))
 
 
-def _write(file: h5py.File, path: str, name: str, variables: Sequence[Variable]) -> None:
-    group = file.create_group(f"{path}/vars" if path else "vars")
-    group.attrs["name"] = name
-    for i, variable in enumerate(variables):
-        group[str(i)] = variable.array
+def _numbers(layer: Layer, key: str, value: Any) -> np.ndarray:
+    """What a layer saves by a name as an array."""
+    array = value.array if isinstance(value, Variable) else np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"save_own_variables of the layer {layer.name!r} gave {value!r} for {key!r}, expected "
+                         "numbers. Other things can be files: save_assets.")
+    return array
 
 
 def _vars(file: h5py.File, path: str) -> Mapping[str, Any]:

@@ -33,8 +33,8 @@ def is_shape(thing: Any) -> bool:
 
 
 def map_shapes(function: Callable[[Any], Any], shapes: Any) -> Any:
-    """What a function makes of each shape in a nest of shapes."""
-    return mapped(lambda shape: function(tuple(shape)), shapes, is_shape)
+    """What a function makes of each shape in a nest of shapes, in which None stays None."""
+    return mapped(lambda shape: None if shape is None else function(tuple(shape)), shapes, is_shape)
 
 
 class Arguments:

@@ -8,6 +8,7 @@ a layer runs at once and returns an array.
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,7 @@ from weakref import WeakSet
 import numpy as np
 
 from graphc import activations, constraints, initializers, regularizers
-from graphc.configs import config_of, constructor_options, describe, describe_function
+from graphc.configs import config_of, constructor_options, describe, describe_function, is_own
 from graphc.eager import as_value
 from graphc.functional import Call, record
 from graphc.ir import functions as f
@@ -61,6 +62,9 @@ class Layer:
     Subclass it, make weights in `build` with `add_weight`, and return `call`'s value from `graphc.ops`. A `call`
     with a parameter `training` receives True in a training step and False elsewhere. `call` runs once for each
     program, with symbolic values: what depends on an array's numbers has to be said with ops (`ops.where`).
+
+    A subclass with `save_assets(dir_path)` may write files into that folder, which become part of a `.keras` file; its
+    `load_assets(dir_path)` finds them in another folder.
     """
 
     keras_module = "keras.layers"
@@ -72,6 +76,7 @@ class Layer:
     input_spec: Any = None  # an InputSpec, which inputs are checked by
     activity_regularizer: Any = None  # what the layer's outputs add to the loss: a function of values
     _supports_masking: bool | None = None
+    _built_from: Mapping[str, Any] | None = None  # the arguments of `build`
     _last_losses: Any = ()
     absent: ClassVar[Mapping[str, str]] = {}  # what Keras's have, and what to do instead
     changed: ClassVar[object] = object()  # a new one whenever training may change other weights than before
@@ -105,11 +110,14 @@ class Layer:
         if build is None:
             return
 
+        signature = inspect.signature(build)
+
         @functools.wraps(build)
         def scoped(self: Layer, *args: Any, **shapes: Any) -> None:
             with self._scope():
                 build(self, *args, **shapes)
-            self.built = True
+            _, *given = signature.bind(self, *args, **shapes).arguments.items()
+            self._built_from, self.built = dict(given), True
 
         cls.build = scoped  # type: ignore[method-assign]
 
@@ -149,9 +157,14 @@ class Layer:
         return variable
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, read from the attributes of the same names."""
-        common = set(constructor_options(Layer))
-        own = {name: _plain(value) for name, value in config_of(self).items() if name not in common}
+        """The constructor's arguments, read from the attributes of the same names.
+
+        A subclass with a `get_config` of its own adds those of its constructor, as in Keras.
+        """
+        common, cls = set(constructor_options(Layer)), type(self)
+        if not is_own(next(base for base in cls.__mro__ if "get_config" in vars(base))):
+            cls = next(filter(is_own, cls.__mro__))
+        own = {name: _plain(value) for name, value in config_of(self, cls).items() if name not in common}
         if self.activity_regularizer is not None:
             own["activity_regularizer"] = _plain(self.activity_regularizer)
         return {"name": self.name, "trainable": self.trainable, "dtype": "float32"} | own
@@ -160,6 +173,52 @@ class Layer:
     def from_config(cls, config: dict[str, Any]) -> Layer:
         """A layer from what `get_config` returned."""
         return cls(**config)
+
+    # In files: what a subclass may write, too -----------------------------------------------------------------
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        """What `build_from_config` makes the weights of: the shapes that `build` received; None before.
+
+        It is in files next to what `get_config` returns: plain values.
+        """
+        given = self._built_from
+        if given is None:
+            return None
+        return {"input_shape": next(iter(given.values()))} if len(given) == 1 else {"shapes_dict": dict(given)}
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Make the weights as `get_build_config` says, before the layer is called.
+
+        https://keras.io/guides/customizing_saving_and_serialization/
+        """
+        if "input_shape" in config:
+            self.build(map_shapes(tuple, config["input_shape"]))
+        elif "shapes_dict" in config:
+            self.build(**{name: map_shapes(tuple, shape) for name, shape in config["shapes_dict"].items()})
+
+    def save_own_variables(self, store: Any) -> None:
+        """Put the layer's state into a dict, by names that `load_own_variables` finds it by.
+
+        By default these are its own weights by their numbers, trainable ones first; what the layers inside have is
+        theirs. A subclass may put other arrays there, or numbers.
+        """
+        store.update((str(i), v) for i, v in enumerate(self._in_files()))
+
+    def load_own_variables(self, store: Any) -> None:
+        """Give the weights what `save_own_variables` put into a dict, of arrays by now.
+
+        The model's other weights may not have theirs yet.
+        """
+        own = self._in_files()
+        if len(store) != len(own):
+            raise ValueError(f"{self.name!r} has {len(own)} weights of its own, and {len(store)} arrays were saved. "
+                             "Where `build` doesn't make them all, define build_from_config.")
+        for i, variable in enumerate(own):
+            variable.assign(store[str(i)])
+
+    def _in_files(self) -> list[Variable]:
+        """The layer's own weights in the order that files have them in."""
+        return sorted(self._own, key=lambda w: not w.trainable)
 
     # Weights ------------------------------------------------------------------------------------------------
 

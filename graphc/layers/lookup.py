@@ -74,6 +74,7 @@ class _Lookup(Layer):
         self.mask_token, self.oov_token, self.pad_to_max_tokens = mask_token, oov_token, pad_to_max_tokens
         self.tokens: list[Any] = []
         self.weights_of_tokens: np.ndarray | None = None
+        self._size = vocabulary_size  # until the vocabulary is there
         self.given = vocabulary is not None
         if vocabulary is not None:
             self.set_vocabulary(vocabulary, idf_weights)
@@ -83,12 +84,18 @@ class _Lookup(Layer):
         """The constructor's arguments; the vocabulary is among them, so that a file needs no others beside it."""
         weights = self.weights_of_tokens
         return super().get_config() | {"vocabulary": list(self.tokens) or None,
+                                       "vocabulary_size": self.vocabulary_size() if self.tokens else None,
                                        "idf_weights": None if weights is None else weights[self._first:].tolist()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
         """A layer from what `get_config` returned, in which a vocabulary is a list."""
         return cls(**_without_files(config))
+
+    def load_assets(self, dir_path: str) -> None:
+        """Take the vocabulary of a file of Keras's, which has one that came by `adapt` outside of the configuration."""
+        if not self.tokens:
+            self.set_vocabulary(os.path.join(dir_path, "vocabulary.txt"))
 
     # The vocabulary -----------------------------------------------------------------------------------------
 
@@ -148,7 +155,9 @@ class _Lookup(Layer):
     @property
     def depth(self) -> int:
         """How many numbers there are for each sample, in other modes than 'int'."""
-        return self.max_tokens if self.pad_to_max_tokens and self.max_tokens else self.vocabulary_size()
+        if self.pad_to_max_tokens and self.max_tokens:
+            return self.max_tokens
+        return self.vocabulary_size() if self.tokens else self._size or self._first
 
     def adapt(self, data: Any, steps: int | None = None) -> None:
         """Take the vocabulary from data, an array, a list or batches of them: the most frequent tokens first.
@@ -351,7 +360,8 @@ class TextVectorization(Layer):
 
     def get_config(self) -> dict[str, Any]:
         words = self._words.get_config()
-        return super().get_config() | {name: words[name] for name in ("vocabulary", "idf_weights")}
+        return super().get_config() | {
+            name: words[name] for name in ("vocabulary", "vocabulary_size", "idf_weights")}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> TextVectorization:

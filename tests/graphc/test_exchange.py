@@ -10,6 +10,7 @@ import os
 from importlib.util import find_spec
 
 import cases
+import cases_hooks
 import cases_models
 import cases_sequences
 import cases_spatial_and_attention as spatial
@@ -199,3 +200,56 @@ def test_models(name, ending, tmp_path):
         results = [np.ravel([float(v) for v in m.evaluate(case.x, case.y, batch_size=8, verbose=0, return_dict=True,
                                                           **weights).values()]) for m in (case.model, again)]
         np.testing.assert_allclose(sorted(results[1]), sorted(results[0]), rtol=1e-4, atol=1e-5)
+
+
+HOOKS = {k: cases_hooks.classes(k) for k in (graphc, keras)}
+HOOKED = {"hooks": lambda k: cases_hooks.functional(k, HOOKS[k]), "own": lambda k: cases_hooks.own(k, HOOKS[k]),
+          "held": lambda k: cases_hooks.held(HOOKS[k])}
+
+
+@pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
+@pytest.mark.parametrize("name", HOOKED)
+@pytest.mark.filterwarnings("ignore")
+def test_hooks(name, ending, tmp_path):
+    a, b = cases_hooks.data()
+    x, y = ([a, b] if name == "hooks" else a), b[:, :2]
+
+    def losses(model):
+        return [float(np.ravel(model.train_on_batch(x, y))[0]) for _ in range(3)] if name == "own" else []
+
+    for one, other in ((graphc, keras), (keras, graphc)):
+        model = HOOKED[name](one)
+        losses(model)
+        again = crossed(model, other, HOOKED[name], tmp_path / f"{one.__name__}{ending}")
+        np.testing.assert_allclose(flat(again.predict(x, verbose=0)), flat(model.predict(x, verbose=0)), rtol=1e-5,
+                                   err_msg=f"from {one.__name__}")
+        np.testing.assert_allclose(losses(again), losses(model), rtol=2e-5, err_msg=f"from {one.__name__}")
+        if name == "hooks":
+            words = ["a", "ß", "c d"]
+            assert list(again.get_layer("worded").words) == words and again.get_layer("packed").saved == 1
+        if name == "own":
+            assert again.weight == 0.5 and int(again.optimizer.iterations) == 6
+
+
+@pytest.mark.parametrize("name", HOOKED)
+@pytest.mark.filterwarnings("ignore")
+def test_shards(name, tmp_path):
+    """Weights in several files, so many that also the arrays of one layer are in two."""
+    a, b = cases_hooks.data()
+    x = [a, b] if name == "hooks" else a
+    for one, other in ((graphc, keras), (keras, graphc)):
+        model, path = HOOKED[name](one), tmp_path / f"{one.__name__}.weights.json"
+        if name == "own":
+            model.train_on_batch(x, b[:, :2])
+        model.save_weights(path, max_shard_size=70 / 2**30)
+        assert (tmp_path / f"{one.__name__}_00001.weights.h5").exists()
+        again = HOOKED[name](other)
+        if name == "own":
+            again.optimizer.build(again.trainable_variables)
+        again.set_weights([0 * w for w in again.get_weights()])
+        again.load_weights(path)
+        np.testing.assert_allclose(flat(again.predict(x, verbose=0)), flat(model.predict(x, verbose=0)), rtol=1e-5,
+                                   err_msg=f"from {one.__name__}")
+        if name == "own":
+            losses = [float(np.ravel(m.train_on_batch(x, b[:, :2]))[0]) for m in (again, model)]
+            np.testing.assert_allclose(*losses, rtol=2e-5, err_msg=f"from {one.__name__}")
