@@ -30,7 +30,7 @@ def tree_of(model: Model, skipped: Iterable[Layer] = ()) -> bytes:
     """The file's content for a model and its optimizer, without the layers that are skipped."""
     data = io.BytesIO()
     with h5py.File(data, "w") as file:
-        for path, layer, variables in _groups(model, "", set(skipped)):
+        for path, layer, variables in _groups(model, set(skipped)):
             _write(file, path, layer.name, variables)
         if model.optimizer is not None:
             _write(file, "optimizer", model.optimizer.name, model.optimizer.state(model.trainable_weights))
@@ -45,8 +45,7 @@ def tree_pairs(path: Path, model: Model, file: h5py.File, compiled: bool, skip_m
     With `skip_mismatch` a layer whose arrays don't fit is left out, with a warning.
     """
     pairs: Pairs = []
-    layers = "layers" if child(file, _OLD_LAYERS) is None else _OLD_LAYERS
-    for place, layer, variables in _groups(model, "", set(skipped), layers):
+    for place, layer, variables in _groups(model, set(skipped), file):
         try:
             pairs += _layer_pairs(file, place, layer, variables)
         except ValueError as error:
@@ -75,24 +74,38 @@ def _layer_pairs(file: h5py.File, place: str, layer: Layer, variables: Sequence[
     return [(v, array_of(group, str(i), v)) for i, v in enumerate(variables)]
 
 
-def _groups(layer: Layer, path: str, seen: set[Layer],
-            layers: str = "layers") -> Iterator[tuple[str, Layer, list[Variable]]]:
+def _groups(layer: Layer, seen: set[Layer], file: h5py.Group | None = None,
+            path: str = "") -> Iterator[tuple[str, Layer, list[Variable]]]:
     """Each layer not seen yet with its path in a weights file and its own weights, trainable ones first.
 
-    `layers` is the name of the group of a model's layers. By the old one, those with weights were counted twice.
+    Keras goes through the attributes by name, private ones last; `layers` is one of those of a model, which a graph
+    begins with. Files of old releases, where one is given, have it otherwise.
     """
     if layer in seen:
         return
     seen.add(layer)
     yield path, layer, sorted(layer._own, key=lambda w: not w.trainable)
-    if isinstance(layer, Sequential | Functional):
-        twice = layers == _OLD_LAYERS
-        parts: dict[str, Any] = {layers: [i for i in layer.layers for _ in range(2 if twice and i.weights else 1)]}
-    else:  # Keras goes through the attributes by name, private ones last
-        parts = dict(sorted(vars(layer).items(), key=lambda item: (item[0].startswith("_"), item[0])))
-    for name, part in parts.items():
+    parts, first = dict(vars(layer)), ""
+    if isinstance(layer, Model):
+        first = "layers" if isinstance(layer, Sequential | Functional) else ""
+        name = "layers" if file is None else _group_of_layers(file, path)
+        twice = name == _OLD_LAYERS  # those with weights were counted twice
+        if first or name:
+            parts[name or first] = [i for i in layer.layers for _ in range(2 if twice and i.weights else 1)]
+            first = first and (name or first)
+    for name, part in sorted(parts.items(), key=lambda item: (item[0] != first, item[0].startswith("_"), item[0])):
         for step, inner in _layers_in(part):
-            yield from _groups(inner, "/".join(filter(None, (path, name, step))), seen, layers)
+            yield from _groups(inner, seen, file, "/".join(filter(None, (path, name, step))))
+
+
+def _group_of_layers(file: h5py.Group, path: str) -> str:
+    """What the file calls the layers of a model, as a whole; nothing where they have the names of attributes only."""
+    group = file
+    for name in filter(None, path.split("/")):
+        group = child(group, name)
+        if not isinstance(group, h5py.Group):
+            return ""
+    return next((name for name in ("layers", _OLD_LAYERS) if child(group, name) is not None), "")
 
 
 def _layers_in(part: Any) -> Iterator[tuple[str, Layer]]:
@@ -102,10 +115,11 @@ def _layers_in(part: Any) -> Iterator[tuple[str, Layer]]:
     elif isinstance(part, list | tuple | dict):
         counts: Counter[str] = Counter()
         for inner in part.values() if isinstance(part, dict) else part:
-            if isinstance(inner, Layer):
-                name = snake_case(type(inner).__name__)
-                yield f"{name}_{counts[name]}" if counts[name] else name, inner
+            if isinstance(inner, Layer | list | tuple | dict):
+                name = snake_case(type(inner).__name__) if isinstance(inner, Layer) else "container"
                 counts[name] += 1
+                found = f"{name}_{counts[name] - 1}" if counts[name] > 1 else name
+                yield from (("/".join(filter(None, (found, step))), deep) for step, deep in _layers_in(inner))
 
 
 def _write(file: h5py.File, path: str, name: str, variables: Sequence[Variable]) -> None:

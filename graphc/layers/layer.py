@@ -31,7 +31,7 @@ from graphc.ir.types import DType
 from graphc.layers.arguments import Arguments, known_shape, map_shapes
 from graphc.layers.renamed import taking_name_first, taking_old_names
 from graphc.names import refuse_unknown, snake_case, unique_name
-from graphc.tracing import Trace, current_trace, tracing
+from graphc.tracing import Trace, current_trace, tracing, untraced
 from graphc.variable import Variable
 
 __all__ = ["Layer", "first_values", "is_symbolic", "known_shape"]
@@ -135,7 +135,8 @@ class Layer:
         given = DType.of(dtype or "float32")
         default = "glorot_uniform" if given.is_float else "zeros"
         make = _FIRST_VALUES.get() or initializers.get(initializer or default)
-        array = np.asarray(make(dims, given.numpy), given.numpy)
+        with untraced():
+            array = np.asarray(make(dims, given.numpy), given.numpy)
         if array.shape != dims:
             raise ShapeError(f"The initializer of a weight of {self.name!r} gave the shape {list(array.shape)}, "
                              f"expected {list(dims)}.")

@@ -83,6 +83,7 @@ class _Lookup(Layer):
         """The constructor's arguments; the vocabulary is among them, so that a file needs no others beside it."""
         weights = self.weights_of_tokens
         return super().get_config() | {"vocabulary": list(self.tokens) or None,
+                                       "vocabulary_size": self.vocabulary_size() or None,
                                        "idf_weights": None if weights is None else weights[self._first:].tolist()}
 
     @classmethod
@@ -351,7 +352,7 @@ class TextVectorization(Layer):
 
     def get_config(self) -> dict[str, Any]:
         words = self._words.get_config()
-        return super().get_config() | {name: words[name] for name in ("vocabulary", "idf_weights")}
+        return super().get_config() | {n: words[n] for n in ("vocabulary", "vocabulary_size", "idf_weights")}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> TextVectorization:
