@@ -31,6 +31,7 @@ from graphc.model_files import (
     assign,
     compile_as,
     compile_config,
+    exclude_again,
     model_in,
     opened,
     reading,
@@ -110,6 +111,8 @@ def load_model(filepath: Any, custom_objects: Mapping[str, Any] | None = None, c
         chosen = modern_training(chosen, version) if isinstance(chosen, dict) else chosen
         compiled = compile and compile_as(path, model, chosen, custom_objects)
         with opened(weights) as file:
+            if compiled:
+                exclude_again(file, model)
             assign(tree_pairs(path, model, file, compiled))
     return model
 

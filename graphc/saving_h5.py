@@ -32,16 +32,17 @@ from graphc.model_files import (
     child,
     compile_as,
     compile_config,
+    exclude_again,
     fitting,
     model_in,
     opened,
+    pairs_beside,
     plain_dataset,
-    random_pairs,
     reading,
     replacing,
     room,
     state_for,
-    write_random_state,
+    write_beside,
 )
 from graphc.models import Model
 from graphc.variable import Variable
@@ -67,7 +68,8 @@ def save(model: Model, path: Path, include_optimizer: bool = True) -> None:
     data = io.BytesIO()
     with h5py.File(data, "w") as file:
         described = describe(model)
-        _say(file, "model_config", _json(path, {k: described[k] for k in ("class_name", "config")}))
+        name = described["registered_name"] or described["class_name"]  # package>name, of a class of the user's
+        _say(file, "model_config", _json(path, {"class_name": name, "config": described["config"]}))
         if model.optimizer is not None and include_optimizer:
             chosen = compile_config(model)
             optimizer = chosen.pop("optimizer")
@@ -83,7 +85,7 @@ def save(model: Model, path: Path, include_optimizer: bool = True) -> None:
         for name, weights in layers:
             _write(group.create_group(name), weights)
         _write(group.create_group("top_level_model_weights"), _own_weights(model))
-        write_random_state(file, model)
+        write_beside(file, model)
     with replacing(path) as target:
         target.write(data.getvalue())
 
@@ -130,6 +132,8 @@ def load(path: Path, custom_objects: Mapping[str, Any] | None, compile: bool) ->
     data = path.read_bytes()
     with reading(path), opened(data) as file:
         described = _json_of(file, "model_config")
+        registered = str(described.get("class_name"))
+        described = {"registered_name": registered, **described, "class_name": registered.rpartition(">")[2]}
         group = child(file, "model_weights")
         if not isinstance(group, h5py.Group):
             raise ValueError("it has no group 'model_weights'.")
@@ -143,8 +147,9 @@ def load(path: Path, custom_objects: Mapping[str, Any] | None, compile: bool) ->
             given = _json_of(file, "training_config")
             chosen = modern_training({**given, "optimizer": given.get("optimizer_config")}, version)
             if compile_as(path, model, chosen, custom_objects):
+                exclude_again(file, model)
                 pairs += _state_of(path, model, child(file, "optimizer_weights"), group, version)
-        assign(pairs + random_pairs(file, model))
+        assign(pairs + pairs_beside(file, model))
     return model
 
 

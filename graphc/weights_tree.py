@@ -16,7 +16,7 @@ from typing import Any
 import h5py
 
 from graphc.layers.layer import Layer
-from graphc.model_files import Pairs, array_of, child, random_pairs, state_for, write_random_state
+from graphc.model_files import Pairs, array_of, child, pairs_beside, state_for, write_beside
 from graphc.models import Functional, Model, Sequential
 from graphc.names import snake_case
 from graphc.variable import Variable
@@ -34,7 +34,7 @@ def tree_of(model: Model, skipped: Iterable[Layer] = ()) -> bytes:
             _write(file, path, layer.name, variables)
         if model.optimizer is not None:
             _write(file, "optimizer", model.optimizer.name, model.optimizer.state(model.trainable_weights))
-        write_random_state(file, model)
+        write_beside(file, model)
     return data.getvalue()
 
 
@@ -63,7 +63,7 @@ def tree_pairs(path: Path, model: Model, file: h5py.File, compiled: bool, skip_m
             if not skip_mismatch:
                 raise
             warnings.warn(f"{path}: the optimizer starts anew: {error}", stacklevel=5)
-    return pairs + random_pairs(file, model)
+    return pairs + pairs_beside(file, model)
 
 
 def _layer_pairs(file: h5py.File, place: str, layer: Layer, variables: Sequence[Variable]) -> Pairs:
@@ -84,28 +84,27 @@ def _groups(layer: Layer, seen: set[Layer], file: h5py.Group | None = None,
     if layer in seen:
         return
     seen.add(layer)
-    yield path, layer, sorted(layer._own, key=lambda w: not w.trainable)
-    parts, first = dict(vars(layer)), ""
-    if isinstance(layer, Model):
-        first = "layers" if isinstance(layer, Sequential | Functional) else ""
-        name = "layers" if file is None else _group_of_layers(file, path)
-        twice = name == _OLD_LAYERS  # those with weights were counted twice
-        if first or name:
-            parts[name or first] = [i for i in layer.layers for _ in range(2 if twice and i.weights else 1)]
-            first = first and (name or first)
+    yield path, layer, layer._own_weights
+    parts, name = dict(vars(layer)), _name_of_layers(layer, file, path)
+    if name:
+        inside = layer._layers if isinstance(layer, Functional) else layer.layers  # without those beside the graph
+        twice = name == _OLD_LAYERS  # by which those with weights were counted twice
+        parts[name] = [i for i in inside for _ in range(2 if twice and i.weights else 1)]
+    first = name if isinstance(layer, Sequential | Functional) else ""
     for name, part in sorted(parts.items(), key=lambda item: (item[0] != first, item[0].startswith("_"), item[0])):
         for step, inner in _layers_in(part):
             yield from _groups(inner, seen, file, "/".join(filter(None, (path, name, step))))
 
 
-def _group_of_layers(file: h5py.Group, path: str) -> str:
-    """What the file calls the layers of a model, as a whole; nothing where they have the names of attributes only."""
-    group = file
+def _name_of_layers(layer: Layer, file: h5py.Group | None, path: str) -> str:
+    """What the layers of a model are called in a file; nothing where they have the names of attributes only."""
+    if not isinstance(layer, Model):
+        return ""
+    group, default = file, "layers" if file is None or isinstance(layer, Sequential | Functional) else ""
     for name in filter(None, path.split("/")):
-        group = child(group, name)
-        if not isinstance(group, h5py.Group):
-            return ""
-    return next((name for name in ("layers", _OLD_LAYERS) if child(group, name) is not None), "")
+        group = child(group, name) if isinstance(group, h5py.Group) else None
+    known = ("layers", _OLD_LAYERS) if isinstance(group, h5py.Group) else ()
+    return next((name for name in known if child(group, name) is not None), default)
 
 
 def _layers_in(part: Any) -> Iterator[tuple[str, Layer]]:

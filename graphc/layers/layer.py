@@ -188,8 +188,13 @@ class Layer:
 
     @property
     def weights(self) -> list[Variable]:
-        """Own weights, then those of the layers inside."""
-        return list(dict.fromkeys([*self._own, *(w for s in self.sublayers() for w in s.weights)]))
+        """Own weights, trainable ones first, then those of the layers inside."""
+        return list(dict.fromkeys([*self._own_weights, *(w for s in self.sublayers() for w in s.weights)]))
+
+    @property
+    def _own_weights(self) -> list[Variable]:
+        """Those that no layer inside has, trainable ones first."""
+        return sorted(self._own, key=lambda w: not w.trainable)
 
     @property
     def trainable_weights(self) -> list[Variable]:
