@@ -37,7 +37,7 @@ HDF5 = b"\x89HDF\r\n\x1a\n"  # how such files begin
 # Groups of graphc's own: no attribute has a name with a dot, so they are none of Keras's.
 _RANDOM, _CARRIED, _BESIDE = "graphc.random", "graphc.states", "graphc.optimizer"
 
-Pairs = list[tuple[Variable, np.ndarray]]
+Pairs = list[tuple[Any, Any]]  # a variable, or what assigns to several, and the array
 
 
 def as_json(path: Path, value: Any) -> bytes:

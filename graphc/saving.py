@@ -22,6 +22,7 @@ from graphc.configs import describe
 from graphc.descriptions import deserialize_keras_object, serialize_keras_object
 from graphc.keras_versions import Version, modern, modern_training
 from graphc.layers.layer import Layer, first_values
+from graphc.layers.lookup import IntegerLookup
 from graphc.model_files import (
     HDF5,
     KERAS_VERSION,
@@ -47,25 +48,37 @@ from graphc.registry import (
     get_registered_object,
     register_keras_serializable,
 )
-from graphc.weights_tree import tree_of, tree_pairs
+from graphc.weights_tree import layers_at, tree_of, tree_pairs
 
 __all__ = ["CustomObjectScope", "FileError", "custom_object_scope", "deserialize_keras_object", "get_custom_objects",
            "get_registered_name", "get_registered_object", "load_model", "load_weights",
            "register_keras_serializable", "save_model", "save_weights", "serialize_keras_object"]
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+_VOCABULARY = "/vocabulary.txt"  # in a folder of assets of a layer that was adapted
 MEMBERS = {_METADATA: LARGEST_CONFIG, _CONFIG: LARGEST_CONFIG, _WEIGHTS: None}  # of an archive, with their limits
 _EXPANSION = 100  # how many times a compressed member may be larger than what is stored of it
 
 
 # ------------------------------------------------------------------------------------------------------- whole models
 
-def save_model(model: Model, filepath: Any, overwrite: bool = True, include_optimizer: bool = True) -> None:
+def save_model(model: Model, filepath: Any, overwrite: bool = True, zipped: bool | None = None,
+               include_optimizer: bool = True, save_format: str | None = None) -> None:
     """Write architecture, weights, compile information and the optimizer's state to a `.keras` or an `.h5` file.
 
-    Without `include_optimizer` an `.h5` file has neither compile information nor the optimizer's state. What can't be
-    written raises ValueError. The file is replaced as a whole: an error leaves the old one.
+    Without `include_optimizer` an `.h5` file has neither compile information nor the optimizer's state. The name says
+    which file it is: `save_format`, of Keras 2, may only say the same, and folders, `zipped=False`, aren't written.
+    What can't be written raises ValueError. The file is replaced as a whole: an error leaves the old one.
     """
+    if not isinstance(model, Model):
+        raise ValueError(f"save_model received {model!r}, expected a model.")
+    ending = {None: None, "keras": ".keras", "h5": ".h5", "hdf5": ".h5"}.get(save_format, "")
+    if ending == "" or (ending and (ending == ".h5") != saving_h5.is_h5(filepath)):
+        raise ValueError(f"save_model received save_format={save_format!r} for {filepath}: the ending of the name says "
+                         "what the file is, .keras or .h5. Leave save_format out.")
+    if zipped is False:
+        raise ValueError(f"save_model received zipped=False for {filepath}: graphc writes files, no folders. Leave "
+                         "zipped out.")
     if saving_h5.is_h5(filepath):
         saving_h5.save(model, _checked(filepath, (".h5", ".hdf5"), overwrite), include_optimizer)
         return
@@ -100,7 +113,7 @@ def load_model(filepath: Any, custom_objects: Mapping[str, Any] | None = None, c
         if archive.read(8) == HDF5 or not path.name.endswith(".keras"):
             return saving_h5.load(path, custom_objects, compile)
         with reading(path):
-            version, config, weights = _members(archive, os.fstat(archive.fileno()).st_size)
+            version, config, weights, words = _members(archive, os.fstat(archive.fileno()).st_size)
     with reading(path):
         with first_values(room(len(weights))):
             model = model_in(modern(config, version), custom_objects)
@@ -111,6 +124,9 @@ def load_model(filepath: Any, custom_objects: Mapping[str, Any] | None = None, c
         chosen = modern_training(chosen, version) if isinstance(chosen, dict) else chosen
         compiled = compile and compile_as(path, model, chosen, custom_objects)
         with opened(weights) as file:
+            for place, layer in layers_at(model, file):
+                if isinstance(layer, IntegerLookup) and place in words and not layer.tokens:
+                    layer.set_vocabulary(words[place])
             if compiled:
                 exclude_again(file, model)
             assign(tree_pairs(path, model, file, compiled))
@@ -142,7 +158,7 @@ def load_weights(model: Model, filepath: Any, skip_mismatch: bool = False, by_na
     data = path.read_bytes()
     with reading(path):
         if data[:2] == b"PK":
-            _, _, data = _members(io.BytesIO(data), len(data))
+            _, _, data, _ = _members(io.BytesIO(data), len(data))
         with opened(data) as file:
             layered = saving_h5.weights_in(file)
             if layered is None:
@@ -175,8 +191,11 @@ def _checked(filepath: Any, endings: tuple[str, ...], overwrite: bool = True) ->
 
 # ------------------------------------------------------------------------------------------------------- the archive
 
-def _members(file: Any, size: int) -> tuple[Version, dict[str, Any], bytes]:
-    """Who wrote it, the configuration and the bytes of the weights' file; no other member is looked at."""
+def _members(file: Any, size: int) -> tuple[Version, dict[str, Any], bytes, dict[str, list[str]]]:
+    """Who wrote it, the configuration, the bytes of the weights' file, and vocabularies by their layers' places.
+
+    No other member is looked at.
+    """
     with zipfile.ZipFile(file) as archive:
         config = json.loads(member(archive, _CONFIG, size, MEMBERS[_CONFIG]).decode())
         if not isinstance(config, dict):
@@ -184,7 +203,11 @@ def _members(file: Any, size: int) -> tuple[Version, dict[str, Any], bytes]:
         known = json.loads(member(archive, _METADATA, size, MEMBERS[_METADATA]).decode()) if (
             _METADATA in archive.namelist()) else {}
         version = Version.of(known.get("keras_version", KERAS_VERSION))
-        return version, config, member(archive, _WEIGHTS, size)
+        places = [name.removeprefix("assets/").removesuffix(_VOCABULARY) for name in archive.namelist()
+                  if name.startswith("assets/") and name.endswith(_VOCABULARY)]
+        words = {place: member(archive, f"assets/{place}{_VOCABULARY}", size, LARGEST_CONFIG).decode().splitlines()
+                 for place in places}
+        return version, config, member(archive, _WEIGHTS, size), words
 
 
 def member(archive: zipfile.ZipFile, name: str, size: int, limit: int | None = None) -> bytes:

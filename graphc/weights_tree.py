@@ -9,19 +9,20 @@ from __future__ import annotations
 import io
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from graphc.layers.layer import Layer
-from graphc.model_files import Pairs, array_of, child, pairs_beside, state_for, write_beside
+from graphc.model_files import Pairs, array_of, child, pairs_beside, plain_dataset, state_for, write_beside
 from graphc.models import Functional, Model, Sequential
 from graphc.names import snake_case
-from graphc.variable import Variable
 
-__all__ = ["tree_of", "tree_pairs"]
+__all__ = ["layers_at", "tree_of", "tree_pairs"]
 
 _OLD_LAYERS = "_layer_checkpoint_dependencies"  # what tf.keras 2.12 to 2.14 called the layers of a model
 
@@ -30,10 +31,13 @@ def tree_of(model: Model, skipped: Iterable[Layer] = ()) -> bytes:
     """The file's content for a model and its optimizer, without the layers that are skipped."""
     data = io.BytesIO()
     with h5py.File(data, "w") as file:
-        for path, layer, variables in _groups(model, set(skipped)):
-            _write(file, path, layer.name, variables)
+        for path, layer in layers_at(model, skipped=skipped):
+            store: dict[str, Any] = {}
+            layer.save_own_variables(store)
+            _write(file, path, layer.name, store)
         if model.optimizer is not None:
-            _write(file, "optimizer", model.optimizer.name, model.optimizer.state(model.trainable_weights))
+            state = model.optimizer.state(model.trainable_weights)
+            _write(file, "optimizer", model.optimizer.name, {str(i): v.array for i, v in enumerate(state)})
         write_beside(file, model)
     return data.getvalue()
 
@@ -45,9 +49,9 @@ def tree_pairs(path: Path, model: Model, file: h5py.File, compiled: bool, skip_m
     With `skip_mismatch` a layer whose arrays don't fit is left out, with a warning.
     """
     pairs: Pairs = []
-    for place, layer, variables in _groups(model, set(skipped), file):
+    for place, layer in layers_at(model, file, skipped):
         try:
-            pairs += _layer_pairs(file, place, layer, variables)
+            pairs += _layer_pairs(file, place, layer)
         except ValueError as error:
             if not skip_mismatch:
                 raise
@@ -66,17 +70,35 @@ def tree_pairs(path: Path, model: Model, file: h5py.File, compiled: bool, skip_m
     return pairs + pairs_beside(file, model)
 
 
-def _layer_pairs(file: h5py.File, place: str, layer: Layer, variables: Sequence[Variable]) -> Pairs:
-    group = _vars(file, place)
+def _layer_pairs(file: h5py.File, place: str, layer: Layer) -> Pairs:
+    group, variables = _vars(file, place), layer._own_weights
+    if type(layer).load_own_variables is not Layer.load_own_variables:
+        return [(_OwnVariables(layer), {name: np.asarray(plain_dataset(group, name)[()]) for name in group})]
     if len(group) != len(variables):
         raise ValueError(f"it has {len(group)} arrays at {place!r} for the layer {layer.name!r} "
                          f"({type(layer).__name__}), expected {len(variables)}.")
     return [(v, array_of(group, str(i), v)) for i, v in enumerate(variables)]
 
 
-def _groups(layer: Layer, seen: set[Layer], file: h5py.Group | None = None,
-            path: str = "") -> Iterator[tuple[str, Layer, list[Variable]]]:
-    """Each layer not seen yet with its path in a weights file and its own weights, trainable ones first.
+@dataclass
+class _OwnVariables:
+    """What a layer of the user's takes from a file in its own way, with a method that is called as a variable's is."""
+
+    layer: Layer
+
+    def assign(self, store: Mapping[str, np.ndarray]) -> None:
+        self.layer.load_own_variables(store)
+
+
+def layers_at(model: Model, file: h5py.Group | None = None,
+              skipped: Iterable[Layer] = ()) -> Iterator[tuple[str, Layer]]:
+    """Each layer of a model, which is the first, with its path in a weights file, but for those that are skipped."""
+    return _groups(model, set(skipped), file)
+
+
+def _groups(layer: Layer, seen: set[Layer], file: h5py.Group | None,
+            path: str = "") -> Iterator[tuple[str, Layer]]:
+    """Each layer not seen yet with its path.
 
     Keras goes through the attributes by name, private ones last; `layers` is one of those of a model, which a graph
     begins with. Files of old releases, where one is given, have it otherwise.
@@ -84,7 +106,7 @@ def _groups(layer: Layer, seen: set[Layer], file: h5py.Group | None = None,
     if layer in seen:
         return
     seen.add(layer)
-    yield path, layer, layer._own_weights
+    yield path, layer
     parts, name = dict(vars(layer)), _name_of_layers(layer, file, path)
     if name:
         inside = layer._layers if isinstance(layer, Functional) else layer.layers  # without those beside the graph
@@ -121,11 +143,11 @@ def _layers_in(part: Any) -> Iterator[tuple[str, Layer]]:
                 yield from (("/".join(filter(None, (found, step))), deep) for step, deep in _layers_in(inner))
 
 
-def _write(file: h5py.File, path: str, name: str, variables: Sequence[Variable]) -> None:
+def _write(file: h5py.File, path: str, name: str, arrays: Mapping[str, Any]) -> None:
     group = file.create_group(f"{path}/vars" if path else "vars")
     group.attrs["name"] = name
-    for i, variable in enumerate(variables):
-        group[str(i)] = variable.array
+    for key, array in arrays.items():
+        group[key] = np.asarray(array)
 
 
 def _vars(file: h5py.File, path: str) -> Mapping[str, Any]:

@@ -196,6 +196,18 @@ class Layer:
         """Those that no layer inside has, trainable ones first."""
         return sorted(self._own, key=lambda w: not w.trainable)
 
+    def save_own_variables(self, store: Any) -> None:
+        """Put the own weights into a dict of arrays by name, for a file; a layer may put others there.
+
+        https://keras.io/guides/customizing_saving_and_serialization/
+        """
+        store.update((str(i), variable.numpy()) for i, variable in enumerate(self._own_weights))
+
+    def load_own_variables(self, store: Any) -> None:
+        """Take the own weights from a dict of what `save_own_variables` has put into it."""
+        for i, variable in enumerate(self._own_weights):
+            variable.assign(store[str(i)])
+
     @property
     def trainable_weights(self) -> list[Variable]:
         """The weights that training changes."""

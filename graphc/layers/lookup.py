@@ -75,6 +75,7 @@ class _Lookup(Layer):
         self.tokens: list[Any] = []
         self.weights_of_tokens: np.ndarray | None = None
         self.given = vocabulary is not None
+        self._size = vocabulary_size  # where the vocabulary comes later
         if vocabulary is not None:
             self.set_vocabulary(vocabulary, idf_weights)
             self.given = True
@@ -144,7 +145,7 @@ class _Lookup(Layer):
 
     def vocabulary_size(self) -> int:
         """How many tokens there are, with the special ones."""
-        return self._first + len(self.tokens)
+        return self._first + len(self.tokens) if self.tokens or self._size is None else self._size
 
     @property
     def depth(self) -> int:
