@@ -28,8 +28,8 @@ from graphc.serialization import deserialize
 from graphc.variable import Variable
 
 __all__ = ["HDF5", "KERAS_VERSION", "LARGEST_CONFIG", "FileError", "Pairs", "array_of", "as_json", "assign", "child",
-           "compile_as", "compile_config", "exclude_again", "fitting", "model_in", "opened", "pairs_beside",
-           "plain_dataset", "reading", "replacing", "room", "state_for", "stored_whole", "write_beside"]
+           "compile_as", "compile_config", "exclude_again", "fitting", "model_in", "numbers_of", "opened",
+           "pairs_beside", "plain_dataset", "reading", "replacing", "room", "state_for", "stored_whole", "write_beside"]
 
 KERAS_VERSION = "3.15.1"  # whose files these are
 LARGEST_CONFIG = 1 << 25  # bytes
@@ -109,6 +109,13 @@ def plain_dataset(group: Any, name: str, whose: str = "") -> h5py.Dataset:
 def stored_whole(found: h5py.Dataset) -> bool:
     """Whether an array lies in the file as it is; to be asked before its shape, for which HDF5 may look elsewhere."""
     return not found.is_virtual and not found.external and found.chunks is None
+
+
+def numbers_of(found: h5py.Dataset) -> np.ndarray:
+    """The numbers of an array, whichever they are; texts and references are refused."""
+    if found.dtype.kind not in "fiub":
+        raise ValueError(f"{found.name} has the type {found.dtype}, expected floats or integers.")
+    return np.asarray(found[()])
 
 
 def array_of(group: Any, name: str, variable: Variable) -> np.ndarray:

@@ -35,6 +35,7 @@ from graphc.model_files import (
     exclude_again,
     fitting,
     model_in,
+    numbers_of,
     opened,
     pairs_beside,
     plain_dataset,
@@ -236,12 +237,10 @@ def _arrays_of(group: h5py.Group, left: int) -> tuple[list[np.ndarray], int]:
     for name in _names(group, "weight_names"):
         *folders, last = name.split("/")
         found = plain_dataset(_inside(group, "/".join(folders)), last)
-        if found.dtype.kind not in "fiu":
-            raise ValueError(f"{found.name} has numbers of type {found.dtype}, expected floats or integers.")
         left -= found.size * found.dtype.itemsize
         if left < 0:
             raise ValueError(f"{found.name} is an array of shape {list(found.shape)}, for which the file has no room.")
-        arrays.append(found[()])
+        arrays.append(numbers_of(found))
     return arrays, left
 
 

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from graphc.layers.layer import Layer
-from graphc.model_files import Pairs, array_of, child, pairs_beside, plain_dataset, state_for, write_beside
+from graphc.model_files import Pairs, array_of, child, numbers_of, pairs_beside, plain_dataset, state_for, write_beside
 from graphc.models import Functional, Model, Sequential
 from graphc.names import snake_case
 
@@ -73,7 +73,7 @@ def tree_pairs(path: Path, model: Model, file: h5py.File, compiled: bool, skip_m
 def _layer_pairs(file: h5py.File, place: str, layer: Layer) -> Pairs:
     group, variables = _vars(file, place), layer._own_weights
     if type(layer).load_own_variables is not Layer.load_own_variables:
-        return [(_OwnVariables(layer), {name: np.asarray(plain_dataset(group, name)[()]) for name in group})]
+        return [(_OwnVariables(layer), {name: numbers_of(plain_dataset(group, name)) for name in group})]
     if len(group) != len(variables):
         raise ValueError(f"it has {len(group)} arrays at {place!r} for the layer {layer.name!r} "
                          f"({type(layer).__name__}), expected {len(variables)}.")
