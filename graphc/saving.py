@@ -85,7 +85,7 @@ def save_model(model: Model, filepath: Any, overwrite: bool = True, zipped: bool
     path = _checked(filepath, (".keras",), overwrite)
     config = describe(model)
     if model.built:
-        config["build_config"] = {"input_shape": model.input_shape}
+        config["build_config"] = {"input_shape": model.input_shape or model.built_for}
     if model.optimizer is not None:
         try:
             config["compile_config"] = compile_config(model)

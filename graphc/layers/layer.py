@@ -69,6 +69,7 @@ class Layer:
     input_dtype: str | None = None  # what arrays given to the layer become; without, floats f32, integers themselves
     limited = False  # whether its calls set limits to what the data may hold
     scopeless = False  # whether the name is left out of the paths of the weights inside where nothing is around it
+    built_for: Any = None  # the first shape that `build` was given
     input_spec: Any = None  # an InputSpec, which inputs are checked by
     activity_regularizer: Any = None  # what the layer's outputs add to the loss: a function of values
     _supports_masking: bool | None = None
@@ -109,7 +110,7 @@ class Layer:
         def scoped(self: Layer, *args: Any, **shapes: Any) -> None:
             with self._scope():
                 build(self, *args, **shapes)
-            self.built = True
+            self.built, self.built_for = True, next(iter((*args, *shapes.values())), None)
 
         cls.build = scoped  # type: ignore[method-assign]
 

@@ -307,3 +307,26 @@ def test_arguments_of_save(tmp_path):
         graphc.saving.save_model(layers.Dense(2), tmp_path / "m.keras")
     with pytest.raises(FileError, match=r"ends in \.keras"):
         model.save(tmp_path / "m")
+
+
+@registered
+class OwnBuild(graphc.Model):
+    """A model that builds its layers itself."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.head = layers.Dense(2)
+
+    def build(self, input_shape):
+        self.head.build(input_shape)
+
+    def call(self, x):
+        return self.head(x)
+
+
+def test_a_model_that_was_built_and_never_called(tmp_path):
+    model = OwnBuild()
+    model.build((None, 3))
+    model.save(tmp_path / "m.keras")
+    again = load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(again.predict(X, verbose=0), model.predict(X, verbose=0))
