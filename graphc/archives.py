@@ -15,7 +15,7 @@ from typing import Any
 
 from graphc.layers.layer import Layer
 from graphc.models import Model
-from graphc.weights_tree import groups
+from graphc.weights_tree import layers_at
 
 __all__ = ["assets_in", "assets_of", "is_asset", "load_assets", "member", "unpacked"]
 
@@ -48,7 +48,7 @@ def unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int, limit: 
 def assets_of(model: Model) -> dict[str, bytes]:
     """What the layers' `save_assets` write, by the names of members."""
     found = {}
-    for place, layer in groups(model):
+    for place, layer in layers_at(model):
         if hasattr(layer, "save_assets"):
             with TemporaryDirectory() as folder:
                 layer.save_assets(folder)
@@ -83,7 +83,7 @@ def load_assets(model: Model, assets: Mapping[str, bytes]) -> None:
     """Have each layer read its files; those of a layer without `load_assets` raise ValueError, before any is read."""
     taking: list[tuple[Layer, dict[str, bytes]]] = []
     left = dict(assets)
-    for place, layer in groups(model) if assets else ():
+    for place, layer in layers_at(model) if assets else ():
         if hasattr(layer, "load_assets"):
             names = [name for name in assets if name.startswith(_below(place))]
             taking.append((layer, {name.removeprefix(_below(place)): assets[name] for name in names}))

@@ -80,8 +80,10 @@ _PLACED: WeakKeyDictionary[Value, bool] = WeakKeyDictionary()
 
 def is_placed(thing: Any) -> bool:
     """Whether something is a value of a functional model: a placeholder, or computed from one."""
-    if not isinstance(thing, Value) or thing in _PLACED:
-        return _PLACED.get(thing, False)
+    if not isinstance(thing, Value):
+        return False
+    if thing in _PLACED:
+        return _PLACED[thing]
     for value in topological([thing]):
         if value not in _PLACED:
             _PLACED[value] = isinstance(value, Placeholder) or any(_PLACED[o] for o in value.operands)

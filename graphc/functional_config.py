@@ -13,14 +13,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from graphc import ops
 from graphc.configs import describe
 from graphc.functional import Call, is_placed
 from graphc.functional_model import Functional
-from graphc.ir import functions as f
 from graphc.ir.graph import Value
 from graphc.ir.ops.leaf import Constant
 from graphc.ir.ops.movement import Broadcast
-from graphc.ir.tree import is_nested, mapped, parts_of
+from graphc.ir.tree import flat, is_nested, mapped, parts_of
 from graphc.keras_versions import modern_calls
 from graphc.layers.core import InputLayer
 from graphc.layers.layer import Layer, known_shape
@@ -29,10 +29,26 @@ __all__ = ["OPERATIONS", "describe_functional", "functional_from"]
 
 History = tuple[str, int, int]
 _MODULE = "keras.src.ops.numpy"  # the module of Keras's classes for arithmetic
+# Functions of graphc.ops that are read: those that Keras's classes are named after, whose options make nothing large.
+_READ = (
+    "abs", "absolute", "add", "all", "amax", "amin", "any", "arccos", "arccosh", "arcsin", "arcsinh", "arctan",
+    "arctan2", "arctanh", "argmax", "argmin", "argsort", "average", "broadcast_to", "cast", "cbrt", "ceil",
+    "celu", "clip", "concatenate", "cos", "cosh", "cumprod", "cumsum", "deg2rad", "divide_no_nan", "dot",
+    "einsum", "elu", "equal", "erf", "exp", "exp2", "expand_dims", "expm1", "flip", "floor", "floor_divide",
+    "gelu", "get_item", "greater", "greater_equal", "hard_sigmoid", "hard_silu", "hypot", "isfinite", "isinf",
+    "isnan", "leaky_relu", "less", "less_equal", "log", "log10", "log1p", "log2", "log_sigmoid", "log_softmax",
+    "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "matmul", "max",
+    "maximum", "mean", "median", "min", "minimum", "mod", "moveaxis", "multiply", "nan_to_num", "negative",
+    "norm", "normalize", "not_equal", "one_hot", "outer", "power", "prod", "rad2deg", "ravel", "reciprocal",
+    "relu", "relu6", "reshape", "roll", "round", "rsqrt", "selu", "sigmoid", "sign", "silu", "sin", "sinh",
+    "softmax", "softplus", "softsign", "sort", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum",
+    "swapaxes", "take", "take_along_axis", "tan", "tanh", "tensordot", "transpose", "trunc", "var", "where",
+)
 _CLASSES = {"add": "Add", "subtract": "Subtract", "multiply": "Multiply", "divide": "TrueDivide", "power": "Power",
             "maximum": "Maximum", "minimum": "Minimum", "negative": "Negative", "absolute": "Absolute", "exp": "Exp",
             "log": "Log", "sqrt": "Sqrt", "square": "Square", "tanh": "Tanh", "where": "Where"}
-OPERATIONS = {"TrueDivide": "divide"} | {cls: name for name, cls in _CLASSES.items()}
+OPERATIONS = ({"".join(map(str.capitalize, name.split("_"))): name for name in _READ}
+              | {"TrueDivide": "divide"} | {cls: name for name, cls in _CLASSES.items()})
 
 
 def describe_functional(model: Functional) -> dict[str, Any]:
@@ -145,14 +161,14 @@ def _said(layer: Any, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_operation(described: Mapping[str, Any]) -> bool:
-    """Whether this is arithmetic. In `.h5` files Keras leaves out the module; layers have more options than a name."""
-    return described.get("module") == _MODULE or (
+    """Whether this is a function. In `.h5` files Keras leaves out the module; layers have more options than a name."""
+    return str(described.get("module")).startswith("keras.src.ops.") or (
         described.get("module") is None and described.get("class_name") in OPERATIONS
         and set(described.get("config") or {}) <= {"name"})
 
 
 class _Operation:
-    """Arithmetic that a configuration describes as a layer."""
+    """A function of graphc.ops that a configuration describes as a layer."""
 
     def __init__(self, described: Mapping[str, Any]):
         cls, options = described.get("class_name"), dict(described.get("config") or {})
@@ -160,10 +176,30 @@ class _Operation:
             raise ValueError(f"graphc doesn't read the operation {cls!r} between layers, expected one of "
                              f"{', '.join(sorted(OPERATIONS))}.")
         self.name = str(options.pop("name", described.get("name")))
-        self.function, self.options = getattr(f, OPERATIONS[cls]), options
+        self.first = [options.pop("subscripts")] if "subscripts" in options else []  # of einsum, before the operands
+        self.function, self.options = getattr(ops, OPERATIONS[cls]), options
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        return self.function(*args, **self.options, **options)
+        args, options = mapped(_index, (args, options), _is_index)
+        if not any(map(is_placed, flat((args, options)))):
+            raise ValueError(f"The operation {self.name!r} is called without a value of the model.")
+        return self.function(*self.first, *args, **self.options, **options)
+
+
+def _is_index(thing: Any) -> bool:
+    """Whether this says which part of an array is meant: a description of a slice or an ellipsis, or a list of such."""
+    parts = thing if isinstance(thing, list) else [thing]
+    return any(isinstance(p, Mapping) and p.get("class_name") in ("__slice__", "__ellipsis__") for p in parts)
+
+
+def _index(thing: Any) -> Any:
+    """What such a description says."""
+    if not _is_index(thing):
+        return thing
+    if isinstance(thing, list):
+        return tuple(map(_index, thing))
+    return ... if thing["class_name"] == "__ellipsis__" else slice(*(thing["config"][n] for n in (
+        "start", "stop", "step")))
 
 
 def _is_value(thing: Any) -> bool:

@@ -216,12 +216,16 @@ def modern_calls(config: Mapping[str, Any]) -> Mapping[str, Any]:
             return place(thing)
         if isinstance(thing, dict):
             return {name: ends(part) for name, part in thing.items()}
-        return ends(thing[0]) if len(thing) == 1 else [ends(part) for part in thing]
+        return [ends(part) for part in thing]
+
+    def all_ends(thing: Any) -> Any:
+        found = ends(thing)
+        return found[0] if isinstance(found, list) and len(found) == 1 else found
 
     found = [{**layer, "name": name, "inbound_nodes": [node(calls) for calls in layer.get("inbound_nodes") or ()]}
              for name, layer in described.items()]
-    return {**config, "layers": found, "input_layers": ends(config["input_layers"]),
-            "output_layers": ends(config["output_layers"])}
+    return {**config, "layers": found, "input_layers": all_ends(config["input_layers"]),
+            "output_layers": all_ends(config["output_layers"])}
 
 
 def _is_use(thing: Any, described: Mapping[str, Any]) -> bool:

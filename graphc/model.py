@@ -346,7 +346,8 @@ def _functional(cls: type) -> type:
     def reduce(self: Any) -> Any:
         return _bare, (cls,), self.__getstate__()
 
-    return type(cls.__name__, (cls, Functional), {"__module__": cls.__module__, "__reduce__": reduce})
+    own = {"__module__": cls.__module__, "__reduce__": reduce, "users_class": cls}
+    return type(cls.__name__, (cls, Functional), own)
 
 
 def _bare(cls: type) -> Any:

@@ -10,7 +10,7 @@ import io
 import json
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,15 @@ from graphc.safe_files import FileError, message_of, reading, replacing
 from graphc.serialization import deserialize
 from graphc.variable import Variable
 
-__all__ = ["HDF5", "KERAS_VERSION", "LARGEST_CONFIG", "RANDOM", "FileError", "Pairs", "array_of", "as_json", "assign",
-           "child", "compile_as", "fitting", "inside", "model_in", "numbers", "opened", "plain_dataset", "random_pairs",
-           "random_states", "reading", "replacing", "room", "state_for", "stored_whole", "write_random_state"]
+__all__ = ["HDF5", "KERAS_VERSION", "LARGEST_CONFIG", "FileError", "Pairs", "array_of", "as_json", "assign", "beside",
+           "child", "compile_as", "exclude_again", "fitting", "inside", "model_in", "numbers", "opened", "pairs_beside",
+           "plain_dataset", "reading", "replacing", "room", "state_for", "stored_whole", "write_beside"]
 
 KERAS_VERSION = "3.15.1"  # whose files these are
 LARGEST_CONFIG = 1 << 25  # bytes
 HDF5 = b"\x89HDF\r\n\x1a\n"  # how such files begin
-RANDOM = "graphc.random"  # no attribute has a name with a dot, so it is none of Keras's groups
+# Groups of graphc's own: no attribute has a name with a dot, so they are none of Keras's.
+_RANDOM, _CARRIED, _BESIDE = "graphc.random", "graphc.states", "graphc.optimizer"
 
 Pairs = list[tuple[Variable, np.ndarray]]
 
@@ -174,26 +175,56 @@ def state_for(path: Path, model: Model, count: int, rated: bool = True) -> Seque
     return []
 
 
-def random_states(model: Model) -> list[Variable]:
+def _random_states(model: Model) -> list[Variable]:
     """The model's seed and counter, and those of the generators in its layers."""
     held = (part for layer in (model, *model._all_layers()) for part in vars(layer).values())
     return [model.random_key, *(part.state for part in dict.fromkeys(
         p for p in held if isinstance(p, SeedGenerator)))]
 
 
-def write_random_state(file: h5py.File, model: Model) -> None:
-    """Put the random state into a group that Keras doesn't look at."""
-    group = file.create_group(RANDOM)
-    for i, state in enumerate(random_states(model)):
-        group[str(i)] = state.array
+def _carried_states(model: Model) -> list[Variable]:
+    """What stateful layers carry from batch to batch, which isn't among their weights."""
+    return [v for layer in dict.fromkeys(model._all_layers()) if getattr(layer, "stateful", False)
+            for v in layer.states or ()]
 
 
-def random_pairs(file: h5py.File, model: Model) -> Pairs:
-    """The random state with its arrays, where the file has it for the same generators."""
-    group, states = child(file, RANDOM), random_states(model)
-    if not isinstance(group, h5py.Group) or len(group) != len(states):
-        return []
-    return [(state, array_of(group, str(i), state)) for i, state in enumerate(states)]
+def beside(model: Model) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """What Keras doesn't save, in groups that it doesn't look at: random state, layers' states, exclusions."""
+    for name, states in ((_RANDOM, _random_states(model)), (_CARRIED, _carried_states(model))):
+        if states:
+            yield name, {str(i): state.array for i, state in enumerate(states)}
+    excluded = [] if model.optimizer is None else [model.optimizer._excluded(w) for w in model.weights]
+    if any(excluded):
+        yield _BESIDE, {"undecayed": np.array(excluded, np.int32)}
+
+
+def write_beside(file: h5py.File, model: Model) -> None:
+    """Put that into a file."""
+    for name, arrays in beside(model):
+        group = file.create_group(name)
+        for key, array in arrays.items():
+            group[key] = array
+
+
+def pairs_beside(file: h5py.File, model: Model) -> Pairs:
+    """Random state and layers' states with their arrays, where the file has them for the same generators and batch."""
+    pairs: Pairs = []
+    for name, states in ((_RANDOM, _random_states(model)), (_CARRIED, _carried_states(model))):
+        group = child(file, name)
+        if isinstance(group, h5py.Group) and len(group) == len(states):
+            found = [(state, plain_dataset(group, str(i))) for i, state in enumerate(states)]
+            if name == _RANDOM or all(array.shape == state.shape for state, array in found):
+                pairs += [(state, array_of(group, str(i), state)) for i, state in enumerate(states)]
+    return pairs
+
+
+def exclude_again(file: h5py.File, model: Model) -> None:
+    """Leave the weights out of the decay that were left out of it when a compiled model was written."""
+    group, weights = child(file, _BESIDE), model.weights
+    if isinstance(group, h5py.Group) and model.optimizer is not None:
+        like = Variable(np.zeros(len(weights), np.int32), "undecayed", trainable=False)
+        flags = array_of(group, "undecayed", like).tolist()
+        model.optimizer._not_decayed = [w for w, flag in zip(weights, flags, strict=True) if flag], []
 
 
 def assign(pairs: Pairs) -> None:

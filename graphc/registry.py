@@ -44,7 +44,7 @@ def register_keras_serializable(package: str = "Custom", name: str | None = None
 
 def get_registered_name(thing: Any) -> str:
     """The name that a class or function is registered under, or its own."""
-    return _NAMES.get(thing, thing.__name__)
+    return _NAMES.get(getattr(thing, "users_class", thing), thing.__name__)
 
 
 def get_registered_object(name: str, custom_objects: Mapping[str, Any] | None = None,

@@ -31,6 +31,7 @@ from graphc.model_files import (
     as_json,
     assign,
     compile_as,
+    exclude_again,
     model_in,
     opened,
     reading,
@@ -59,12 +60,23 @@ MEMBERS = {_METADATA: LARGEST_CONFIG, _CONFIG: LARGEST_CONFIG, _WEIGHTS: None}  
 
 # ------------------------------------------------------------------------------------------------------- whole models
 
-def save_model(model: Model, filepath: Any, overwrite: bool = True, include_optimizer: bool = True) -> None:
+def save_model(model: Model, filepath: Any, overwrite: bool = True, zipped: bool | None = None,
+               include_optimizer: bool = True, save_format: str | None = None) -> None:
     """Write architecture, weights, compile information and the optimizer's state to a `.keras` or an `.h5` file.
 
-    Without `include_optimizer` an `.h5` file has neither compile information nor the optimizer's state. What can't be
-    written raises ValueError. The file is replaced as a whole: an error leaves the old one.
+    Without `include_optimizer` an `.h5` file has neither compile information nor the optimizer's state. The name says
+    which file it is: `save_format`, of Keras 2, may only say the same, and folders, `zipped=False`, aren't written.
+    What can't be written raises ValueError. The file is replaced as a whole: an error leaves the old one.
     """
+    if not isinstance(model, Model):
+        raise ValueError(f"save_model received {model!r}, expected a model.")
+    ending = {None: None, "keras": ".keras", "h5": ".h5", "hdf5": ".h5"}.get(save_format, "")
+    if ending == "" or (ending and (ending == ".h5") != saving_h5.is_h5(filepath)):
+        raise ValueError(f"save_model received save_format={save_format!r} for {filepath}: the ending of the name says "
+                         "what the file is, .keras or .h5. Leave save_format out.")
+    if zipped is False:
+        raise ValueError(f"save_model received zipped=False for {filepath}: graphc writes files, no folders. Leave "
+                         "zipped out.")
     if saving_h5.is_h5(filepath):
         saving_h5.save(model, _checked(filepath, (".h5", ".hdf5"), overwrite), include_optimizer)
         return
@@ -112,6 +124,8 @@ def load_model(filepath: Any, custom_objects: Mapping[str, Any] | None = None, c
         chosen = modern_training(chosen, version) if isinstance(chosen, dict) else chosen
         compiled = compile and compile_as(path, model.compile_from_config, chosen, custom_objects)
         with with_objects(custom_objects), opened(weights) as file:
+            if compiled:
+                exclude_again(file, model)
             assign(tree_pairs(path, model, file, compiled))
             load_assets(model, assets)
     return model
@@ -187,7 +201,7 @@ def _checked(filepath: Any, endings: tuple[str, ...], overwrite: bool = True) ->
 # ------------------------------------------------------------------------------------------------------- the archive
 
 def _members(file: Any, size: int) -> tuple[Version, dict[str, Any], bytes]:
-    """Who wrote it, the configuration and the bytes of the weights' file; no other member is looked at."""
+    """Who wrote it, the configuration and the bytes of the weights' file."""
     with zipfile.ZipFile(file) as archive:
         config = json.loads(member(archive, _CONFIG, size, MEMBERS[_CONFIG]).decode())
         if not isinstance(config, dict):

@@ -33,17 +33,18 @@ from graphc.model_files import (
     assign,
     child,
     compile_as,
+    exclude_again,
     fitting,
     inside,
     model_in,
     opened,
+    pairs_beside,
     plain_dataset,
-    random_pairs,
     reading,
     replacing,
     room,
     state_for,
-    write_random_state,
+    write_beside,
 )
 from graphc.models import Model
 from graphc.variable import Variable
@@ -69,7 +70,8 @@ def save(model: Model, path: Path, include_optimizer: bool = True) -> None:
     data = io.BytesIO()
     with h5py.File(data, "w") as file:
         described = describe(model)
-        _say(file, "model_config", _json(path, {k: described[k] for k in ("class_name", "config")}))
+        name = described["registered_name"] or described["class_name"]  # package>name, of a class of the user's
+        _say(file, "model_config", _json(path, {"class_name": name, "config": described["config"]}))
         if model.optimizer is not None and include_optimizer:
             chosen = compile_config(model)
             optimizer = chosen.pop("optimizer")
@@ -85,7 +87,7 @@ def save(model: Model, path: Path, include_optimizer: bool = True) -> None:
         for name, weights in layers:
             _write(group.create_group(name), weights)
         _write(group.create_group("top_level_model_weights"), _own_weights(model))
-        write_random_state(file, model)
+        write_beside(file, model)
     with replacing(path) as target:
         target.write(data.getvalue())
 
@@ -132,6 +134,8 @@ def load(path: Path, custom_objects: Mapping[str, Any] | None, compile: bool) ->
     data = path.read_bytes()
     with reading(path), opened(data) as file:
         described = _json_of(file, "model_config")
+        registered = str(described.get("class_name"))
+        described = {"registered_name": registered, **described, "class_name": registered.rpartition(">")[2]}
         group = child(file, "model_weights")
         if not isinstance(group, h5py.Group):
             raise ValueError("it has no group 'model_weights'.")
@@ -145,8 +149,9 @@ def load(path: Path, custom_objects: Mapping[str, Any] | None, compile: bool) ->
             given = _json_of(file, "training_config")
             chosen = modern_training({**given, "optimizer": given.get("optimizer_config")}, version)
             if compile_as(path, partial(Model.compile_from_config, model), chosen, custom_objects):
+                exclude_again(file, model)
                 pairs += _state_of(path, model, child(file, "optimizer_weights"), group, version)
-        assign(pairs + random_pairs(file, model))
+        assign(pairs + pairs_beside(file, model))
     return model
 
 
@@ -233,12 +238,12 @@ def _arrays_of(group: h5py.Group, left: int) -> tuple[list[np.ndarray], int]:
     for name in _names(group, "weight_names"):
         *folders, last = name.split("/")
         found = plain_dataset(inside(group, "/".join(folders)), last)
-        if found.dtype.kind not in "fiu":
+        if found.dtype.kind not in "fiub":
             raise ValueError(f"{found.name} has numbers of type {found.dtype}, expected floats or integers.")
         left -= found.size * found.dtype.itemsize
         if left < 0:
             raise ValueError(f"{found.name} is an array of shape {list(found.shape)}, for which the file has no room.")
-        arrays.append(found[()])
+        arrays.append(np.asarray(found[()]))
     return arrays, left
 
 

@@ -52,7 +52,7 @@ _DEFAULTS: dict[str, Any] = {
     # layers
     "renorm": False, "renorm_clipping": None, "renorm_momentum": 0.99, "synchronized": False, "rms_scaling": False,
     "quantization_config": None, "lora_rank": None, "lora_alpha": None,
-    "sparse": False, "ragged": False, "optional": False,
+    "sparse": False, "ragged": False, "optional": False, "oov_method": "floormod", "salt": None, "encoding": "utf-8",
     # initializers
     "input_axes": None, "output_axes": None,
 }

@@ -11,7 +11,7 @@ from typing import Any
 from graphc.ir.graph import Value, apply
 from graphc.ir.traverse import postorder
 
-__all__ = ["Trace", "current_trace", "in_place_of", "random_source", "tracing"]
+__all__ = ["Trace", "current_trace", "in_place_of", "random_source", "tracing", "untraced"]
 
 
 @dataclass(eq=False)
@@ -99,5 +99,15 @@ def tracing(trace: Trace) -> Iterator[Trace]:
     token = _TRACE.set(trace)
     try:
         yield trace
+    finally:
+        _TRACE.reset(token)
+
+
+@contextmanager
+def untraced() -> Iterator[None]:
+    """What is called inside belongs to no step, and gives arrays for arrays."""
+    token = _TRACE.set(None)
+    try:
+        yield
     finally:
         _TRACE.reset(token)

@@ -17,24 +17,13 @@ import h5py
 import numpy as np
 
 from graphc.layers.layer import Layer
-from graphc.model_files import (
-    RANDOM,
-    Pairs,
-    array_of,
-    assign,
-    child,
-    inside,
-    numbers,
-    random_pairs,
-    random_states,
-    state_for,
-)
+from graphc.model_files import Pairs, array_of, assign, beside, child, inside, numbers, pairs_beside, state_for
 from graphc.models import Functional, Model, Sequential
 from graphc.names import snake_case
 from graphc.safe_files import message_of
 from graphc.variable import Variable
 
-__all__ = ["arrays_of", "groups", "tree_of", "tree_pairs"]
+__all__ = ["arrays_of", "layers_at", "tree_of", "tree_pairs"]
 
 _OLD_LAYERS = "_layer_checkpoint_dependencies"  # what tf.keras 2.12 to 2.14 called the layers of a model
 
@@ -53,14 +42,15 @@ def tree_of(model: Model, skipped: Iterable[Layer] = ()) -> bytes:
 
 def arrays_of(model: Model, skipped: Iterable[Layer] = ()) -> Iterator[tuple[str, str, dict[str, np.ndarray]]]:
     """The groups of such a file: the place, whose arrays these are, and the arrays by their names."""
-    for place, layer in groups(model, skipped):
+    for place, layer in layers_at(model, skipped=skipped):
         store: dict[str, Any] = {}
         layer.save_own_variables(store)
         yield f"{place}/vars" if place else "vars", layer.name, {k: _numbers(layer, k, v) for k, v in store.items()}
     if model.optimizer is not None:
         state = model.optimizer.state(model.trainable_weights)
         yield f"{_optimizer_of(model)}/vars", model.optimizer.name, {str(i): v.array for i, v in enumerate(state)}
-    yield RANDOM, model.name, {str(i): v.array for i, v in enumerate(random_states(model))}
+    for name, arrays in beside(model):
+        yield name, model.name, arrays
 
 
 def tree_pairs(path: Path, model: Model, file: h5py.File, compiled: bool, skip_mismatch: bool = False,
@@ -70,8 +60,7 @@ def tree_pairs(path: Path, model: Model, file: h5py.File, compiled: bool, skip_m
     With `skip_mismatch` a layer whose arrays don't fit is left out, with a warning.
     """
     pairs: Pairs = []
-    layers = "layers" if child(file, _OLD_LAYERS) is None else _OLD_LAYERS
-    for place, layer in groups(model, skipped, layers):
+    for place, layer in layers_at(model, file, skipped):
         try:
             pairs += _layer_pairs(file, place, layer)
         except ValueError as error:
@@ -89,14 +78,14 @@ def tree_pairs(path: Path, model: Model, file: h5py.File, compiled: bool, skip_m
             if not skip_mismatch:
                 raise
             warnings.warn(f"{path}: the optimizer starts anew: {error}", stacklevel=5)
-    return pairs + random_pairs(file, model)
+    return pairs + pairs_beside(file, model)
 
 
 def _layer_pairs(file: h5py.File, place: str, layer: Layer) -> Pairs:
     group = _vars(file, place)
     if type(layer).load_own_variables is not Layer.load_own_variables:
         return _loaded(layer, Arrays(group))
-    variables = layer._in_files()
+    variables = layer._own_weights
     if len(group) != len(variables):
         raise ValueError(f"it has {len(group)} arrays at {place!r} for the layer {layer.name!r} "
                          f"({type(layer).__name__}), expected {len(variables)}.")
@@ -148,28 +137,43 @@ def _order(name: str) -> tuple[bool, str]:
     return name.startswith("_"), name
 
 
-def groups(model: Model, skipped: Iterable[Layer] = (), layers: str = "layers") -> Iterator[tuple[str, Layer]]:
-    """Each layer of a model with its place in a file, the model itself first; what is inside of others follows them.
+def layers_at(model: Model, file: h5py.Group | None = None,
+              skipped: Iterable[Layer] = ()) -> Iterator[tuple[str, Layer]]:
+    """Each layer of a model, which is the first, with its path in a weights file, but for those that are skipped."""
+    return _groups(model, set(skipped), file)
 
-    `layers` is the name of the group of a model's layers. By the old one, those with weights were counted twice.
+
+def _groups(layer: Layer, seen: set[Layer], file: h5py.Group | None,
+            path: str = "") -> Iterator[tuple[str, Layer]]:
+    """Each layer not seen yet with its path.
+
+    Keras goes through the attributes by name, private ones last; `layers` is one of those of a model, which a graph
+    begins with. Files of old releases, where one is given, have it otherwise.
     """
-    return _groups(model, "", set(skipped), layers)
-
-
-def _groups(layer: Layer, path: str, seen: set[Layer], layers: str) -> Iterator[tuple[str, Layer]]:
     if layer in seen:
         return
     seen.add(layer)
     yield path, layer
-    if isinstance(layer, Sequential | Functional):
-        twice = layers == _OLD_LAYERS
-        parts: dict[str, Any] = {layers: [i for i in layer.layers for _ in range(2 if twice and i.weights else 1)]}
-    else:  # among a model's attributes is the list of its layers, where those after it in order are counted by class
-        parts = vars(layer) | ({"layers": layer.layers} if isinstance(layer, Model) else {})
-        parts = dict(sorted(parts.items(), key=lambda item: _order(item[0])))
-    for name, part in parts.items():
+    parts, name = dict(vars(layer)), _name_of_layers(layer, file, path)
+    if name:
+        inside = layer._layers if isinstance(layer, Functional) else layer.layers  # without those beside the graph
+        twice = name == _OLD_LAYERS  # by which those with weights were counted twice
+        parts[name] = [i for i in inside for _ in range(2 if twice and i.weights else 1)]
+    first = name if isinstance(layer, Sequential | Functional) else ""
+    for name, part in sorted(parts.items(), key=lambda item: (item[0] != first, _order(item[0]))):
         for step, inner in _layers_in(part):
-            yield from _groups(inner, "/".join(filter(None, (path, name, step))), seen, layers)
+            yield from _groups(inner, seen, file, "/".join(filter(None, (path, name, step))))
+
+
+def _name_of_layers(layer: Layer, file: h5py.Group | None, path: str) -> str:
+    """What the layers of a model are called in a file; nothing where they have the names of attributes only."""
+    if not isinstance(layer, Model):
+        return ""
+    group, default = file, "layers" if file is None or isinstance(layer, Sequential | Functional) else ""
+    for name in filter(None, path.split("/")):
+        group = child(group, name) if isinstance(group, h5py.Group) else None
+    known = ("layers", _OLD_LAYERS) if isinstance(group, h5py.Group) else ()
+    return next((name for name in known if child(group, name) is not None), default)
 
 
 def _layers_in(part: Any) -> Iterator[tuple[str, Layer]]:

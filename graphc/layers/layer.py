@@ -32,7 +32,7 @@ from graphc.ir.types import DType
 from graphc.layers.arguments import Arguments, known_shape, map_shapes
 from graphc.layers.renamed import taking_name_first, taking_old_names
 from graphc.names import refuse_unknown, snake_case, unique_name
-from graphc.tracing import Trace, current_trace, tracing
+from graphc.tracing import Trace, current_trace, tracing, untraced
 from graphc.variable import Variable
 
 __all__ = ["Layer", "first_values", "is_symbolic", "known_shape"]
@@ -143,7 +143,8 @@ class Layer:
         given = DType.of(dtype or "float32")
         default = "glorot_uniform" if given.is_float else "zeros"
         make = _FIRST_VALUES.get() or initializers.get(initializer or default)
-        array = np.asarray(make(dims, given.numpy), given.numpy)
+        with untraced():
+            array = np.asarray(make(dims, given.numpy), given.numpy)
         if array.shape != dims:
             raise ShapeError(f"The initializer of a weight of {self.name!r} gave the shape {list(array.shape)}, "
                              f"expected {list(dims)}.")
@@ -202,23 +203,19 @@ class Layer:
         By default these are its own weights by their numbers, trainable ones first; what the layers inside have is
         theirs. A subclass may put other arrays there, or numbers.
         """
-        store.update((str(i), v) for i, v in enumerate(self._in_files()))
+        store.update((str(i), v) for i, v in enumerate(self._own_weights))
 
     def load_own_variables(self, store: Any) -> None:
         """Give the weights what `save_own_variables` put into a dict, of arrays by now.
 
         The model's other weights may not have theirs yet.
         """
-        own = self._in_files()
+        own = self._own_weights
         if len(store) != len(own):
             raise ValueError(f"{self.name!r} has {len(own)} weights of its own, and {len(store)} arrays were saved. "
                              "Where `build` doesn't make them all, define build_from_config.")
         for i, variable in enumerate(own):
             variable.assign(store[str(i)])
-
-    def _in_files(self) -> list[Variable]:
-        """The layer's own weights in the order that files have them in."""
-        return sorted(self._own, key=lambda w: not w.trainable)
 
     # Weights ------------------------------------------------------------------------------------------------
 
@@ -246,8 +243,13 @@ class Layer:
 
     @property
     def weights(self) -> list[Variable]:
-        """Own weights, then those of the layers inside."""
-        return list(dict.fromkeys([*self._own, *(w for s in self.sublayers() for w in s.weights)]))
+        """Own weights, trainable ones first, then those of the layers inside."""
+        return list(dict.fromkeys([*self._own_weights, *(w for s in self.sublayers() for w in s.weights)]))
+
+    @property
+    def _own_weights(self) -> list[Variable]:
+        """Those that no layer inside has, trainable ones first."""
+        return sorted(self._own, key=lambda w: not w.trainable)
 
     @property
     def trainable_weights(self) -> list[Variable]:

@@ -84,7 +84,7 @@ class _Lookup(Layer):
         """The constructor's arguments; the vocabulary is among them, so that a file needs no others beside it."""
         weights = self.weights_of_tokens
         return super().get_config() | {"vocabulary": list(self.tokens) or None,
-                                       "vocabulary_size": self.vocabulary_size() if self.tokens else None,
+                                       "vocabulary_size": self.vocabulary_size() if self.tokens else self._size,
                                        "idf_weights": None if weights is None else weights[self._first:].tolist()}
 
     @classmethod
@@ -150,14 +150,14 @@ class _Lookup(Layer):
 
     def vocabulary_size(self) -> int:
         """How many tokens there are, with the special ones."""
-        return self._first + len(self.tokens)
+        return self._first + len(self.tokens) if self.tokens or self._size is None else self._size
 
     @property
     def depth(self) -> int:
         """How many numbers there are for each sample, in other modes than 'int'."""
         if self.pad_to_max_tokens and self.max_tokens:
             return self.max_tokens
-        return self.vocabulary_size() if self.tokens else self._size or self._first
+        return self.vocabulary_size()
 
     def adapt(self, data: Any, steps: int | None = None) -> None:
         """Take the vocabulary from data, an array, a list or batches of them: the most frequent tokens first.
@@ -360,8 +360,7 @@ class TextVectorization(Layer):
 
     def get_config(self) -> dict[str, Any]:
         words = self._words.get_config()
-        return super().get_config() | {
-            name: words[name] for name in ("vocabulary", "vocabulary_size", "idf_weights")}
+        return super().get_config() | {n: words[n] for n in ("vocabulary", "vocabulary_size", "idf_weights")}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> TextVectorization:

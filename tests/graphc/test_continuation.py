@@ -106,3 +106,38 @@ def test_where_the_random_state_is(tmp_path):
     again.load_weights(tmp_path / "m.weights.h5")
     np.testing.assert_array_equal(again.random_key.numpy(), before)
     np.testing.assert_array_equal(again.get_weights()[0], through.get_weights()[0])
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+def test_states_of_layers_go_on(ending, tmp_path):
+    """What a stateful layer carries is in a group of its own, and left where the batch has another size."""
+    def made(rows):
+        inputs = graphc.Input(batch_shape=(rows, 3, 2))
+        model = graphc.Model(inputs, layers.Dense(2)(layers.LSTM(4, stateful=True)(inputs)))
+        model.compile("adam", "mse")
+        return model
+
+    x, y = X[:8].reshape(8, 3, 2), Y[:8]
+    through = made(8)
+    for _ in range(3):
+        through.train_on_batch(x, y)
+    through.save(tmp_path / f"m{ending}")
+    again = graphc.models.load_model(tmp_path / f"m{ending}")
+    assert [again.train_on_batch(x, y) for _ in range(3)] == [through.train_on_batch(x, y) for _ in range(3)]
+    one = made(1)
+    one.load_weights(tmp_path / f"m{ending}")
+    np.testing.assert_array_equal(one.layers[1].states[0].array, np.zeros((1, 4)))
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+def test_what_is_not_decayed_stays_so(ending, tmp_path):
+    optimizer = optimizers.AdamW(0.05, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma"])
+    through = graphc.Sequential([graphc.Input((6,)), layers.Dense(4), layers.LayerNormalization(), layers.Dense(2)])
+    through.compile(optimizer, "mse", metrics=["mae"])
+    losses(through, 3)
+    through.save(tmp_path / f"m{ending}")
+    again = graphc.models.load_model(tmp_path / f"m{ending}")
+    assert losses(again, 5) == losses(through, 5)
+    again.save(tmp_path / f"n{ending}")
+    assert losses(graphc.models.load_model(tmp_path / f"n{ending}"), 5) == losses(again, 5)

@@ -253,3 +253,51 @@ def test_shards(name, tmp_path):
         if name == "own":
             losses = [float(np.ravel(m.train_on_batch(x, b[:, :2]))[0]) for m in (again, model)]
             np.testing.assert_allclose(*losses, rtol=2e-5, err_msg=f"from {one.__name__}")
+
+
+def attributes(k):
+    """A user's model with layers in attributes before and after `layers` by name, and in lists within lists."""
+    class Attributes(k.Model):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.out, self.alpha, self._norm = k.layers.Dense(2), k.layers.Dense(3), k.layers.LayerNormalization()
+            self.deep = [k.layers.Dense(3), (k.layers.Dense(3), [k.layers.Dense(3)])]
+
+        def build(self, input_shape):
+            for layer in (self.alpha, self._norm, self.deep[0], self.deep[1][0], self.deep[1][1][0], self.out):
+                layer.build((None, 3))
+            self.built = True
+
+        def call(self, x):
+            first, (second, (third,)) = self.deep
+            return self.out(self._norm(third(second(first(self.alpha(x))))))
+
+    model = Attributes()
+    model.build((None, 3))
+    model.set_weights([_start(i, w) for i, w in enumerate(model.get_weights())])
+    return model
+
+
+def test_layers_in_attributes(tmp_path):
+    x = cases.layer_input("x", (4, 3))
+    for one, other in ((graphc, keras), (keras, graphc)):
+        model, again = attributes(one), attributes(other)
+        again.set_weights([w * 0 for w in again.get_weights()])
+        model.save_weights(tmp_path / f"{one.__name__}.weights.h5")
+        again.load_weights(tmp_path / f"{one.__name__}.weights.h5")
+        np.testing.assert_allclose(flat(again.predict(x, verbose=0)), flat(model.predict(x, verbose=0)), atol=1e-5)
+
+
+def test_functions_and_masks_between_layers(tmp_path):
+    """From Keras only: graphc's own values are written down where they are arithmetic. Keras spells masks out."""
+    ops = keras.ops
+    inputs = keras.Input((None,), dtype="int32")
+    hidden = keras.layers.Embedding(9, 4, mask_zero=True)(inputs)
+    hidden = keras.layers.Bidirectional(keras.layers.GRU(3, return_sequences=True))(hidden)
+    hidden = ops.concatenate([hidden[:, 1:], ops.mean(hidden, axis=1, keepdims=True)], axis=1)
+    hidden = ops.einsum("abc,abd->acd", hidden, ops.softmax(hidden))
+    model = keras.Model(inputs, ops.relu(ops.reshape(ops.transpose(hidden, (0, 2, 1)), (-1, 36))))
+    x = np.random.default_rng(4).integers(0, 9, (6, 5)).astype("int32")
+    model.save(tmp_path / "m.keras")
+    again = graphc.models.load_model(tmp_path / "m.keras")
+    np.testing.assert_allclose(flat(again.predict(x, verbose=0)), flat(model.predict(x, verbose=0)), atol=1e-5)
