@@ -10,7 +10,8 @@ import io
 import json
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from graphc.safe_files import FileError, message_of, reading, replacing
 from graphc.serialization import deserialize
 from graphc.variable import Variable
 
-__all__ = ["HDF5", "KERAS_VERSION", "LARGEST_CONFIG", "FileError", "Pairs", "array_of", "as_json", "assign", "child",
+__all__ = ["HDF5", "KERAS_VERSION", "LARGEST_CONFIG", "FileError", "Pairs", "array_of", "as_json", "child",
            "compile_as", "compile_config", "fitting", "model_in", "opened", "plain_dataset", "random_pairs", "reading",
            "replacing", "room", "state_for", "stored_whole", "write_random_state"]
 
@@ -62,8 +63,9 @@ def model_in(described: Any, custom_objects: Mapping[str, Any] | None) -> Model:
 
 # ---------------------------------------------------------------------------------------------------------- arrays
 
-def opened(data: bytes) -> h5py.File:
-    """An HDF5 file in memory, for which libhdf5 comes to an end.
+@contextmanager
+def opened(data: bytes) -> Iterator[h5py.File]:
+    """An HDF5 file in memory, for which libhdf5 comes to an end. Interrupts wait: h5py would drop some of them.
 
     It walks from object to object through the heaps that hold texts, and would stay for ever at one without a size.
     HDF5 File Format Specification, III.E (global heap).
@@ -81,7 +83,8 @@ def opened(data: bytes) -> h5py.File:
             if not 0 < step <= end - here:
                 raise ValueError(f"its heap at byte {at} has an object of {size} bytes where there is none.")
             here += step
-    return h5py.File(io.BytesIO(data), "r")
+    with uninterrupted(), h5py.File(io.BytesIO(data), "r") as file:
+        yield file
 
 
 def child(group: Any, name: str) -> Any:
@@ -177,13 +180,6 @@ def random_pairs(file: h5py.File, model: Model) -> Pairs:
     if not isinstance(group, h5py.Group) or len(group) != len(states):
         return []
     return [(state, array_of(group, str(i), state)) for i, state in enumerate(states)]
-
-
-def assign(pairs: Pairs) -> None:
-    """Give all weights their arrays."""
-    with uninterrupted():
-        for variable, array in pairs:
-            variable.assign(array)
 
 
 # ----------------------------------------------------------------------------------------------- compile information

@@ -28,7 +28,6 @@ from graphc.model_files import (
     LARGEST_CONFIG,
     FileError,
     as_json,
-    assign,
     compile_as,
     compile_config,
     model_in,
@@ -46,6 +45,8 @@ from graphc.registry import (
     get_registered_object,
     register_keras_serializable,
 )
+from graphc.runtime.interrupts import uninterrupted
+from graphc.variable import assign_all
 from graphc.weights_tree import tree_of, tree_pairs
 
 __all__ = ["CustomObjectScope", "FileError", "custom_object_scope", "deserialize_keras_object", "get_custom_objects",
@@ -100,7 +101,7 @@ def load_model(filepath: Any, custom_objects: Mapping[str, Any] | None = None, c
             return saving_h5.load(path, custom_objects, compile)
         with reading(path):
             version, config, weights = _members(archive, os.fstat(archive.fileno()).st_size)
-    with reading(path):
+    with uninterrupted(), reading(path):  # what is made and removed here might drop an interrupt
         with first_values(room(len(weights))):
             model = model_in(modern(config, version), custom_objects)
             shape = (config.get("build_config") or {}).get("input_shape")
@@ -110,7 +111,7 @@ def load_model(filepath: Any, custom_objects: Mapping[str, Any] | None = None, c
         chosen = modern_training(chosen, version) if isinstance(chosen, dict) else chosen
         compiled = compile and compile_as(path, model, chosen, custom_objects)
         with opened(weights) as file:
-            assign(tree_pairs(path, model, file, compiled))
+            assign_all(tree_pairs(path, model, file, compiled))
     return model
 
 
@@ -152,7 +153,7 @@ def load_weights(model: Model, filepath: Any, skip_mismatch: bool = False, by_na
                 raise ValueError("objects_to_skip is for .weights.h5 files. Name the layers apart and use by_name.")
             else:
                 pairs = saving_h5.layer_pairs(path, model, layered, by_name, skip_mismatch)
-        assign(pairs)
+        assign_all(pairs)
 
 
 def _need_weights(model: Model, path: Path) -> None:

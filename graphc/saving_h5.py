@@ -28,7 +28,6 @@ from graphc.model_files import (
     Pairs,
     array_of,
     as_json,
-    assign,
     child,
     compile_as,
     compile_config,
@@ -44,7 +43,8 @@ from graphc.model_files import (
     write_random_state,
 )
 from graphc.models import Model
-from graphc.variable import Variable
+from graphc.runtime.interrupts import uninterrupted
+from graphc.variable import Variable, assign_all
 
 __all__ = ["is_h5", "layer_pairs", "load", "save", "weights_in"]
 
@@ -65,7 +65,7 @@ def save(model: Model, path: Path, include_optimizer: bool = True) -> None:
         raise FileError(f"{path}: the model {model.name!r} has no weights yet, and an .h5 file would have none. "
                         "Build it first, or save it as a .keras file.")
     data = io.BytesIO()
-    with h5py.File(data, "w") as file:
+    with uninterrupted(), h5py.File(data, "w") as file:
         described = describe(model)
         _say(file, "model_config", _json(path, {k: described[k] for k in ("class_name", "config")}))
         if model.optimizer is not None and include_optimizer:
@@ -144,7 +144,7 @@ def load(path: Path, custom_objects: Mapping[str, Any] | None, compile: bool) ->
             chosen = modern_training({**given, "optimizer": given.get("optimizer_config")}, version)
             if compile_as(path, model, chosen, custom_objects):
                 pairs += _state_of(path, model, child(file, "optimizer_weights"), group, version)
-        assign(pairs + random_pairs(file, model))
+        assign_all(pairs + random_pairs(file, model))
     return model
 
 

@@ -19,6 +19,7 @@ from graphc.layers.layer import Layer
 from graphc.model_files import Pairs, array_of, child, random_pairs, state_for, write_random_state
 from graphc.models import Functional, Model, Sequential
 from graphc.names import snake_case
+from graphc.runtime.interrupts import uninterrupted
 from graphc.variable import Variable
 
 __all__ = ["tree_of", "tree_pairs"]
@@ -29,7 +30,7 @@ _OLD_LAYERS = "_layer_checkpoint_dependencies"  # what tf.keras 2.12 to 2.14 cal
 def tree_of(model: Model, skipped: Iterable[Layer] = ()) -> bytes:
     """The file's content for a model and its optimizer, without the layers that are skipped."""
     data = io.BytesIO()
-    with h5py.File(data, "w") as file:
+    with uninterrupted(), h5py.File(data, "w") as file:
         for path, layer, variables in _groups(model, "", set(skipped)):
             _write(file, path, layer.name, variables)
         if model.optimizer is not None:
