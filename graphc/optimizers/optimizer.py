@@ -202,9 +202,9 @@ class Optimizer:
 
     def _slots_of(self, parameter: Variable) -> dict[str, Variable]:
         if parameter not in self._slots:
-            first, path = np.zeros_like(parameter.array), f"optimizer/{parameter.path}"
+            array, path = parameter.array, f"optimizer/{parameter.path}"
             names = [name for group in self._groups() for name in group]
-            self._slots[parameter] = {n: Variable(first + first.dtype.type(self.start(n)), f"{path}/{n}", False)
+            self._slots[parameter] = {n: Variable(np.full_like(array, self.start(n)), f"{path}/{n}", False)
                                       for n in names}
         return self._slots[parameter]
 

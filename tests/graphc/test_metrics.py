@@ -256,3 +256,14 @@ def test_metrics_in_attributes_that_a_step_updates_are_reported(place, rng):
     model.compile("sgd", "mse", metrics=["mae"])
     assert list(model.fit(x, x[:, :1], verbose=0).history) == ["loss", "mae", "size"]
     assert model.evaluate(x, x[:, :1], verbose=0)[2] == pytest.approx(np.abs(model.predict(x, verbose=0)).mean())
+
+
+def test_weights_and_masks_count_alike_in_batches_of_any_size(rng):
+    x, y, weights = rng.normal(size=(6, 4, 3)).astype("f"), rng.integers(0, 3, (6, 4)), rng.random((6, 4))
+    x[:3, 2:] = 0
+    model = graphc.Sequential([layers.Input((4, 3)), layers.Masking(), layers.Dense(3, activation="softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy", weighted_metrics=["accuracy"])
+    right, counted = model.predict(x, verbose=0).argmax(-1) == y, weights * x.any(-1)
+    for size in (6, 3, 2):
+        _, accuracy = model.evaluate(x, y, sample_weight=weights, batch_size=size, verbose=0)
+        assert accuracy == pytest.approx((right * counted).sum() / counted.sum())
