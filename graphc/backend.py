@@ -27,7 +27,7 @@ from graphc.ir.errors import ShapeError
 from graphc.ir.types import DType
 from graphc.names import nearest
 from graphc.utils import clear_session, is_keras_tensor, standardize_dtype
-from graphc.variable import Variable
+from graphc.variable import Variable, assign_all
 
 __all__ = ["argmax", "argmin", "backend", "batch_dot", "batch_flatten", "batch_get_value", "batch_set_value",
            "bias_add", "cast_to_floatx", "clear_session", "concatenate", "constant", "count_params", "epsilon", "eval",
@@ -80,9 +80,8 @@ def batch_get_value(tensors: Iterable[Any]) -> list[np.ndarray]:
 
 
 def batch_set_value(tuples: Iterable[tuple[Variable, Any]]) -> None:
-    """Give several variables new values."""
-    for x, value in tuples:
-        set_value(x, value)
+    """Give several variables new values: all of them, or none where one does not fit."""
+    assign_all(tuples)
 
 
 eval = get_value

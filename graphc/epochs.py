@@ -55,9 +55,9 @@ class Epochs:
         loader of another framework. `steps_per_epoch` batches make an epoch; the next one goes on after them.
         `validation_split` keeps the last part of the rows, as they come, out of training; `validation_data`, whatever
         `x` may be or (x, y), is looked at after every `validation_freq` epochs, or after those of a list, counted from
-        1. `sample_weight` has one number for each row, `class_weight` maps class numbers to weights; they multiply the
-        losses, metrics leave them out. `shuffle='batch'` mixes the rows within each batch only. Wrong data raise
-        ShapeError, DTypeError or ValueError before anything runs.
+        1. `sample_weight` has one number for each row, `class_weight` maps class numbers to weights, in training only;
+        they multiply the losses, metrics leave them out. `shuffle='batch'` mixes the rows within each batch only. Wrong
+        data raise ShapeError, DTypeError or ValueError before anything runs.
         """
         size, shown = rows_of_batch(batch_size), verbosity(verbose)
         _check_epochs(epochs, initial_epoch)
@@ -82,7 +82,12 @@ class Epochs:
                 if not isinstance(source, Rows):
                     raise ValueError(f"fit(validation_split={validation_split!r}): batches from {type(x).__name__} "
                                      "can't be split. Give validation_data.")
-                source, held_out = source.split(_split_at(source.rows, validation_split))
+                at = _split_at(source.rows, validation_split)
+                if class_weight is not None:  # which is for training only
+                    held_out = self._source("fit", (x, y, sample_weight), size).split(at)[1]  # type: ignore[attr-defined]
+                    source = source.split(at)[0]
+                else:
+                    source, held_out = source.split(at)
                 held_out.batch_size = validation_size
             self.training_graph = self._prepare("train", source)[0].graph
             held.callback(setattr, self, "training_graph", None)

@@ -11,6 +11,7 @@ import json
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from graphc.safe_files import FileError, message_of, reading, replacing
 from graphc.serialization import deserialize
 from graphc.variable import Variable
 
-__all__ = ["HDF5", "KERAS_VERSION", "LARGEST_CONFIG", "FileError", "Pairs", "array_of", "as_json", "assign", "beside",
+__all__ = ["HDF5", "KERAS_VERSION", "LARGEST_CONFIG", "FileError", "Pairs", "array_of", "as_json", "beside",
            "child", "compile_as", "exclude_again", "fitting", "inside", "model_in", "numbers", "opened", "pairs_beside",
            "plain_dataset", "reading", "replacing", "room", "state_for", "stored_whole", "write_beside"]
 
@@ -61,8 +62,9 @@ def model_in(described: Any, custom_objects: Mapping[str, Any] | None) -> Model:
 
 # ---------------------------------------------------------------------------------------------------------- arrays
 
-def opened(data: bytes) -> h5py.File:
-    """An HDF5 file in memory, for which libhdf5 comes to an end.
+@contextmanager
+def opened(data: bytes) -> Iterator[h5py.File]:
+    """An HDF5 file in memory, for which libhdf5 comes to an end. Interrupts wait: h5py would drop some of them.
 
     It walks from object to object through the heaps that hold texts, and would stay for ever at one without a size.
     HDF5 File Format Specification, III.E (global heap).
@@ -80,7 +82,8 @@ def opened(data: bytes) -> h5py.File:
             if not 0 < step <= end - here:
                 raise ValueError(f"its heap at byte {at} has an object of {size} bytes where there is none.")
             here += step
-    return h5py.File(io.BytesIO(data), "r")
+    with uninterrupted(), h5py.File(io.BytesIO(data), "r") as file:
+        yield file
 
 
 def child(group: Any, name: str) -> Any:
@@ -225,13 +228,6 @@ def exclude_again(file: h5py.File, model: Model) -> None:
         like = Variable(np.zeros(len(weights), np.int32), "undecayed", trainable=False)
         flags = array_of(group, "undecayed", like).tolist()
         model.optimizer._not_decayed = [w for w, flag in zip(weights, flags, strict=True) if flag], []
-
-
-def assign(pairs: Pairs) -> None:
-    """Give all weights their arrays."""
-    with uninterrupted():
-        for variable, array in pairs:
-            variable.assign(array)
 
 
 # ----------------------------------------------------------------------------------------------- compile information

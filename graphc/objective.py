@@ -7,7 +7,7 @@ order, or a dict by their names. A loss given alone holds for every output; metr
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from graphc.metrics import Metric
 from graphc.ports import Port, ports
 from graphc.tracing import Trace
 
-__all__ = ["Objective", "Target"]
+__all__ = ["Objective", "Target", "free_name"]
 
 Measured = tuple[str, Metric, Any, Value, Value | None]
 
@@ -33,6 +33,7 @@ class Target:
     weight: float | None
     metrics: tuple[Metric, ...]
     weighted: tuple[Metric, ...]
+    rank: int = 0  # of its loss among the results
 
     @property
     def labelled(self) -> bool:
@@ -75,7 +76,11 @@ class Objective:
         weights = _spread("loss_weights", self.loss_weights, own)
         plain, weighted = (_metrics_of(name, given, own) for name, given in (
             ("metrics", self.metrics), ("weighted_metrics", self.weighted_metrics)))
-        return [Target(*parts) for parts in zip(own, chosen, weights, plain, weighted, strict=True)]
+        names = [p.name for p in own]
+        if isinstance(outputs, Mapping):
+            names = list(self.loss) if isinstance(self.loss, Mapping) else sorted(names)
+        ranks = [names.index(p.name) if p.name in names else len(names) for p in own]
+        return [Target(*parts) for parts in zip(own, chosen, weights, plain, weighted, ranks, strict=True)]
 
     def total(self, targets: Sequence[Target], labels: Sequence[Any], predictions: Sequence[Value],
               weights: Sequence[Value | None], trace: Trace) -> tuple[Value | None, list[tuple[str, Value]]]:
@@ -91,19 +96,25 @@ class Objective:
                 parts.append((target, value))
         scaled = [value if t.weight is None else value * float(t.weight) for t, value in parts]
         total = functools.reduce(f.add, scaled) if scaled else None
+        parts.sort(key=lambda part: part[0].rank)
         return total, [(f"{t.port.name}_loss", value) for t, value in parts] if len(parts) > 1 else []
 
     def measured(self, targets: Sequence[Target], labels: Sequence[Any], predictions: Sequence[Value],
-                weights: Sequence[Value | None]) -> Iterator[Measured]:
-        """The metrics with the names of their results, and the labels, predictions and weights that each counts."""
+                weights: Sequence[Value | None]) -> list[Measured]:
+        """The metrics with the names of their results, and the labels, predictions and weights that each counts.
+
+        Those of several outputs are in the order of their names, as the list is that Keras's `evaluate` gives.
+        """
         taken: set[str] = set()
         several = len(targets) > 1
+        found: list[Measured] = []
         for kind in ("metrics", "weighted"):
             for target, y, p, w in zip(targets, labels, predictions, weights, strict=True):
                 for given in getattr(target, kind):
                     metric = metrics.resolve(given, y, p)
-                    name = _free(taken, target.port.name if several else "", metric.name, kind == "weighted")
-                    yield name, metric, y, p, w if kind == "weighted" else None
+                    name = free_name(taken, target.port.name if several else "", metric.name, kind == "weighted")
+                    found.append((name, metric, y, p, w if kind == "weighted" else None))
+        return sorted(found, key=lambda one: one[0]) if several else found
 
 
 def add_up(losses_: Sequence[Value]) -> Value | None:
@@ -159,7 +170,7 @@ def _metrics_of(argument: str, given: Any, own: Sequence[Port]) -> list[tuple[Me
     return [tuple(m for m in flat(part) if m is not None) for part in _spread(argument, given, own)]
 
 
-def _free(taken: set[str], output: str, metric: str, weighted: bool) -> str:
+def free_name(taken: set[str], output: str, metric: str, weighted: bool) -> str:
     """A name that no other result has, as Keras makes it."""
     prefix = f"{output}_" if output else ""
     candidates = [f"{prefix}{metric}"]

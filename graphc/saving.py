@@ -29,7 +29,6 @@ from graphc.model_files import (
     LARGEST_CONFIG,
     FileError,
     as_json,
-    assign,
     compile_as,
     exclude_again,
     model_in,
@@ -48,6 +47,8 @@ from graphc.registry import (
     register_keras_serializable,
     with_objects,
 )
+from graphc.runtime.interrupts import uninterrupted
+from graphc.variable import assign_all
 from graphc.weights_tree import tree_of, tree_pairs
 
 __all__ = ["CustomObjectScope", "FileError", "custom_object_scope", "deserialize_keras_object", "get_custom_objects",
@@ -117,7 +118,7 @@ def load_model(filepath: Any, custom_objects: Mapping[str, Any] | None = None, c
             size = os.fstat(archive.fileno()).st_size
             version, config, weights = _members(archive, size)
             assets = assets_in(archive, size)
-    with reading(path):
+    with uninterrupted(), reading(path):  # what is made and removed here might drop an interrupt
         with first_values(room(len(weights))):
             model = model_in(modern(config, version), custom_objects)
         chosen = config.get("compile_config")
@@ -126,7 +127,7 @@ def load_model(filepath: Any, custom_objects: Mapping[str, Any] | None = None, c
         with with_objects(custom_objects), opened(weights) as file:
             if compiled:
                 exclude_again(file, model)
-            assign(tree_pairs(path, model, file, compiled))
+            assign_all(tree_pairs(path, model, file, compiled))
             load_assets(model, assets)
     return model
 
@@ -180,7 +181,7 @@ def load_weights(model: Model, filepath: Any, skip_mismatch: bool = False, by_na
                 raise ValueError("objects_to_skip is for .weights.h5 files. Name the layers apart and use by_name.")
             else:
                 pairs = saving_h5.layer_pairs(path, model, layered, by_name, skip_mismatch)
-        assign(pairs)
+        assign_all(pairs)
 
 
 def _need_weights(model: Model, path: Path) -> None:

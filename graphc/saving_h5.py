@@ -30,7 +30,6 @@ from graphc.model_files import (
     Pairs,
     array_of,
     as_json,
-    assign,
     child,
     compile_as,
     exclude_again,
@@ -47,7 +46,8 @@ from graphc.model_files import (
     write_beside,
 )
 from graphc.models import Model
-from graphc.variable import Variable
+from graphc.runtime.interrupts import uninterrupted
+from graphc.variable import Variable, assign_all
 
 __all__ = ["is_h5", "layer_pairs", "load", "save", "weights_in"]
 
@@ -68,7 +68,7 @@ def save(model: Model, path: Path, include_optimizer: bool = True) -> None:
         raise FileError(f"{path}: the model {model.name!r} has no weights yet, and an .h5 file would have none. "
                         "Build it first, or save it as a .keras file.")
     data = io.BytesIO()
-    with h5py.File(data, "w") as file:
+    with uninterrupted(), h5py.File(data, "w") as file:
         described = describe(model)
         name = described["registered_name"] or described["class_name"]  # package>name, of a class of the user's
         _say(file, "model_config", _json(path, {"class_name": name, "config": described["config"]}))
@@ -151,7 +151,7 @@ def load(path: Path, custom_objects: Mapping[str, Any] | None, compile: bool) ->
             if compile_as(path, partial(Model.compile_from_config, model), chosen, custom_objects):
                 exclude_again(file, model)
                 pairs += _state_of(path, model, child(file, "optimizer_weights"), group, version)
-        assign(pairs + pairs_beside(file, model))
+        assign_all(pairs + pairs_beside(file, model))
     return model
 
 

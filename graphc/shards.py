@@ -19,6 +19,7 @@ import h5py
 from graphc.layers.layer import Layer
 from graphc.model_files import LARGEST_CONFIG, as_json, inside, numbers, opened, replacing
 from graphc.models import Model
+from graphc.runtime.interrupts import uninterrupted
 from graphc.weights_tree import arrays_of
 
 __all__ = ["merged", "save"]
@@ -31,7 +32,7 @@ def save(model: Model, path: Path, gigabytes: float, skipped: Iterable[Layer] = 
     contents: dict[str, io.BytesIO] = {}
     places: dict[str, list[str]] = {}
     most, used, total = gigabytes * 2**30, 0, 0
-    with ExitStack() as stack:
+    with uninterrupted(), ExitStack() as stack:
         for place, name, arrays in arrays_of(model, skipped):
             for key, array in arrays.items():
                 if array.nbytes > most:

@@ -16,7 +16,7 @@ from graphc.ir.tree import flat, mapped
 from graphc.ir.types import dim
 from graphc.limits import Guarded, extremes, sort_out
 from graphc.metrics import Metric
-from graphc.objective import whole_loss
+from graphc.objective import free_name, whole_loss
 from graphc.ports import Port, labels_of
 from graphc.runtime import compile as compile_graph
 from graphc.runtime.forks import MAKING
@@ -176,6 +176,12 @@ def trace_step(kind: str, model: Any, feed: Feed | None = None) -> Step:
                 sums = metric.update(*counted)
                 outputs += ((name if not i else f"{name}.{i}", v) for i, v in enumerate(sums))
                 names.append(name)
+                measured.append((metric, len(sums)))
+            for metric, sums in trace.metrics.items():  # those that layers have updated
+                name = free_name(set(names), "", metric.name, False)
+                outputs += ((name if not i else f"{name}.{i}", v) for i, v in enumerate(sums))
+                names.append(name)
+                metric._parts = [(metric, len(sums))]
                 measured.append((metric, len(sums)))
         updates: list[tuple[Value, Value]] = []
         if kind == "train":

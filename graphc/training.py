@@ -93,8 +93,13 @@ class Trainer(Epochs):
 
     @property
     def metrics(self) -> list[Metric]:
-        """The metrics of all outputs, and those that are attributes; with steps of one's own the loss's mean, too."""
-        own = [m for name, m in vars(self).items() if isinstance(m, Metric) and name != "_loss_tracker"]
+        """The metrics of all outputs, and those in attributes of the model and its layers.
+
+        With steps of one's own the loss's mean, too.
+        """
+        parts = (self, *self._all_layers())  # type: ignore[attr-defined]
+        held = (pair for part in parts for pair in vars(part).items())
+        own = [m for name, m in held if isinstance(m, Metric) and name != "_loss_tracker"]
         tracked = self.has_own_step("train") and not any(m.name == "loss" for m in own)
         return [*([self._tracker()] if tracked else []), *self.objective.all_metrics, *own]
 
@@ -154,7 +159,14 @@ class Trainer(Epochs):
                 *self._for_targets(y, y_pred, sample_weight)):
             metric.update_state(label, prediction, *(() if weight is None else (weight,)))
             found[name] = metric.result()
-        return found
+        return found | self._counted()
+
+    def _counted(self) -> dict[str, Any]:
+        """The results of those metrics in attributes that the step has updated so far."""
+        trace = current_trace() or Trace()
+        chosen = {self._tracker(), *self.objective.all_metrics}
+        return {m.name: m.result() for m in self.metrics if m not in chosen
+                and (m in trace.metrics or any(v in trace.updates for v in m.variables))}
 
     def get_metrics_result(self) -> dict[str, Any]:
         """The results of all metrics by their names, for the end of a step of the user's own."""
@@ -173,7 +185,7 @@ class Trainer(Epochs):
         """Results that begin with the mean of the loss over the batches so far."""
         tracker = self._tracker()
         tracker.update_state(f.broadcast(loss, next(flat(symbolic_inputs(self))).shape[:1], ()))
-        return {"loss": tracker.result(), **results}
+        return {"loss": tracker.result(), **results, **self._counted()}
 
     def _tracker(self) -> Metric:
         return vars(self).setdefault("_loss_tracker", Mean(name="loss"))

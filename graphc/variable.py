@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -17,9 +17,10 @@ from graphc.ir.graph import Value, current_origin
 from graphc.ir.ops.leaf import State
 from graphc.ir.types import DType, TensorType
 from graphc.names import unique_name
+from graphc.runtime.interrupts import uninterrupted
 from graphc.tracing import current_trace
 
-__all__ = ["Variable", "constant"]
+__all__ = ["Variable", "assign_all", "constant"]
 
 Rule = Callable[[Value], Value]
 
@@ -93,11 +94,19 @@ class Variable(Value):
                 raise ShapeError(f"{self.path}.assign received {value.type}, expected {self.type}.")
             trace.assign(self, f.cast(value, self.dtype))
             return self
+        self.array[...] = self._fitting(value)
+        return self
+
+    def _fitting(self, value: Any) -> np.ndarray:
+        """An array that can be copied into this variable's."""
         new = np.asarray(value)
         if new.shape != self.array.shape:
             raise ShapeError(f"{self.path}.assign received an array of shape {list(new.shape)}, expected {self.type}.")
-        self.array[...] = new
-        return self
+        try:
+            return new.astype(self.array.dtype, copy=False)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{self.path}.assign received an array of dtype {new.dtype} that is not one of numbers: "
+                            f"{error}. Expected {self.type}.") from error
 
     def assign_add(self, value: Any) -> Variable:
         """Add to the values; in a layer's `call`, to what they are after this training step."""
@@ -187,6 +196,14 @@ for _name in ("__add__", "__sub__", "__mul__", "__truediv__", "__floordiv__", "_
               "__invert__", "__matmul__", "__rmatmul__", "__and__", "__or__", "__xor__", "__lt__", "__le__", "__gt__",
               "__ge__"):
     setattr(Variable, _name, _operator(_name))
+
+
+def assign_all(pairs: Iterable[tuple[Variable, Any]]) -> None:
+    """Give variables new values: all of them, or none where one doesn't fit. An interrupt comes before or after."""
+    fitting = [(variable, variable._fitting(value)) for variable, value in pairs]
+    with uninterrupted():
+        for variable, array in fitting:
+            variable.array[...] = array
 
 
 _CONSTANTS: WeakValueDictionary[Any, Variable] = WeakValueDictionary()

@@ -17,11 +17,12 @@ import h5py
 import numpy as np
 
 from graphc.layers.layer import Layer
-from graphc.model_files import Pairs, array_of, assign, beside, child, inside, numbers, pairs_beside, state_for
+from graphc.model_files import Pairs, array_of, beside, child, inside, numbers, pairs_beside, state_for
 from graphc.models import Functional, Model, Sequential
 from graphc.names import snake_case
+from graphc.runtime.interrupts import uninterrupted
 from graphc.safe_files import message_of
-from graphc.variable import Variable
+from graphc.variable import Variable, assign_all
 
 __all__ = ["arrays_of", "layers_at", "tree_of", "tree_pairs"]
 
@@ -31,7 +32,7 @@ _OLD_LAYERS = "_layer_checkpoint_dependencies"  # what tf.keras 2.12 to 2.14 cal
 def tree_of(model: Model, skipped: Iterable[Layer] = ()) -> bytes:
     """The file's content for a model and its optimizer, without the layers that are skipped."""
     data = io.BytesIO()
-    with h5py.File(data, "w") as file:
+    with uninterrupted(), h5py.File(data, "w") as file:
         for place, name, arrays in arrays_of(model, skipped):
             group = file.create_group(place)
             group.attrs["name"] = name
@@ -124,7 +125,7 @@ def _loaded(layer: Layer, arrays: Arrays) -> Pairs:
         raise ValueError(f"load_own_variables of the layer {layer.name!r} ({type(layer).__name__}): "
                          f"{message_of(error)}") from error
     finally:
-        assign(list(before.items()))
+        assign_all(before.items())
 
 
 def _optimizer_of(model: Model) -> str:

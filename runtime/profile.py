@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -309,15 +310,23 @@ def profile(graph: Graph, arrays: Mapping[str, np.ndarray], seconds: float = 0.5
     return max(recorder.profiles(), key=lambda p: p.steps)
 
 
-_TRACED: dict[str, list[Recorder]] = {}
+_TRACED: dict[Path, list[Recorder]] = {}
+_FIRST = "GRAPHC_TRACE_PROCESS"  # the environment's variable for the number of the process that was traced first
 
 
 def traced(path: str) -> Recorder:
-    """A recorder whose times are written when the process ends: a table to stderr, and the trace to a file."""
+    """A recorder whose times are written when the process ends: a table to stderr, and the trace to a file.
+
+    A process that another one started which is traced too has its number in the file's name: trace-1234.json.
+    """
     if not _TRACED:
         atexit.register(_write_traces, os.getpid())
+    process = str(os.getpid())
+    first = os.environ.setdefault(_FIRST, process)  # what processes that are started from here on find there
+    file = Path(path) if first == process and parent_process() is None else Path(path).with_stem(
+        f"{Path(path).stem}-{process}")
     recorder = Recorder()
-    _TRACED.setdefault(path, []).append(recorder)
+    _TRACED.setdefault(file, []).append(recorder)
     return recorder
 
 
@@ -330,6 +339,6 @@ def _write_traces(process: int) -> None:
             print(f"\n{p}", file=sys.stderr)
         kept, seen = sum(p.steps for p in profiles), sum(r.seen for r in recorders)
         try:
-            print(f"\nThe trace of {kept} of {seen} steps: {_save(profiles, Path(path))}", file=sys.stderr)
+            print(f"\nThe trace of {kept} of {seen} steps: {_save(profiles, path)}", file=sys.stderr)
         except OSError as error:
             print(f"\nThe trace can't be written: {error}", file=sys.stderr)

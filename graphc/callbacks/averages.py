@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from graphc.callbacks.callback import Callback, Logs
 from graphc.runtime.interrupts import uninterrupted
+from graphc.variable import assign_all
 
 __all__ = ["SwapEMAWeights"]
 
@@ -24,8 +25,8 @@ class SwapEMAWeights(Callback):
         """Have the model hold the averages, or its own weights."""
         if self._swapped == averages:
             return
-        self._swapped = averages
         with uninterrupted():
+            self._swapped = averages
             for weight, average in self._pairs():
                 held = weight.array.copy()
                 weight.array[...] = average.array
@@ -49,8 +50,7 @@ class SwapEMAWeights(Callback):
             return
         self._swap(True)
         if epoch == (self.params or {}).get("epochs", 0) - 1:  # then training replaces the weights by the averages
-            for weight, average in self._pairs():
-                average.array[...] = weight.array
+            assign_all((average, weight.array) for weight, average in self._pairs())
 
     def on_test_begin(self, logs: Logs = None) -> None:
         self._swap(True)

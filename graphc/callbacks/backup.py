@@ -15,6 +15,7 @@ import numpy as np
 
 from graphc.callbacks.callback import Callback, Logs
 from graphc.callbacks.checkpoint import BatchCount
+from graphc.runtime.interrupts import uninterrupted
 from graphc.safe_files import FileError, reading, replacing
 
 __all__ = ["BackupAndRestore", "Fit", "Start"]
@@ -140,10 +141,11 @@ class BackupAndRestore(Callback):
                                  f"{list(array.shape)}. Remove the folder {self.backup_dir!r} to begin anew.")
 
         def restore() -> None:
-            for label, array in arrays.items():
-                array[...] = saved[label]
-            for label, callback in self._others():
-                vars(callback).update(where["callbacks"].get(label, {}))
+            with uninterrupted():
+                for label, array in arrays.items():
+                    array[...] = saved[label]
+                for label, callback in self._others():
+                    vars(callback).update(where["callbacks"].get(label, {}))
             if place is not None:
                 self.model._fit.source.go_to(place)
             _set_random(random_state)

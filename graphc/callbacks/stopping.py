@@ -7,6 +7,7 @@ from typing import Any
 
 from graphc.callbacks.callback import Callback, Logs
 from graphc.callbacks.monitor import MonitorCallback
+from graphc.runtime.interrupts import uninterrupted
 
 __all__ = ["EarlyStopping", "TerminateOnNaN"]
 
@@ -44,9 +45,10 @@ class EarlyStopping(MonitorCallback):
             return
         self.wait += 1
         if self.improves(value, self.best):
-            self.best, self.best_epoch = value, epoch
-            if self.restore_best_weights:
-                self.best_weights = self.model.get_weights()
+            with uninterrupted():
+                self.best, self.best_epoch = value, epoch
+                if self.restore_best_weights:
+                    self.best_weights = self.model.get_weights()
             if self.baseline is None or self.improves(value, self.baseline):
                 self.wait = 0
         elif self.wait >= self.patience and epoch > 0:  # the first epoch never ends training

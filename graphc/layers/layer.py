@@ -33,7 +33,7 @@ from graphc.layers.arguments import Arguments, known_shape, map_shapes
 from graphc.layers.renamed import taking_name_first, taking_old_names
 from graphc.names import refuse_unknown, snake_case, unique_name
 from graphc.tracing import Trace, current_trace, tracing, untraced
-from graphc.variable import Variable
+from graphc.variable import Variable, assign_all
 
 __all__ = ["Layer", "first_values", "is_symbolic", "known_shape"]
 
@@ -288,8 +288,7 @@ class Layer:
             if array.shape != weight.shape:
                 raise ShapeError(f"{self.name!r}.set_weights received the shape {list(array.shape)} for {weight.path}, "
                                  f"expected {weight.type}.")
-        for weight, array in zip(own, arrays, strict=True):
-            weight.assign(array)
+        assign_all(zip(own, arrays, strict=True))
 
     # Calls --------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value, current_origin
 from graphc.layers.layer import Layer
 from graphc.layers.normalization import normal_axes
-from graphc.variable import Variable
+from graphc.variable import Variable, assign_all
 
 __all__ = ["Normalization", "Rescaling"]
 
@@ -104,8 +104,7 @@ class Normalization(Layer):
             raise ShapeError(f"adapt of {self.name!r} received the shape {list(x.shape)}, expected {self.mean.type} "
                              f"along axis={self.axis}.")
         others = tuple(a for a in range(x.ndim) if a not in kept)
-        self.mean.assign(x.mean(others))
-        self.variance.assign(x.var(others))
+        assign_all([(self.mean, x.mean(others)), (self.variance, x.var(others))])
 
     def call(self, inputs: Value) -> Value:
         axes = normal_axes(self.axis, inputs.ndim)

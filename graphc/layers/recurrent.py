@@ -35,7 +35,7 @@ from graphc.layers.layer import Layer
 from graphc.limits import limit_batch
 from graphc.names import snake_case
 from graphc.tracing import current_trace
-from graphc.variable import Variable
+from graphc.variable import Variable, assign_all
 
 __all__ = ["GRU", "LSTM", "RNN", "SimpleRNN"]
 
@@ -99,8 +99,7 @@ class RNN(Layer):
         new = [np.zeros_like(v.array) for v in own] if states is None else list(flat(states))
         if len(new) != len(own):
             raise ShapeError(f"{self.name!r}.reset_state received {len(new)} states, expected {len(own)}.")
-        for variable, array in zip(own, new, strict=True):
-            variable.assign(array)
+        assign_all(zip(own, new, strict=True))
 
     reset_states = reset_state
 

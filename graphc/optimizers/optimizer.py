@@ -18,7 +18,7 @@ from graphc.names import refuse_unknown, snake_case
 from graphc.optimizers import schedules
 from graphc.optimizers.schedules import LearningRateSchedule
 from graphc.tracing import current_trace
-from graphc.variable import Variable
+from graphc.variable import Variable, assign_all
 
 __all__ = ["Optimizer"]
 
@@ -324,8 +324,7 @@ class Optimizer:
         inputs = [f.input(f"g{i}", v.shape, v.dtype) for i, v in enumerate(variables)]
         pairs = self.updates(variables, inputs)
         results = now([new for _, new in pairs], dict(zip(inputs, arrays, strict=True)))
-        for (state, _), new in zip(pairs, results, strict=True):
-            state.assign(new)  # type: ignore[attr-defined]
+        assign_all((state, new) for (state, _), new in zip(pairs, results, strict=True))  # type: ignore[misc]
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Variable]]) -> Any:
         """One step with pairs of a gradient and its variable; gives the number of steps."""
@@ -335,9 +334,7 @@ class Optimizer:
 
     def finalize_variable_values(self, var_list: Iterable[Variable]) -> None:
         """Replace the weights by their averages where `use_ema` keeps them."""
-        for variable in var_list if self.use_ema else ():
-            if variable in self._slots:
-                variable.assign(self._slots[variable]["average"].array)
+        assign_all((v, self._slots[v]["average"].array) for v in (var_list if self.use_ema else ()) if v in self._slots)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, with the present learning rate."""

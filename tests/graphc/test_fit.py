@@ -500,3 +500,13 @@ def test_numbers_do_not_depend_on_the_progress_line(capsys):
         return regression().fit(X, Y, batch_size=10, epochs=2, verbose=verbose).history["loss"]
 
     assert loss(0) == loss(1) == loss(2)
+
+
+def test_class_weights_are_not_for_the_rows_that_validation_keeps(rng):
+    x, y = rng.normal(size=(20, 3)).astype("f"), np.arange(20) % 2
+    model = graphc.Sequential([layers.Dense(2, activation="softmax", input_shape=(3,))])
+    model.compile(graphc.optimizers.SGD(0.0), "sparse_categorical_crossentropy")
+    history = model.fit(x, y, verbose=0, validation_split=0.25, class_weight={0: 3.0, 1: 5.0}).history
+    assert history["val_loss"] == pytest.approx([model.evaluate(x[15:], y[15:], verbose=0)], rel=1e-5)
+    assert history["loss"] == pytest.approx([model.evaluate(x[:15], y[:15], sample_weight=3.0 + 2 * y[:15], verbose=0)],
+                                            rel=1e-5)

@@ -445,3 +445,64 @@ def test_so_many_steps_at_once_that_an_interrupt_waits_for_little():
     for seconds, most in ((0.001, 50), (1.0, 1), (1e-6, 50_000)):
         pace.count(1, seconds)
         assert pace.at_once == pytest.approx(most, rel=0.02) and TOGETHER <= 0.1
+
+
+def wide():
+    """A model of many weights that are all equal, with a change of which it is easily seen whether it is whole."""
+    model = graphc.Sequential([graphc.Input((3,)), *(layers.Dense(3, use_bias=False) for _ in range(100))])
+    model.compile("sgd", "mse")
+    return model
+
+
+def filled(model, number):
+    return [np.full(w.shape, number, np.float32) for w in model.weights]
+
+
+class Scripted(callbacks.EarlyStopping):
+    """The weights of epoch 0 are 1, and the best; those of epoch 1 are 2, and training ends by putting 1 back."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.set_weights(filled(self.model, epoch + 1))
+        super().on_epoch_end(epoch, {"loss": float(epoch)})
+
+
+@few_and_many(10, 60)
+@pytest.mark.parametrize("what", ["set_weights", "EarlyStopping", "load_weights", "save"])
+def test_an_interrupt_leaves_all_weights_old_or_all_new(what, number, rng, tmp_path, reference_backend):
+    model = wide()
+    files = []
+    for i in range(2):
+        model.set_weights(filled(model, i + 1))
+        files.append(tmp_path / f"{i}.weights.h5")
+        model.save_weights(files[-1])
+    both = filled(model, 1), filled(model, 2)
+    ear = Scripted("loss", patience=1, restore_best_weights=True)
+
+    def work(tell):
+        for i in count():
+            if what == "set_weights":
+                model.set_weights(both[i % 2])
+            elif what == "load_weights":
+                model.load_weights(files[i % 2])
+            elif what == "save":
+                model.save(tmp_path / ("m.h5", "m.keras")[i % 2])
+            else:
+                model.set_weights(both[1])
+                ear.set_model(model)
+                ear.on_train_begin()
+                for epoch in range(2):
+                    ear.on_epoch_end(epoch)
+                ear.on_train_end()
+
+    def check():
+        assert len({float(v) for w in model.get_weights() for v in w.ravel()}) == 1
+        assert ear.best_weights is None or np.all(ear.best_weights[0] == 1 + ear.best_epoch)
+
+    interrupted(work, check, number, rng, 0.02)
+
+
+def test_weights_that_are_not_numbers_change_nothing(reference_backend):
+    model = regression(1.0)
+    with pytest.raises(TypeError, match=r"out/bias\.assign received an array of dtype <U3 that is not one of numbers"):
+        model.set_weights([*(np.zeros(w.shape) for w in model.weights[:-1]), np.array(["abc"])])
+    assert all((w == 1).all() for w in model.get_weights())

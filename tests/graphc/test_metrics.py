@@ -201,3 +201,69 @@ def test_labels_of_one_number_a_row():
     assert losses.MeanAbsoluteError()([1, 2], [[1.0], [4.0]]) == 1
     with pytest.raises(ShapeError, match="equal shapes"):
         losses.mean_squared_error(np.ones((3, 1)), np.zeros((3, 2)))
+
+
+class Watched(layers.Layer):
+    """Has a metric of what goes through it, which Keras reports beside the model's."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = metrics.Mean(name="seen")
+
+    def call(self, x):
+        self.seen.update_state(graphc.ops.abs(x))
+        return x
+
+
+def test_metrics_that_layers_update_are_reported(rng):
+    x = rng.normal(size=(20, 3)).astype("f")
+    model = graphc.Sequential([layers.Input((3,)), Watched(), layers.Dense(1), Watched()])
+    model.compile(graphc.optimizers.SGD(0.0), "mse", metrics=["mae"])
+    history = model.fit(x, x[:, :1], batch_size=8, epochs=2, verbose=0).history
+    assert list(history) == ["loss", "mae", "seen", "seen_1"] == model.metrics_names
+    assert history["seen"] == pytest.approx([np.abs(x).mean()] * 2)
+    results = model.evaluate(x, x[:, :1], verbose=0)
+    assert results[2:] == pytest.approx([np.abs(x).mean(), np.abs(model.predict(x, verbose=0)).mean()])
+
+
+@pytest.mark.parametrize("place", ["compute_loss", "call", "compute_metrics"])
+def test_metrics_in_attributes_that_a_step_updates_are_reported(place, rng):
+    class Own(graphc.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense, self.size = layers.Dense(1), metrics.Mean(name="size")
+            self.never = metrics.Mean(name="never")
+
+        def call(self, x):
+            y = self.dense(x)
+            if place == "call":
+                self.size.update_state(graphc.ops.abs(y))
+            return y
+
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            if place == "compute_loss":
+                self.size.update_state(graphc.ops.abs(y_pred))
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+
+        def compute_metrics(self, x, y, y_pred, sample_weight=None):
+            found = super().compute_metrics(x, y, y_pred, sample_weight)
+            if place == "compute_metrics":
+                self.size.update_state(graphc.ops.abs(y_pred))
+            return found
+
+    x = rng.normal(size=(20, 3)).astype("f")
+    model = Own()
+    model.compile("sgd", "mse", metrics=["mae"])
+    assert list(model.fit(x, x[:, :1], verbose=0).history) == ["loss", "mae", "size"]
+    assert model.evaluate(x, x[:, :1], verbose=0)[2] == pytest.approx(np.abs(model.predict(x, verbose=0)).mean())
+
+
+def test_weights_and_masks_count_alike_in_batches_of_any_size(rng):
+    x, y, weights = rng.normal(size=(6, 4, 3)).astype("f"), rng.integers(0, 3, (6, 4)), rng.random((6, 4))
+    x[:3, 2:] = 0
+    model = graphc.Sequential([layers.Input((4, 3)), layers.Masking(), layers.Dense(3, activation="softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy", weighted_metrics=["accuracy"])
+    right, counted = model.predict(x, verbose=0).argmax(-1) == y, weights * x.any(-1)
+    for size in (6, 3, 2):
+        _, accuracy = model.evaluate(x, y, sample_weight=weights, batch_size=size, verbose=0)
+        assert accuracy == pytest.approx((right * counted).sum() / counted.sum())

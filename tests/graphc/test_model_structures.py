@@ -397,3 +397,22 @@ def test_copies_of_models_with_several_ends():
     twin = copy.deepcopy(model)
     assert twin.fit([A, B], [Y, Z], shuffle=False, verbose=0).history == model.fit(
         [A, B], [Y, Z], shuffle=False, verbose=0).history
+
+
+def test_training_in_a_call_holds_whatever_the_step(rng):
+    x = rng.normal(size=(32, 3)).astype("f")
+    kept, moved = (layers.BatchNormalization(momentum=0.5) for _ in range(2))
+    start = layers.Input((3,))
+    inner = graphc.Model(start, moved(kept(start, training=False)))
+    start = layers.Input((3,))
+    model = graphc.Model(start, layers.Dropout(0.5)(inner(start), training=True))
+    model.compile("sgd", "mse")
+    model.fit(x, x, verbose=0)
+    assert not kept.moving_mean.numpy().any() and moved.moving_mean.numpy().all()
+    assert (model.predict(x, verbose=0) == 0).any()
+    frozen = graphc.Sequential([start, layers.BatchNormalization(momentum=0.5)])
+    start = layers.Input((3,))
+    model = graphc.Model(start, layers.Dense(1)(frozen(start, training=False)))
+    model.compile("sgd", "mse")
+    model.fit(x, x[:, :1], verbose=0)
+    assert not frozen.layers[-1].moving_mean.numpy().any()

@@ -167,3 +167,14 @@ def test_pickles():
         o.apply([np.ones(2)], [v])
     np.testing.assert_array_equal(variable.numpy(), other.numpy())
     assert int(again.iterations) == 2
+
+
+@pytest.mark.parametrize("name", ["Adadelta", "Adagrad", "Adam", "Adamax", "Ftrl", "Lamb", "Lion", "Nadam", "RMSprop"])
+def test_weights_without_axes(name, reference_backend):
+    """As the scale of Attention is one: what an optimizer keeps for it is an array, too."""
+    x = layers.Input((2, 3))
+    model = graphc.Model(x, layers.Attention(use_scale=True)([x, x]))
+    model.compile(getattr(graphc.optimizers, name)(0.1, use_ema=True), "mse")
+    before = float(model.get_weights()[0])
+    model.fit(np.eye(3, dtype="f")[None, :2], np.ones((1, 2, 3)), verbose=0)
+    assert float(model.get_weights()[0]) != before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -192,3 +193,32 @@ def test_the_variable_writes_table_and_trace_at_the_end(tmp_path):
     assert "train (N=16): " in done.stderr and "predict (N=32): " in done.stderr and "only" in done.stderr
     events = json.loads(path.read_text())["traceEvents"]
     assert sum(e.get("cat") == "step" and e["name"].startswith("train") for e in events) == 12
+
+
+@pytest.mark.slow
+def test_each_process_has_a_trace_of_its_own(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("""if True:
+        import multiprocessing, os, subprocess, sys
+        import numpy as np, graphc
+
+        def predict(rows):
+            model = graphc.Sequential([graphc.layers.Dense(3, input_shape=(4,))])
+            model.predict(np.ones((rows, 4), "f"), batch_size=rows, verbose=0)
+
+        if __name__ == "__main__":
+            if len(sys.argv) == 1:
+                context = multiprocessing.get_context("spawn")
+                early, late = (context.Process(target=predict, args=(rows,)) for rows in (11, 12))
+                early.start(), early.join()  # before this process compiles anything
+                predict(10)
+                late.start(), late.join()
+                subprocess.run([sys.executable, __file__, "again"], check=True)
+            else:
+                predict(13)""")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=120,
+                          env={**os.environ, "GRAPHC_TRACE": "t.json", "GRAPHC_CACHE": "off"}, cwd=tmp_path)
+    files = list(tmp_path.glob("t*.json"))
+    assert len(files) == 4, done.stderr
+    rows = sorted(int(re.search(r"N=(\d+)", path.read_text())[1]) for path in files)
+    assert rows == [10, 11, 12, 13] and "N=10" in (tmp_path / "t.json").read_text()
