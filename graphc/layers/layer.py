@@ -82,6 +82,8 @@ class Layer:
         refuse_unknown(type(self).__name__, unknown, constructor_options(type(self)))
         if dtype is not None and DType.of(dtype).name != "f32":
             raise DTypeError(f"{type(self).__name__}(dtype={dtype!r}): layers compute in float32.")
+        if not isinstance(name, str | None):
+            raise TypeError(f"{type(self).__name__}(name={name!r}): expected a text, such as {str(name)!r}.")
         self.name = name or unique_name(snake_case(type(self).__name__))
         self.built = False
         self.made_at = _users_line()

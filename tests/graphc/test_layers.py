@@ -427,3 +427,9 @@ def test_a_weight_of_unknown_size():
 
     with pytest.raises(ShapeError, match=r"'wrong'\.add_weight\(shape=\(None, 3\)\): expected known sizes"):
         Wrong(name="wrong")(np.ones((2, 3)))
+
+
+def test_a_name_is_a_text():
+    for make in (lambda: layers.Dense(2, name=5), lambda: graphc.Sequential(name=5)):
+        with pytest.raises(TypeError, match=r"\(name=5\): expected a text, such as '5'"):
+            make()
