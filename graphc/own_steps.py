@@ -74,6 +74,9 @@ def trace_own(kind: str, model: Any, feed: Feed) -> Step:
                     raise ValueError(f"{type(model).__name__}.{name} gives the metric {result!r}, which it hasn't "
                                      "updated. Call update_state first.")
                 metrics[result] = thing
+            elif isinstance(thing, Value) and not all(isinstance(d, int) for d in thing.shape):
+                raise ShapeError(f"{type(model).__name__}.{name} gives the result {result!r} as {thing.type}, a number "
+                                 "for each row, expected one for the batch. Take its mean with ops.mean.")
             else:
                 last[result] = thing if isinstance(thing, Value) else f.constant(float(thing), "f32")
         kept_by_metrics = [m for m in model.metrics if m.variables]

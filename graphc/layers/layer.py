@@ -87,6 +87,8 @@ class Layer:
         refuse_unknown(type(self).__name__, unknown, constructor_options(type(self)))
         if dtype is not None and DType.of(dtype).name != "f32":
             raise DTypeError(f"{type(self).__name__}(dtype={dtype!r}): layers compute in float32.")
+        if not isinstance(name, str | None):
+            raise TypeError(f"{type(self).__name__}(name={name!r}): expected a text, such as {str(name)!r}.")
         self.name = name or unique_name(snake_case(type(self).__name__))
         self.built = False
         self.made_at = _users_line()
@@ -139,7 +141,11 @@ class Layer:
         A `regularizer` adds to the loss, a `constraint` is what each update ends with. `autocast`, `aggregation` and
         `overwrite_with_gradient` are Keras's, for what graphc doesn't do.
         """
-        dims = (int(shape),) if isinstance(shape, int | np.integer) else tuple(int(d) for d in shape or ())
+        given_dims = (shape,) if isinstance(shape, int | np.integer) else tuple(shape or ())
+        if not all(isinstance(d, int | np.integer) and d >= 0 for d in given_dims):
+            raise ShapeError(f"{self.name!r}.add_weight(shape={given_dims}): expected known sizes, as input_shape[-1] "
+                             "is the number of features. The batch, and lengths that may vary, are None.")
+        dims = tuple(map(int, given_dims))
         given = DType.of(dtype or "float32")
         default = "glorot_uniform" if given.is_float else "zeros"
         make = _FIRST_VALUES.get() or initializers.get(initializer or default)
@@ -334,6 +340,10 @@ class Layer:
             raise named from error
         finally:
             _INSIDE.reset(token)
+        if not any(isinstance(v, Value | np.ndarray) for v in flat(outputs)):
+            raise TypeError(f"The layer {self.name!r} ({type(self).__name__}, made at {self.made_at}) gave {outputs!r} "
+                            "from its call, expected what functions of graphc.ops make of its inputs. Does call end "
+                            "with `return`?")
         self._regularize(outputs)
         trace.shapes[self] = mapped(lambda v: known_shape(v) if isinstance(v, Value) else None, outputs)
         self._pass_masks(trace, call.first, outputs, masks)

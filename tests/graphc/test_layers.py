@@ -407,3 +407,29 @@ def test_random_views(layer, rng):
     seen = layer(x + x.transpose(0, 2, 1, 3))
     alike = np.abs(seen - seen.transpose(0, 2, 1, 3)).max() < 1e-5
     assert alike == isinstance(layer, layers.RandomZoom), "without a width_factor both directions zoom alike"
+
+
+@pytest.mark.parametrize("given", [None, 3, [None]])
+def test_a_layer_that_gives_nothing(given):
+    class Forgets(layers.Layer):
+        def call(self, x):
+            return given
+
+    for x in (layers.Input((3,)), np.ones((2, 3))):
+        with pytest.raises(TypeError, match=r"Forgets, made at test_layers.*gave .* Does call end with `return`"):
+            Forgets()(x)
+
+
+def test_a_weight_of_unknown_size():
+    class Wrong(layers.Layer):
+        def build(self, shape):
+            self.kernel = self.add_weight(shape=(shape[0], 3), name="kernel")
+
+    with pytest.raises(ShapeError, match=r"'wrong'\.add_weight\(shape=\(None, 3\)\): expected known sizes"):
+        Wrong(name="wrong")(np.ones((2, 3)))
+
+
+def test_a_name_is_a_text():
+    for make in (lambda: layers.Dense(2, name=5), lambda: graphc.Sequential(name=5)):
+        with pytest.raises(TypeError, match=r"\(name=5\): expected a text, such as '5'"):
+            make()

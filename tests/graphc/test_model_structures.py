@@ -416,3 +416,15 @@ def test_training_in_a_call_holds_whatever_the_step(rng):
     model.compile("sgd", "mse")
     model.fit(x, x[:, :1], verbose=0)
     assert not frozen.layers[-1].moving_mean.numpy().any()
+
+
+def test_a_result_for_each_row_is_refused():
+    class Own(graphc.Model):
+        def train_step(self, data):
+            return {"loss": ops.mean(data[0], axis=1)}
+
+    x = layers.Input((3,))
+    model = Own(x, layers.Dense(1)(x))
+    model.compile("sgd", "mse")
+    with pytest.raises(ShapeError, match=r"Own\.train_step gives the result 'loss' as f32\[N\], a number for each row"):
+        model.fit(A, Y, verbose=0)
