@@ -18,7 +18,7 @@ from graphc.names import choose
 from graphc.tracing import random_source
 
 __all__ = ["Activation", "ActivityRegularization", "Dense", "Dropout", "Flatten", "Identity", "Input", "InputLayer",
-           "positive", "shape_of_noise"]
+           "fraction", "positive", "shape_of_noise"]
 
 
 def positive(owner: str, name: str, value: Any) -> int:
@@ -26,6 +26,13 @@ def positive(owner: str, name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ValueError(f"{owner}({name}={value!r}): {name} must be a positive integer.")
     return int(value)
+
+
+def fraction(layer: Layer, name: str, value: Any) -> float:
+    """The value, or a ValueError where it is not a number from 0 to 1."""
+    if not isinstance(value, int | float | np.number) or not 0 <= value <= 1:
+        raise ValueError(f"{type(layer).__name__}({name}={value!r}): {name} must be a number from 0 to 1.")
+    return value  # type: ignore[return-value]
 
 
 def Input(shape: Any = None, batch_size: int | None = None, dtype: Any = None, sparse: Any = None,
@@ -178,9 +185,7 @@ class Dropout(Layer):
 
     def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
-        if not 0 <= rate <= 1:
-            raise ValueError(f"Dropout(rate={rate!r}): the rate is a fraction from 0 to 1.")
-        self.rate, self.seed = rate, seed
+        self.rate, self.seed = fraction(self, "rate", rate), seed
         self.noise_shape = None if noise_shape is None else tuple(noise_shape)
 
     def call(self, inputs: Value, training: bool = False) -> Value:

@@ -8,7 +8,7 @@ from typing import Any
 from graphc.ir import functions as f
 from graphc.ir.graph import Value
 from graphc.ir.types import Shape
-from graphc.layers.core import shape_of_noise
+from graphc.layers.core import fraction, shape_of_noise
 from graphc.layers.layer import Layer
 from graphc.layers.spatial import Spatial
 from graphc.tracing import random_source
@@ -59,9 +59,7 @@ class GaussianNoise(_Noise):
 
     def __init__(self, stddev: float, seed: int | None = None, **kwargs: Any):
         super().__init__(seed, **kwargs)
-        if not 0 <= stddev <= 1:
-            raise ValueError(f"GaussianNoise(stddev={stddev!r}): the deviation is a number from 0 to 1.")
-        self.stddev = stddev
+        self.stddev = fraction(self, "stddev", stddev)
 
     @property
     def strength(self) -> float:
@@ -76,9 +74,7 @@ class _RateNoise(_Noise):
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any):
         super().__init__(seed, **kwargs)
-        if not 0 <= rate <= 1:
-            raise ValueError(f"{type(self).__name__}(rate={rate!r}): the rate is a fraction from 0 to 1.")
-        self.rate = rate
+        self.rate = fraction(self, "rate", rate)
 
     @property
     def strength(self) -> float:
@@ -129,9 +125,7 @@ class _SpatialDropout(Spatial):
 
     def __init__(self, rate: float, data_format: str | None = None, seed: int | None = None, **kwargs: Any):
         super().__init__(data_format, **kwargs)
-        if not 0 <= rate <= 1:
-            raise ValueError(f"{type(self).__name__}(rate={rate!r}): the rate is a fraction from 0 to 1.")
-        self.rate, self.seed = rate, seed
+        self.rate, self.seed = fraction(self, "rate", rate), seed
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

@@ -191,7 +191,9 @@ def _grouped(side: str) -> list[list[str]]:
 # ------------------------------------------------------------------------------------------------ join and cut
 
 def _together(xs: Sequence[Value]) -> list[Value]:
-    """The values in the dtype that all of them are promoted to."""
+    """The values in the dtype that all of them are promoted to; ShapeError where there are none."""
+    if not len(xs):
+        raise ShapeError("concatenate and stack need at least one array, received none.")
     dtype = f.common_dtype(*xs)
     return [f.cast(x, dtype) for x in xs]
 
@@ -205,10 +207,11 @@ def concatenate(xs: Arrays, axis: int = 0) -> Array:
 @op
 def stack(x: Arrays, axis: int = 0) -> Array:
     """The arrays joined along a new axis."""
-    rank = x[0].ndim + 1
+    xs = _together(x)
+    rank = xs[0].ndim + 1
     if not -rank <= axis < rank:
-        raise ShapeError(f"stack of {x[0].type} can't make the axis {axis}: the result has {rank}.")
-    return f.stack(_together(x), axis % rank)
+        raise ShapeError(f"stack of {xs[0].type} can't make the axis {axis}: the result has {rank}.")
+    return f.stack(xs, axis % rank)
 
 
 @op

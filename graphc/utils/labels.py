@@ -25,10 +25,12 @@ def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:
     if labels.dtype.kind == "f" and (whole != labels).any():
         raise ValueError(f"to_categorical needs whole class numbers, received {labels[whole != labels].flat[0]}.")
     classes = int(num_classes) if num_classes is not None else int(whole.max()) + 1 if whole.size else 0
-    outside = (whole < 0) | (whole >= classes)
+    if (whole < 0).any():
+        raise ValueError(f"to_categorical received the class {whole.min()}, expected numbers from 0 on.")
+    outside = whole >= classes
     if outside.any():
         raise ValueError(f"to_categorical received the class {whole[outside].flat[0]}, expected 0 to {classes - 1} for "
-                         f"num_classes={classes}. Number the classes from 0 or pass a larger num_classes.")
+                         f"num_classes={classes}. Pass a larger num_classes.")
     return np.eye(classes, dtype=np.float32)[whole]
 
 

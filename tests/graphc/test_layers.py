@@ -82,7 +82,7 @@ def test_forms_of_input_shape(options):
     (lambda: layers.Conv2D(2, 3, padding="smae"), "Did you mean 'same'"),
     (lambda: layers.Conv2D(2, 3, data_format="channels_frist"), "Did you mean 'channels_first'"),
     (lambda: layers.Conv2D(2, 3, strides=2, dilation_rate=2), "only one of the two"),
-    (lambda: layers.Dropout(1.5), "fraction"),
+    (lambda: layers.Dropout(1.5), "from 0 to 1"), (lambda: layers.SpatialDropout1D("0.5"), "from 0 to 1"),
     (lambda: layers.Dense(2, input_shape=(0,)), "without the batch"),
     (lambda: layers.Dense(2, dtype="float16"), "float32"),
 ])
