@@ -1,6 +1,6 @@
 """Functional models as Keras 3 describes them, and back: each layer with its calls.
 
-Arithmetic between layers, such as `x + y`, is written as the layers are, as an operation of `keras.ops`.
+What is computed between layers, such as `x + y`, is written as the layers are; see graphc.functions_config.
 
 A value is written as `{"class_name": "__keras_tensor__", "config": {..., "keras_history": [layer, call, place]}}`: what
 the layer of that name gave, in which of its calls, and which of several results it is.
@@ -13,43 +13,21 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from graphc import ops
 from graphc.configs import describe
 from graphc.functional import Call, is_placed
 from graphc.functional_model import Functional
+from graphc.functions_config import Operation, Spreading, function_of, is_index, is_operation
 from graphc.ir.graph import Value
 from graphc.ir.ops.leaf import Constant
 from graphc.ir.ops.movement import Broadcast
-from graphc.ir.tree import flat, is_nested, mapped, parts_of
+from graphc.ir.tree import is_nested, mapped, parts_of
 from graphc.keras_versions import modern_calls
 from graphc.layers.core import InputLayer
 from graphc.layers.layer import Layer, known_shape
 
-__all__ = ["OPERATIONS", "describe_functional", "functional_from"]
+__all__ = ["describe_functional", "functional_from"]
 
 History = tuple[str, int, int]
-_MODULE = "keras.src.ops.numpy"  # the module of Keras's classes for arithmetic
-# Functions of graphc.ops that are read: those that Keras's classes are named after, whose options make nothing large.
-_READ = (
-    "abs", "absolute", "add", "all", "amax", "amin", "any", "arccos", "arccosh", "arcsin", "arcsinh", "arctan",
-    "arctan2", "arctanh", "argmax", "argmin", "argsort", "average", "broadcast_to", "cast", "cbrt", "ceil",
-    "celu", "clip", "concatenate", "cos", "cosh", "cumprod", "cumsum", "deg2rad", "divide_no_nan", "dot",
-    "einsum", "elu", "equal", "erf", "exp", "exp2", "expand_dims", "expm1", "flip", "floor", "floor_divide",
-    "gelu", "get_item", "greater", "greater_equal", "hard_sigmoid", "hard_silu", "hypot", "isfinite", "isinf",
-    "isnan", "leaky_relu", "less", "less_equal", "log", "log10", "log1p", "log2", "log_sigmoid", "log_softmax",
-    "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "matmul", "max",
-    "maximum", "mean", "median", "min", "minimum", "mod", "moveaxis", "multiply", "nan_to_num", "negative",
-    "norm", "normalize", "not_equal", "one_hot", "outer", "power", "prod", "rad2deg", "ravel", "reciprocal",
-    "relu", "relu6", "reshape", "roll", "round", "rsqrt", "selu", "sigmoid", "sign", "silu", "sin", "sinh",
-    "softmax", "softplus", "softsign", "sort", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum",
-    "swapaxes", "take", "take_along_axis", "tan", "tanh", "tensordot", "transpose", "trunc", "var", "where",
-)
-_CLASSES = {"add": "Add", "subtract": "Subtract", "multiply": "Multiply", "divide": "TrueDivide", "power": "Power",
-            "maximum": "Maximum", "minimum": "Minimum", "negative": "Negative", "absolute": "Absolute", "exp": "Exp",
-            "log": "Log", "sqrt": "Sqrt", "square": "Square", "tanh": "Tanh", "where": "Where"}
-OPERATIONS = ({"".join(map(str.capitalize, name.split("_"))): name for name in _READ}
-              | {"TrueDivide": "divide"} | {cls: name for name, cls in _CLASSES.items()})
-
 
 def describe_functional(model: Functional) -> dict[str, Any]:
     """The configuration of a functional model; ValueError where it computes outside of layers, with operators say."""
@@ -74,16 +52,23 @@ def describe_functional(model: Functional) -> dict[str, Any]:
         return list(places[value])
 
     def operation(value: Value) -> str:
-        cls = _CLASSES.get(value.op.name)
-        if cls is None:
+        found = function_of(value)
+        if found is None:
             raise ValueError(f"The model {model.name!r} computes {value!r} outside of layers, which can't be written "
                              "down: use layers such as Add or Lambda, or write its weights only, with save_weights.")
-        args = [written(o) for o in value.operands]
+        module, cls, config, args = found
+        args = mapped(lambda o: spread(o) if isinstance(value.op, Spreading) else written(o), args, whole=is_index)
         name = f"{value.op.name}_{names[value.op.name]}" if names[value.op.name] else value.op.name
         names[value.op.name] += 1
-        operations.append({"module": _MODULE, "class_name": cls, "config": {"name": name}, "registered_name": cls,
-                           "name": name, "inbound_nodes": [{"args": args, "kwargs": {}}]})
+        operations.append({"module": module, "class_name": cls, "config": {"name": name, **config},
+                           "registered_name": cls, "name": name, "inbound_nodes": [{"args": args, "kwargs": {}}]})
         return name
+
+    def spread(thing: Any) -> Any:
+        """An argument of what broadcasts by itself: a value with axes of size 1 in place of those that are new."""
+        if not isinstance(thing, Value) or not is_placed(thing) or not isinstance(thing.op, Broadcast):
+            return written(thing)
+        return tensor(thing, (operation(thing), 0, 0))
 
     def written(thing: Any) -> Any:
         if not isinstance(thing, Value):
@@ -95,8 +80,14 @@ def describe_functional(model: Functional) -> dict[str, Any]:
                 return thing.op.value
             raise ValueError(f"The model {model.name!r} computes with an array outside of layers, which can't be "
                              "written down: use a layer, or write its weights only, with save_weights.")
+        if isinstance(thing.op, Broadcast):
+            raise ValueError(f"The model {model.name!r} broadcasts {thing.operands[0]!r} outside of layers, which "
+                             "can't be written down: use a layer, or write its weights only, with save_weights.")
+        return tensor(thing, place(thing))
+
+    def tensor(value: Value, history: Any) -> dict[str, Any]:
         return {"class_name": "__keras_tensor__", "config": {
-            "shape": list(known_shape(thing)), "dtype": thing.dtype.numpy.name, "keras_history": place(thing)}}
+            "shape": list(known_shape(value)), "dtype": value.dtype.numpy.name, "keras_history": list(history)}}
 
     layers = [describe(layer) | {"name": layer.name, "inbound_nodes": [
         {"args": mapped(written, list(c.args)), "kwargs": mapped(written, dict(c.options))} for c in calls[layer]]}
@@ -117,8 +108,8 @@ def functional_from(config: Mapping[str, Any], custom_objects: Mapping[str, Any]
     given: dict[History, Value] = {}
     waiting: list[tuple[Any, int, Any]] = []
     for described in config["layers"]:
-        if _is_operation(described):
-            layer: Any = _Operation(described)
+        if is_operation(described):
+            layer: Any = Operation(described)
         else:
             layer = deserialize(described, "layer", custom_objects)
         if isinstance(layer, InputLayer):
@@ -158,48 +149,6 @@ def _said(layer: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     taken = inspect.signature(layer.call).parameters.get("training") if hasattr(layer, "call") else None
     default = None if taken is None else taken.default
     return {n: v for n, v in options.items() if v is not None and not (n == "training" and v == default)}
-
-
-def _is_operation(described: Mapping[str, Any]) -> bool:
-    """Whether this is a function. In `.h5` files Keras leaves out the module; layers have more options than a name."""
-    return str(described.get("module")).startswith("keras.src.ops.") or (
-        described.get("module") is None and described.get("class_name") in OPERATIONS
-        and set(described.get("config") or {}) <= {"name"})
-
-
-class _Operation:
-    """A function of graphc.ops that a configuration describes as a layer."""
-
-    def __init__(self, described: Mapping[str, Any]):
-        cls, options = described.get("class_name"), dict(described.get("config") or {})
-        if cls not in OPERATIONS:
-            raise ValueError(f"graphc doesn't read the operation {cls!r} between layers, expected one of "
-                             f"{', '.join(sorted(OPERATIONS))}.")
-        self.name = str(options.pop("name", described.get("name")))
-        self.first = [options.pop("subscripts")] if "subscripts" in options else []  # of einsum, before the operands
-        self.function, self.options = getattr(ops, OPERATIONS[cls]), options
-
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        args, options = mapped(_index, (args, options), _is_index)
-        if not any(map(is_placed, flat((args, options)))):
-            raise ValueError(f"The operation {self.name!r} is called without a value of the model.")
-        return self.function(*self.first, *args, **self.options, **options)
-
-
-def _is_index(thing: Any) -> bool:
-    """Whether this says which part of an array is meant: a description of a slice or an ellipsis, or a list of such."""
-    parts = thing if isinstance(thing, list) else [thing]
-    return any(isinstance(p, Mapping) and p.get("class_name") in ("__slice__", "__ellipsis__") for p in parts)
-
-
-def _index(thing: Any) -> Any:
-    """What such a description says."""
-    if not _is_index(thing):
-        return thing
-    if isinstance(thing, list):
-        return tuple(map(_index, thing))
-    return ... if thing["class_name"] == "__ellipsis__" else slice(*(thing["config"][n] for n in (
-        "start", "stop", "step")))
 
 
 def _is_value(thing: Any) -> bool:

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from graphc.archives import is_asset, member, unpacked
-from graphc.functional_config import OPERATIONS
+from graphc.functions_config import OPERATIONS
 from graphc.model_files import LARGEST_CONFIG, child, opened, stored_whole
 from graphc.safe_files import message_of
 from graphc.saving import MEMBERS

@@ -288,8 +288,20 @@ def test_layers_in_attributes(tmp_path):
         np.testing.assert_allclose(flat(again.predict(x, verbose=0)), flat(model.predict(x, verbose=0)), atol=1e-5)
 
 
+def test_functions_between_layers(tmp_path):
+    for one, other in ((graphc, keras), (keras, graphc)):
+        ops, inputs = one.ops, one.Input((4, 3))
+        hidden = inputs - ops.mean(inputs, axis=1, keepdims=True) + inputs[:, -1][:, None]
+        hidden = ops.concatenate([hidden[:, 1:], ops.relu(hidden) * ops.softmax(hidden)], axis=1)
+        hidden = ops.einsum("nab,ncb->nac", hidden, ops.where(inputs > 0, inputs, 0.5))
+        model = one.Model(inputs, ops.reshape(ops.transpose(hidden, (0, 2, 1)), (-1, 28)))
+        x = cases.layer_input("functions", (5, 4, 3))
+        again = crossed(model, other, None, tmp_path / f"{one.__name__}.keras")
+        np.testing.assert_allclose(flat(again.predict(x, verbose=0)), flat(model.predict(x, verbose=0)), atol=1e-5)
+
+
 def test_functions_and_masks_between_layers(tmp_path):
-    """From Keras only: graphc's own values are written down where they are arithmetic. Keras spells masks out."""
+    """Keras spells masks out as functions of the inputs."""
     ops = keras.ops
     inputs = keras.Input((None,), dtype="int32")
     hidden = keras.layers.Embedding(9, 4, mask_zero=True)(inputs)

@@ -237,6 +237,41 @@ def test_functions_between_layers_are_read(name):
     np.testing.assert_allclose(model.predict(x, verbose=0), function(x), rtol=1e-5, atol=1e-6)
 
 
+COMPUTED = {
+    "slices": lambda x: x[:, 1:, ::-1][:, -1],
+    "new_axes": lambda x: x[:, None] * 2 - x[:, 0][:, None, None],
+    "statistics": lambda x: (x - ops.mean(x, 1, keepdims=True)) / (ops.std(x, axis=(1, 2), keepdims=True) + 1),
+    "logic": lambda x: ops.where(ops.logical_and(x > 0, x != 1), x, -1.0),
+    "movement": lambda x: ops.concatenate([ops.transpose(x, (0, 2, 1)), ops.reshape(x, (-1, 3, 4))], axis=1),
+    "products": lambda x: ops.einsum("nab,ncb->nac", x, x) @ x,
+    "activations": lambda x: ops.gelu(ops.softmax(x)) + ops.relu(x) * ops.sigmoid(x) + ops.softplus(ops.clip(x, -1, 1)),
+    "reductions": lambda x: ops.stack([ops.max(x, 1), ops.sum(x, 1), ops.min(x, 1)], axis=-1),
+    "casts": lambda x: ops.cast(ops.cast(x, "int32") + 1, "float32"),
+}
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+@pytest.mark.parametrize("name", COMPUTED)
+def test_functions_between_layers_come_back(name, ending, tmp_path):
+    inputs = graphc.Input((4, 3))
+    model = graphc.Model(inputs, COMPUTED[name](inputs))
+    model.save(tmp_path / f"m{ending}")
+    again = load_model(tmp_path / f"m{ending}")
+    again.save(tmp_path / f"again{ending}")
+    x = np.random.default_rng(2).integers(-2, 3, (5, 4, 3)).astype(np.float32)
+    for other in (again, load_model(tmp_path / f"again{ending}")):
+        np.testing.assert_allclose(other.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("function", [lambda x: ops.cumsum(x, 1), lambda x: ops.tile(x, (1, 2, 1)),
+                                      lambda x: x + np.eye(4, 3, dtype="float32")])
+def test_functions_that_are_not_written(function, tmp_path):
+    inputs = graphc.Input((4, 3))
+    with pytest.raises(ValueError, match=r"outside of layers, which can't be written down"):
+        graphc.Model(inputs, function(inputs)).save(tmp_path / "m.keras")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(("operation", "message"), [
     (called("Diff", "d", [tensor("x")], n=10**7), "doesn't read the operation 'Diff'"),
     (called("Arange", "a", [10**12]), "doesn't read the operation 'Arange'"),
