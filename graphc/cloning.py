@@ -51,7 +51,9 @@ def _clone_sequential(model: Sequential, inputs: Any, clone: Callable[[Layer], L
     start: list[Any] = list(flat(inputs)) if inputs is not None else []
     if not start and model.takes is not None:
         start = [InputLayer(batch_shape=model.takes.batch_shape, dtype=model.takes.dtype, name=model.takes.name)]
-    return Sequential([*start, *made], trainable=model.trainable, name=model.name)
+    cloned = Sequential([*start, *made], name=model.name)
+    cloned._take_setting(model.trainable)
+    return cloned
 
 
 def _clone_functional(model: Functional, inputs: Any, clone: Callable[[Layer], Layer],
@@ -78,6 +80,5 @@ def _clone_functional(model: Functional, inputs: Any, clone: Callable[[Layer], L
     left = iter(given)
     kind = type(model) if made_of_ends(type(model)) else Functional
     cloned = kind(mapped(lambda _: next(left), model.input), outputs, name=model.name)
-    if not model.trainable:
-        cloned.trainable = False
+    cloned._take_setting(model.trainable)
     return cloned

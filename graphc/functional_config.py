@@ -130,7 +130,9 @@ def functional_from(config: Mapping[str, Any], custom_objects: Mapping[str, Any]
                              "layer gives.")
         waiting = later
     inputs, outputs = (_ends(config[name], given) for name in ("input_layers", "output_layers"))
-    return cls(inputs, outputs, name=config.get("name"), trainable=config.get("trainable", True))
+    model = cls(inputs, outputs, name=config.get("name"))
+    model._take_setting(config.get("trainable", True))
+    return model
 
 
 def _results(nest: Any) -> Iterator[Value]:

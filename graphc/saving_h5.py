@@ -23,6 +23,7 @@ from graphc.configs import describe
 from graphc.descriptions import compile_config
 from graphc.keras_versions import SLOTS, Version, modern, modern_arrays, modern_training, written_for_all
 from graphc.layers.layer import first_values
+from graphc.layers.lookup import IntegerLookup
 from graphc.model_files import (
     KERAS_VERSION,
     LARGEST_CONFIG,
@@ -152,6 +153,11 @@ def load(path: Path, custom_objects: Mapping[str, Any] | None, compile: bool) ->
                 exclude_again(file, model)
                 pairs += _state_of(path, model, child(file, "optimizer_weights"), group, version)
         assign_all(pairs + pairs_beside(file, model))
+    for layer in model._all_layers():
+        if isinstance(layer, IntegerLookup) and layer.waits:
+            warnings.warn(f"{path}: the layer {layer.name!r} has no vocabulary, since Keras's .h5 files don't hold one "
+                          "that came by adapt: every token is unknown to it. Call its adapt or set_vocabulary, or have "
+                          "Keras save a .keras file.", stacklevel=3)
     return model
 
 

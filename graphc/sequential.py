@@ -157,9 +157,10 @@ class Sequential(Model):
         """A model from what `get_config` returned; `custom_objects` are the user's own classes by name."""
         from graphc.serialization import deserialize  # serialization builds on models
 
-        model = cls(name=config.get("name"), trainable=config.get("trainable", True))
+        model = cls(name=config.get("name"))
         for described in config["layers"]:
             model.add(deserialize(described, "layer", custom_objects))
+        model._take_setting(config.get("trainable", True))
         shape = config.get("build_input_shape")
         if shape and not model.built:
             model.build(shape)

@@ -76,6 +76,7 @@ class Layer:
     input_spec: Any = None  # an InputSpec, which inputs are checked by
     activity_regularizer: Any = None  # what the layer's outputs add to the loss: a function of values
     _supports_masking: bool | None = None
+    _chosen = False  # whether `trainable` was set, by more than the constructor
     _built_from: Mapping[str, Any] | None = None  # the arguments of `build`
     _last_losses: Any = ()
     absent: ClassVar[Mapping[str, str]] = {}  # what Keras's have, and what to do instead
@@ -237,12 +238,15 @@ class Layer:
 
     @property
     def trainable(self) -> bool:
-        """Whether training changes the weights; setting it also sets it for the layers inside."""
+        """Whether training changes the weights; setting it also sets it for the layers inside.
+
+        A layer that it is set for afterwards goes by that, as in Keras 3, also within another one that is not trained.
+        """
         return self._trainable
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        self._trainable = bool(value)
+        self._trainable, self._chosen = bool(value), True
         Layer.changed = object()
         for layer in self.sublayers():
             layer.trainable = value
@@ -260,10 +264,21 @@ class Layer:
     @property
     def trainable_weights(self) -> list[Variable]:
         """The weights that training changes."""
-        if not self._trainable:
-            return []
-        return list(dict.fromkeys([*(w for w in self._own if w.trainable),
-                                   *(w for s in self.sublayers() for w in s.trainable_weights)]))
+        return list(dict.fromkeys(self._in_training(False))) if self._trainable else []
+
+    def _in_training(self, frozen: bool) -> Iterator[Variable]:
+        """Those within a layer that is frozen, or not: what was set for a layer itself goes first."""
+        live = self._trainable and (self._chosen or not frozen)
+        yield from (w for w in self._own if live and w.trainable)
+        for layer in self.sublayers():
+            yield from layer._in_training(not live)
+
+    def _take_setting(self, trainable: bool) -> None:
+        """Be as a file says, in which each of the layers inside has a setting of its own."""
+        if not trainable:
+            self._trainable = False
+            for layer in self.sublayers():
+                layer._chosen = True
 
     @property
     def non_trainable_weights(self) -> list[Variable]:

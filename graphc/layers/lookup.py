@@ -153,11 +153,14 @@ class _Lookup(Layer):
         return self._first + len(self.tokens) if self.tokens or self._size is None else self._size
 
     @property
+    def waits(self) -> bool:
+        """Whether there is to be a vocabulary, of so many tokens, that nobody has given yet."""
+        return not self.tokens and self.vocabulary_size() > self._first
+
+    @property
     def depth(self) -> int:
         """How many numbers there are for each sample, in other modes than 'int'."""
-        if self.pad_to_max_tokens and self.max_tokens:
-            return self.max_tokens
-        return self.vocabulary_size()
+        return self.max_tokens if self.pad_to_max_tokens and self.max_tokens else self.vocabulary_size()
 
     def adapt(self, data: Any, steps: int | None = None) -> None:
         """Take the vocabulary from data, an array, a list or batches of them: the most frequent tokens first.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from graphc import initializers
@@ -44,12 +45,9 @@ class SpectralNormalization(Wrapper):
         self._rule = _AfterMove(kernel.constraint)
         object.__setattr__(kernel, "constraint", self._rule)
 
-    @property
-    def trainable_weights(self) -> list[Variable]:
-        """The weights that training changes: the kernel only if the layer inside is trained."""
-        return self.layer.trainable_weights if self.trainable else []
-
-    trainable_variables = trainable_weights
+    def _in_training(self, frozen: bool) -> Iterator[Variable]:
+        """The kernel, only if the layer inside is trained."""
+        yield from self.layer._in_training(not (self._trainable and (self._chosen or not frozen)))
 
     def call(self, inputs: Value, training: bool = False) -> Value:
         self._rule.move = None

@@ -365,3 +365,11 @@ def test_a_model_that_was_built_and_never_called(tmp_path):
     model.save(tmp_path / "m.keras")
     again = load_model(tmp_path / "m.keras")
     np.testing.assert_array_equal(again.predict(X, verbose=0), model.predict(X, verbose=0))
+
+
+def test_a_vocabulary_that_keras_did_not_write_is_missed(tmp_path):
+    """Of a lookup that was adapted, a whole-model .h5 file of Keras's has the number of tokens only."""
+    model = graphc.Sequential([graphc.Input((2,), dtype="int64"), layers.IntegerLookup(vocabulary_size=4)])
+    model.save(tmp_path / "m.h5")
+    with pytest.warns(UserWarning, match="has no vocabulary, since Keras's .h5 files"):
+        load_model(tmp_path / "m.h5")

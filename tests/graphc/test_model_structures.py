@@ -428,3 +428,26 @@ def test_a_result_for_each_row_is_refused():
     model.compile("sgd", "mse")
     with pytest.raises(ShapeError, match=r"Own\.train_step gives the result 'loss' as f32\[N\], a number for each row"):
         model.fit(A, Y, verbose=0)
+
+
+def test_a_layer_that_is_set_to_be_trained_in_a_frozen_model_is(tmp_path):
+    """As in Keras 3: what was set last for a layer holds, also when it comes back from a file or a clone."""
+    inner = graphc.Sequential([graphc.Input((3,)), layers.Dense(2, name="first"), layers.Dense(2, name="second")])
+    inner.trainable = False
+    inner.layers[1].trainable = True
+    model = graphc.Sequential([graphc.Input((3,)), inner, layers.Dense(1, name="last")])
+    model.compile("sgd", "mse")
+    x, y = np.ones((4, 3), "float32"), np.ones((4, 1), "float32")
+    model.save(tmp_path / "m.keras")
+    for one in (model, graphc.models.clone_model(model), graphc.models.load_model(tmp_path / "m.keras")):
+        assert [w.path.split("/")[-2] for w in one.trainable_weights] == ["second", "second", "last", "last"]
+        assert not one.layers[0].trainable_weights
+        before = one.get_weights()
+        one.compile("sgd", "mse")
+        one.fit(x, y, verbose=0)
+        changed = [bool((a != b).any()) for a, b in zip(before, one.get_weights(), strict=True)]
+        assert changed[:2] == [False, False] and changed[3] and changed[5]
+    model.trainable = False
+    assert not model.trainable_weights
+    frozen = layers.Bidirectional(layers.LSTM(2), trainable=False)
+    assert not graphc.Sequential([graphc.Input((4, 3)), frozen]).trainable_weights
