@@ -29,6 +29,8 @@ _NAME = re.compile(r"[^/\\:\0]+\.weights\.h5")
 
 def save(model: Model, path: Path, gigabytes: float, skipped: Iterable[Layer] = ()) -> None:
     """Write the weights of a model; the index comes last, when all files that it speaks of are there."""
+    if not isinstance(gigabytes, int | float) or not gigabytes > 0:
+        raise ValueError(f"save_weights(max_shard_size={gigabytes!r}): expected a number of GB above 0.")
     contents: dict[str, io.BytesIO] = {}
     places: dict[str, list[str]] = {}
     most, used, total = gigabytes * 2**30, 0, 0

@@ -105,3 +105,11 @@ def test_arrays_that_stand_for_many(tmp_path):
     assert os.path.getsize(name) < 20 * 12_000
     with pytest.raises(FileError, match="for which it has no room"):
         model.load_weights(tmp_path / "m.weights.json")
+
+
+@pytest.mark.parametrize("size", [0, -1, "1"])
+def test_a_size_that_is_none(size, tmp_path):
+    model = graphc.Sequential([layers.Dense(2, input_shape=(3,))])
+    with pytest.raises(ValueError, match="expected a number of GB above 0"):
+        model.save_weights(tmp_path / "m.weights.h5", max_shard_size=size)
+    assert not list(tmp_path.iterdir())
