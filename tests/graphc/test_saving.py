@@ -17,7 +17,7 @@ import cases
 import h5py
 import numpy as np
 import pytest
-from damage import FIRST, replaced
+from damage import FIRST, members, replaced, rewrite
 
 import graphc
 from graphc import layers
@@ -54,28 +54,6 @@ def path(tmp_path):
         model.train_on_batch(X, Y)
     model.save(tmp_path / "small.keras")
     return tmp_path / "small.keras"
-
-
-def members(path):
-    with zipfile.ZipFile(path) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
-def rewrite(path, config=None, weights=None, compression=zipfile.ZIP_STORED):
-    """The archive again with other members; `config` and `weights` change the JSON value and the HDF5 file in place."""
-    parts = members(path)
-    if config is not None:
-        value = json.loads(parts["config.json"])
-        config(value)
-        parts["config.json"] = json.dumps(value).encode()
-    if weights is not None:
-        data = io.BytesIO(parts["model.weights.h5"])
-        with h5py.File(data, "r+") as file:
-            weights(file)
-        parts["model.weights.h5"] = data.getvalue()
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, data in parts.items():
-            archive.writestr(name, data)
 
 
 # ------------------------------------------------------------------------------------------------- Keras and back

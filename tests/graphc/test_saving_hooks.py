@@ -6,7 +6,6 @@ back.
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
 from pathlib import Path
@@ -15,6 +14,7 @@ import cases_hooks
 import h5py
 import numpy as np
 import pytest
+from damage import rewrite
 
 import graphc
 from graphc import layers
@@ -32,24 +32,6 @@ def path(tmp_path):
     """A file of the functional model."""
     cases_hooks.functional(graphc, FOUND).save(tmp_path / "m.keras")
     return tmp_path / "m.keras"
-
-
-def rewrite(path, config=None, weights=None, add=()):
-    """Change the configuration or the weights of a file, or add members to it."""
-    with zipfile.ZipFile(path) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
-    value = json.loads(parts["config.json"])
-    if config is not None:
-        config(value)
-    parts["config.json"] = json.dumps(value).encode()
-    if weights is not None:
-        data = io.BytesIO(parts["model.weights.h5"])
-        with h5py.File(data, "r+") as file:
-            weights(file)
-        parts["model.weights.h5"] = data.getvalue()
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in [*parts.items(), *add]:
-            archive.writestr(name, content)
 
 
 def layer_named(value, name):
